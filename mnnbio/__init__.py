@@ -1,0 +1,85 @@
+"""Train moment neural networks, run them as spiking networks in generated C++, and compare the two."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mnnbio.brian import build
+    from mnnbio.circuit import (
+        Circuit,
+        GaussianDrive,
+        ModeMatrix,
+        PoissonDrive,
+        PoissonSource,
+        Population,
+        Projection,
+        Readout,
+    )
+    from mnnbio.export import export
+    from mnnbio.lif import LIFParameters
+    from mnnbio.predict import predict
+    from mnnbio.results import load, save
+    from mnnbio.simulate import simulate
+
+# Where each public name lives. Modules are imported at first use: torch and Brian2 take seconds to load.
+_HOME = {
+    "LIFParameters": "mnnbio.lif",
+    "Circuit": "mnnbio.circuit",
+    "GaussianDrive": "mnnbio.circuit",
+    "ModeMatrix": "mnnbio.circuit",
+    "PoissonDrive": "mnnbio.circuit",
+    "PoissonSource": "mnnbio.circuit",
+    "Population": "mnnbio.circuit",
+    "Projection": "mnnbio.circuit",
+    "Readout": "mnnbio.circuit",
+    "build": "mnnbio.brian",
+    "export": "mnnbio.export",
+    "predict": "mnnbio.predict",
+    "simulate": "mnnbio.simulate",
+    "load": "mnnbio.results",
+    "save": "mnnbio.results",
+}
+
+__all__ = [
+    "Circuit",
+    "GaussianDrive",
+    "LIFParameters",
+    "ModeMatrix",
+    "PoissonDrive",
+    "PoissonSource",
+    "Population",
+    "Projection",
+    "Readout",
+    "build",
+    "export",
+    "load",
+    "predict",
+    "save",
+    "simulate",
+]
+
+
+class _Package(ModuleType):
+    """The package; `mnnbio.simulate` is the function also after its module of the same name was imported."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, ModuleType) and name in _HOME:
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mnnbio' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

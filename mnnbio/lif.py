@@ -1,0 +1,171 @@
+"""Parameters of the leaky integrate-and-fire neuron, and units at the package's boundary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Unit = Literal["ms", "mV", "1/ms", "mV/ms", "mV/sqrt(ms)", "mV^2/ms", "1"]
+FloatOrArray = float | npt.NDArray[np.float64]
+
+# Size of each working unit in SI base units, and its exponents of (kilogram metre² second⁻³ ampere⁻¹) = volt, and second.
+_SI_SIZE: Mapping[str, float] = {
+    "ms": 1e-3,
+    "mV": 1e-3,
+    "1/ms": 1e3,
+    "mV/ms": 1.0,
+    "mV/sqrt(ms)": 1e-3 / np.sqrt(1e-3),
+    "mV^2/ms": 1e-3,
+    "1": 1.0,
+}
+_VOLT_SECOND: Mapping[str, tuple[int, float]] = {
+    "ms": (0, 1),
+    "mV": (1, 0),
+    "1/ms": (0, -1),
+    "mV/ms": (1, -1),
+    "mV/sqrt(ms)": (1, -0.5),
+    "mV^2/ms": (2, -1),
+    "1": (0, 0),
+}
+
+
+def in_unit(value: Any, unit: Unit, name: str) -> FloatOrArray:
+    """Return `value` as plain floats in `unit`.
+
+    Parameters
+    ----------
+    value : number, array_like or brian2.Quantity
+        A Brian2 quantity is converted; anything else is taken to be in `unit` already.
+    unit : str
+        The working unit.
+    name : str
+        What the value is, for error messages.
+
+    Returns
+    -------
+    float or ndarray
+        A float for a scalar, a float64 array otherwise (always a copy).
+
+    Raises
+    ------
+    TypeError
+        If the value is not numeric.
+    ValueError
+        If a quantity has another dimension, or a value is NaN or infinite.
+    """
+    scale = 1.0
+    if hasattr(value, "dim"):  # a Brian2 quantity: Brian2 is loaded already
+        from brian2.units import second, volt
+        from brian2.units.fundamentalunits import DIMENSIONLESS, have_same_dimensions
+
+        volts, seconds = _VOLT_SECOND[unit]
+        wanted = volt**volts * second**seconds if unit != "1" else DIMENSIONLESS
+        if not have_same_dimensions(value, wanted):
+            raise ValueError(f"`{name}` must be in {unit}, got a quantity of another dimension: {value!r}")
+        scale = _SI_SIZE[unit]
+    try:
+        array = np.array(value, dtype=np.float64) / scale
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`{name}` must be numeric, in {unit} or as a quantity, got {value!r}") from error
+    if not np.isfinite(array).all():
+        place = "" if array.ndim == 0 else f" at index {_first(~np.isfinite(array))}"
+        raise ValueError(f"`{name}` must be finite, got {array[~np.isfinite(array)].flat[0]}{place}")
+    return float(array) if array.ndim == 0 else array
+
+
+def _first(mask: npt.NDArray[np.bool_]) -> int | tuple[int, ...]:
+    """Return the position of the first true element."""
+    place = tuple(int(k) for k in np.argwhere(mask)[0])
+    return place[0] if len(place) == 1 else place
+
+
+def require(condition: Any, name: str, rule: str, value: Any, *, where: str = "neuron") -> None:
+    """Raise a `ValueError` naming the first element at which `condition` is false."""
+    condition = np.asarray(condition)
+    if condition.all():
+        return
+    value = np.asarray(value)
+    if condition.ndim == 0:
+        raise ValueError(f"`{name}` must be {rule}, got {value[()]}")
+    place = _first(~condition)
+    got = np.broadcast_to(value, condition.shape)[place]
+    raise ValueError(f"`{name}` must be {rule}, got {got} at {where} {place}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LIFParameters:
+    """Parameters of leaky integrate-and-fire neurons.
+
+    ``dV/dt = -V/tau_m + I(t)``; a spike when V reaches `v_th`, then V is held at `v_reset` for `t_ref`. V is
+    measured from the resting potential.
+
+    Parameters
+    ----------
+    tau_m : float, array_like or Quantity
+        Membrane time constant, ms; > 0.
+    v_th : float, array_like or Quantity
+        Firing threshold, mV.
+    v_reset : float, array_like or Quantity
+        Reset potential, mV; below `v_th`.
+    t_ref : float, array_like or Quantity
+        Absolute refractory period, ms; ≥ 0.
+
+    Each is a number, or an array with one value per neuron.
+
+    Raises
+    ------
+    ValueError
+        If a value is outside its range, or arrays differ in length.
+
+    Examples
+    --------
+    >>> LIFParameters(tau_m=10.0, v_reset=10.0, t_ref=2.0)
+    LIFParameters(tau_m=10.0, v_th=20.0, v_reset=10.0, t_ref=2.0)
+    """
+
+    tau_m: Any = 20.0
+    v_th: Any = 20.0
+    v_reset: Any = 0.0
+    t_ref: Any = 5.0
+
+    def __post_init__(self) -> None:
+        for name, unit in (("tau_m", "ms"), ("v_th", "mV"), ("v_reset", "mV"), ("t_ref", "ms")):
+            value = in_unit(getattr(self, name), unit, name)  # type: ignore[arg-type]
+            if isinstance(value, np.ndarray):
+                if value.ndim != 1:
+                    raise ValueError(
+                        f"`{name}` must be a number or one value per neuron, got an array of shape {value.shape}"
+                    )
+                value.setflags(write=False)
+            object.__setattr__(self, name, value)
+        lengths = {name: len(value) for name, value in self.items() if isinstance(value, np.ndarray)}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"per-neuron parameters must have one length, got {lengths}")
+        require(np.asarray(self.tau_m) > 0, "tau_m", "> 0 ms", self.tau_m)
+        require(np.asarray(self.t_ref) >= 0, "t_ref", "≥ 0 ms", self.t_ref)
+        require(np.less(self.v_reset, self.v_th), "v_reset", "below `v_th`", self.v_reset)
+
+    def items(self) -> list[tuple[str, FloatOrArray]]:
+        """Return the parameters as (name, value) pairs."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+    @property
+    def size(self) -> int | None:
+        """Number of neurons described, None if every parameter is a single number."""
+        return next((len(value) for _, value in self.items() if isinstance(value, np.ndarray)), None)
+
+    def to_dict(self) -> dict[str, float | list[float]]:
+        """Return the parameters as plain numbers and lists, in ms and mV."""
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in self.items()}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LIFParameters):
+            return NotImplemented
+        return self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(repr(self.to_dict()))
