@@ -1,0 +1,128 @@
+"""Result files: one netCDF file holds a DataTree with prediction, simulation, spikes and comparison."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+CONVENTIONS = "CF-1.11 mnnbio-1"
+GROUPS = ("prediction", "simulation", "spikes", "comparison")
+
+
+class ResultFileError(OSError):
+    """A result file cannot be read or written."""
+
+
+@contextmanager
+def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a path beside `path` to write to, and put it in place once that succeeded.
+
+    Whatever happens on the way, `path` holds either what it held before or all of the new content.
+
+    Raises
+    ------
+    ResultFileError
+        If the folder cannot be written to, or the disk is full.
+    """
+    path = Path(path)
+    aside = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=f".part{path.suffix}")
+        os.close(handle)
+        aside = Path(name)
+        yield aside
+        with aside.open("rb") as written:
+            os.fsync(written.fileno())
+        # mkstemp makes private files; the result gets the permissions that any new file has.
+        aside.chmod(0o666 & ~_umask())
+        aside.replace(path)
+    except OSError as error:
+        raise ResultFileError(
+            f"cannot write {path}: {error.strerror or error}. Check the folder's permissions and free space; "
+            "what was there before is unchanged."
+        ) from error
+    finally:
+        if aside is not None:
+            with suppress(FileNotFoundError):
+                aside.unlink()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save(tree: xr.DataTree | xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write a result to a netCDF file.
+
+    Parameters
+    ----------
+    tree : DataTree or Dataset
+        The result; a single dataset becomes the group that its attribute ``group`` names.
+    path : path-like
+        File to write, replaced as a whole once everything is on disk.
+
+    Raises
+    ------
+    ResultFileError
+        If the folder cannot be written to, or the disk is full.
+    """
+    if isinstance(tree, xr.Dataset):
+        tree = xr.DataTree.from_dict({f"/{tree.attrs.get('group', 'prediction')}": tree})
+    tree = tree.copy()
+    tree.attrs = {**tree.attrs, "Conventions": CONVENTIONS}
+    with written_aside(path) as aside:
+        try:
+            tree.to_netcdf(aside, engine="netcdf4", encoding=_encoding(tree))
+        except RuntimeError as error:  # the netCDF library reports a full disk so
+            raise OSError(f"{error}") from error
+
+
+def load(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Read a result file into memory.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ResultFileError
+        If the file is truncated, not netCDF, or not a result of this package.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no result file {path}")
+    try:
+        with xr.open_datatree(path, engine="netcdf4") as opened:
+            tree = opened.load()
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise ResultFileError(
+            f"cannot read {path}: not a complete netCDF-4 file ({error}). It may be truncated or of another kind; "
+            "make it again."
+        ) from error
+    if "mnnbio" not in str(tree.attrs.get("Conventions", "")):
+        raise ResultFileError(
+            f"{path} is a netCDF file of something else: its attribute Conventions is "
+            f"{tree.attrs.get('Conventions')!r}, a result has {CONVENTIONS!r}"
+        )
+    tree.close()
+    return tree
+
+
+def _encoding(tree: xr.DataTree) -> dict[str, dict[str, dict[str, Any]]]:
+    """Compress every numeric array; deflate at level 4 is where more effort stops paying for spike times."""
+    return {
+        node.path: {
+            str(name): {"zlib": True, "complevel": 4, "shuffle": True}
+            for name, variable in node.data_vars.items()
+            if variable.dtype.kind in "fiub" and variable.ndim
+        }
+        for node in tree.subtree
+    }

@@ -1,0 +1,82 @@
+"""Names, dimensions and units of what predictions and simulations answer."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+# name: (unit, long name). `<name>_se` is the standard error of the same quantity.
+QUANTITIES: dict[str, tuple[str, str]] = {
+    "rate": ("Hz", "firing rate"),
+    "variance": ("Hz", "long-window spike count variance per time"),
+    "fano": ("1", "long-window Fano factor"),
+    "covariance": ("Hz", "long-window spike count covariance per time"),
+    "covariance_diagonal": ("Hz", "diagonal part of the long-window covariance per time"),
+    "covariance_factor": ("Hz^0.5", "low-rank factor of the long-window covariance per time"),
+    "count_variance": ("1", "spike count variance in the window"),
+    "count_fano": ("1", "Fano factor of the spike count in the window"),
+    "count_covariance": ("1", "spike count covariance in the window"),
+    "readout": ("1", "decision variable"),
+    "readout_covariance": ("1", "covariance of the decision variable"),
+    "mean_input": ("mV/s", "mean of the input current"),
+    "std_input": ("mV/s^0.5", "standard deviation of the input current"),
+}
+
+
+def array(name: str, dims: Iterable[str], values: Any, **attrs: Any) -> xr.DataArray:
+    """Return a quantity of the schema with its unit and long name.
+
+    Parameters
+    ----------
+    name : str
+        A name in `QUANTITIES`, or one followed by ``_se`` for its standard error.
+    dims : iterable of str
+        Dimensions of `values`.
+    values : array_like
+        In the quantity's unit.
+    **attrs
+        How the number was made.
+    """
+    base = name.removesuffix("_se")
+    unit, long_name = QUANTITIES[base]
+    if base != name:
+        long_name = f"standard error of the {long_name}"
+    return xr.DataArray(
+        np.asarray(values), dims=tuple(dims), name=name, attrs={"units": unit, "long_name": long_name, **attrs}
+    )
+
+
+def neuron_coords(sizes: dict[str, int], *, second: bool = False) -> dict[str, tuple[str, np.ndarray]]:
+    """Return the coordinates of the `neuron` dimension.
+
+    Parameters
+    ----------
+    sizes : dict
+        Number of neurons of each population, in the order of the circuit.
+    second : bool
+        Whether to add those of `neuron_j`, the second dimension of a covariance.
+    """
+    labels = {
+        "neuron": np.arange(sum(sizes.values())),
+        "population": np.repeat(np.array(list(sizes), dtype=str), list(sizes.values())),
+        "index": np.concatenate([np.arange(size) for size in sizes.values()]),
+    }
+    coords = {name: ("neuron", values) for name, values in labels.items()}
+    if second:
+        coords |= {f"{name}_j": ("neuron_j", values) for name, values in labels.items()}
+    return coords
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that a number may depend on, as attributes `<package>_version`."""
+    found = {}
+    for package in ("mnnbio", "brian2", "numpy", "scipy", "torch", "xarray"):
+        try:
+            found[f"{package}_version"] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
