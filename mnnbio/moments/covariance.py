@@ -1,0 +1,404 @@
+"""Covariance matrices by structure, evaluated only where something needs them.
+
+Through weights a covariance becomes ``W C Wᵀ``; through an activation its off-diagonal elements become
+``gain_i gain_j C_ij`` and its diagonal the output variance. Under both rules *diagonal plus low rank* keeps its form,
+and a diagonal input covariance (independent inputs) never needs expanding. Four kinds cover this behind one interface:
+`Diagonal`, `LowRank`, `Dense`, and `Mapped`, the unevaluated ``A W C Wᵀ A`` plus a diagonal.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class Covariance(ABC):
+    """A symmetric positive semidefinite matrix (neuron, neuron) for each element of the leading batch dimensions."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Number of rows."""
+
+    @abstractmethod
+    def diagonal(self) -> Tensor:
+        """Return the variances, shape (..., neuron)."""
+
+    @abstractmethod
+    def to_dense(self) -> Tensor:
+        """Return the matrix, shape (..., neuron, neuron)."""
+
+    @abstractmethod
+    def scale(self, gain: Tensor) -> Covariance:
+        """Return ``A C A`` with ``A = diag(gain)``, gain of shape (..., neuron)."""
+
+    @abstractmethod
+    def with_diagonal(self, variance: Tensor) -> Covariance:
+        """Return the matrix with its diagonal replaced by `variance`, shape (..., neuron)."""
+
+    @abstractmethod
+    def add_diagonal(self, variance: Tensor) -> Covariance:
+        """Return the matrix plus ``diag(variance)``, variance of shape (..., neuron)."""
+
+    @abstractmethod
+    def quadratic(self, weight: Tensor) -> Tensor:
+        """Return ``W C Wᵀ`` evaluated, shape (..., row, row), for weight of shape (..., row, neuron)."""
+
+    @abstractmethod
+    def quadratic_diagonal(self, weight: Tensor) -> Tensor:
+        """Return the diagonal of ``W C Wᵀ``, shape (..., row), for weight of shape (..., row, neuron)."""
+
+    def linear(self, weight: Tensor) -> Covariance:
+        """Return ``W C Wᵀ`` for weight of shape (row, neuron), unevaluated where that saves work."""
+        return Mapped(_matrix(weight, "weight", self.size), self)
+
+    def linear_modes(self, input_modes: Tensor, scores: Tensor, output_modes: Tensor) -> LowRank:
+        """Return ``W C Wᵀ`` for ``W = input_modes diag(scores) output_modesᵀ``: exactly of rank P.
+
+        Parameters
+        ----------
+        input_modes : Tensor
+            Where the modes arrive, shape (row, P).
+        scores : Tensor
+            Shape (P,).
+        output_modes : Tensor
+            What the modes read, shape (neuron, P).
+        """
+        _matrix(output_modes.mT, "output_modes, transposed,", self.size)
+        if not input_modes.shape[-1] == scores.shape[-1] == output_modes.shape[-1]:
+            raise ValueError(
+                "`input_modes`, `scores` and `output_modes` must have one number of modes as their last axis, got "
+                f"{input_modes.shape[-1]}, {scores.shape[-1]} and {output_modes.shape[-1]}"
+            )
+        core = self.quadratic(output_modes.mT) * scores[..., :, None] * scores[..., None, :]
+        return LowRank(core.new_zeros(*core.shape[:-2], input_modes.shape[-2]), input_modes, core)
+
+    def solve(self, right: Tensor) -> Tensor:
+        """Return ``C⁻¹ right`` for right of shape (..., neuron, column)."""
+        return torch.cholesky_solve(right, cholesky(self.to_dense()))
+
+    def logdet(self) -> Tensor:
+        """Return the logarithm of the determinant, shape (...)."""
+        return 2 * cholesky(self.to_dense()).diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Return `n` Gaussian samples of zero mean, shape (n, ..., neuron)."""
+        root = semidefinite_root(self.to_dense())
+        return (root @ _normal(n, root[..., 0, :], generator)[..., None])[..., 0]
+
+
+class Diagonal(Covariance):
+    """Independent variables.
+
+    Parameters
+    ----------
+    variance : Tensor
+        Shape (..., neuron).
+    """
+
+    def __init__(self, variance: Tensor) -> None:
+        if variance.ndim == 0:
+            raise ValueError("`variance` must have the shape (..., neuron), got a scalar")
+        self.variance = variance
+
+    @property
+    def size(self) -> int:
+        return self.variance.shape[-1]
+
+    def diagonal(self) -> Tensor:
+        return self.variance
+
+    def to_dense(self) -> Tensor:
+        return torch.diag_embed(self.variance)
+
+    def scale(self, gain: Tensor) -> Diagonal:
+        return Diagonal(self.variance * _vector(gain, "gain", self.size) ** 2)
+
+    def with_diagonal(self, variance: Tensor) -> Diagonal:
+        return Diagonal(_vector(variance, "variance", self.size))
+
+    def add_diagonal(self, variance: Tensor) -> Diagonal:
+        return Diagonal(self.variance + _vector(variance, "variance", self.size))
+
+    def quadratic(self, weight: Tensor) -> Tensor:
+        return (weight * self.variance[..., None, :]) @ weight.mT
+
+    def quadratic_diagonal(self, weight: Tensor) -> Tensor:
+        return _apply(weight * weight, self.variance)
+
+    def solve(self, right: Tensor) -> Tensor:
+        return right / self.variance[..., None]
+
+    def logdet(self) -> Tensor:
+        return self.variance.log().sum(-1)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        return self.variance.sqrt() * _normal(n, self.variance, generator)
+
+
+class Dense(Covariance):
+    """A full matrix.
+
+    Parameters
+    ----------
+    matrix : Tensor
+        Symmetric, shape (..., neuron, neuron).
+    """
+
+    def __init__(self, matrix: Tensor) -> None:
+        if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+            raise ValueError(f"`matrix` must have the shape (..., neuron, neuron), got {tuple(matrix.shape)}")
+        self.matrix = matrix
+
+    @property
+    def size(self) -> int:
+        return self.matrix.shape[-1]
+
+    def diagonal(self) -> Tensor:
+        return self.matrix.diagonal(dim1=-2, dim2=-1)
+
+    def to_dense(self) -> Tensor:
+        return self.matrix
+
+    def scale(self, gain: Tensor) -> Dense:
+        gain = _vector(gain, "gain", self.size)
+        return Dense(self.matrix * gain[..., :, None] * gain[..., None, :])
+
+    def with_diagonal(self, variance: Tensor) -> Dense:
+        return Dense(_replace_diagonal(self.matrix, _vector(variance, "variance", self.size)))
+
+    def add_diagonal(self, variance: Tensor) -> Dense:
+        return Dense(self.matrix + torch.diag_embed(_vector(variance, "variance", self.size)))
+
+    def quadratic(self, weight: Tensor) -> Tensor:
+        return weight @ self.matrix @ weight.mT
+
+    def quadratic_diagonal(self, weight: Tensor) -> Tensor:
+        return ((weight @ self.matrix) * weight).sum(-1)
+
+
+class LowRank(Covariance):
+    """A diagonal plus a matrix of low rank, ``diag(d) + F M Fᵀ``.
+
+    Parameters
+    ----------
+    diagonal : Tensor
+        d, shape (..., neuron). It may be negative where replacing the diagonal asks for it.
+    factor : Tensor
+        F, shape (..., neuron, P).
+    core : Tensor, optional
+        M, symmetric, shape (..., P, P); the identity if left out.
+    """
+
+    def __init__(self, diagonal: Tensor, factor: Tensor, core: Tensor | None = None) -> None:
+        if factor.ndim < 2 or diagonal.ndim < 1 or factor.shape[-2] != diagonal.shape[-1]:
+            raise ValueError(
+                "`diagonal` and `factor` must have the shapes (..., neuron) and (..., neuron, P), got "
+                f"{tuple(diagonal.shape)} and {tuple(factor.shape)}"
+            )
+        if core is not None and tuple(core.shape[-2:]) != (factor.shape[-1],) * 2:
+            raise ValueError(f"`core` must end in the shape {(factor.shape[-1],) * 2}, got {tuple(core.shape)}")
+        self.remainder = diagonal
+        self.factor = factor
+        self.core = core
+
+    @property
+    def size(self) -> int:
+        return self.factor.shape[-2]
+
+    @property
+    def weighted(self) -> Tensor:
+        """``F M``."""
+        return self.factor if self.core is None else self.factor @ self.core
+
+    @cached_property
+    def _variance(self) -> Tensor:
+        return self.remainder + (self.weighted * self.factor).sum(-1)
+
+    def diagonal(self) -> Tensor:
+        return self._variance
+
+    def to_dense(self) -> Tensor:
+        return torch.diag_embed(self.remainder) + self.weighted @ self.factor.mT
+
+    def scale(self, gain: Tensor) -> LowRank:
+        gain = _vector(gain, "gain", self.size)
+        return LowRank(self.remainder * gain**2, self.factor * gain[..., None], self.core)
+
+    def with_diagonal(self, variance: Tensor) -> LowRank:
+        return self.add_diagonal(_vector(variance, "variance", self.size) - self._variance)
+
+    def add_diagonal(self, variance: Tensor) -> LowRank:
+        return LowRank(self.remainder + _vector(variance, "variance", self.size), self.factor, self.core)
+
+    def quadratic(self, weight: Tensor) -> Tensor:
+        mapped = weight @ self.factor
+        inner = mapped if self.core is None else mapped @ self.core
+        return (weight * self.remainder[..., None, :]) @ weight.mT + inner @ mapped.mT
+
+    def quadratic_diagonal(self, weight: Tensor) -> Tensor:
+        mapped = weight @ self.factor
+        inner = mapped if self.core is None else mapped @ self.core
+        return _apply(weight * weight, self.remainder) + (inner * mapped).sum(-1)
+
+    def _capacitance(self) -> Tensor:
+        """Return ``I + M Fᵀ diag(d)⁻¹ F``, the small matrix of Woodbury's identity."""
+        inner = self.weighted.mT @ (self.factor / self.remainder[..., None])
+        return inner + torch.eye(inner.shape[-1], dtype=inner.dtype, device=inner.device)
+
+    def solve(self, right: Tensor) -> Tensor:
+        scaled = right / self.remainder[..., None]
+        inner = torch.linalg.solve(self._capacitance(), self.weighted.mT @ scaled)
+        return scaled - (self.factor @ inner) / self.remainder[..., None]
+
+    def logdet(self) -> Tensor:
+        sign, value = torch.linalg.slogdet(self._capacitance())
+        del sign  # the determinant as a whole is positive
+        return self.remainder.abs().log().sum(-1) + value
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        if bool((self.remainder < 0).any()):
+            return super().sample(n, generator)
+        factor = self.factor if self.core is None else self.factor @ semidefinite_root(self.core)
+        shared = _normal(n, (factor[..., 0, :] + self.remainder[..., :1]), generator)
+        own = _normal(n, self.remainder + factor[..., 0], generator)
+        return self.remainder.sqrt() * own + (factor @ shared[..., None])[..., 0]
+
+
+class Mapped(Covariance):
+    """The unevaluated ``A W C Wᵀ A`` plus a diagonal, with ``A = diag(gain)``.
+
+    Parameters
+    ----------
+    weight : Tensor
+        W, shape (row, neuron).
+    inner : Covariance
+        C, of `neuron` rows.
+    gain : Tensor, optional
+        Shape (..., row); ones if left out.
+    added : Tensor, optional
+        What is added to the diagonal, shape (..., row).
+    """
+
+    def __init__(
+        self, weight: Tensor, inner: Covariance, gain: Tensor | None = None, added: Tensor | None = None
+    ) -> None:
+        self.weight = weight
+        self.inner = inner
+        self.gain = gain
+        self.added = added
+
+    @property
+    def size(self) -> int:
+        return self.weight.shape[-2]
+
+    @cached_property
+    def _weights(self) -> Tensor:
+        """``A W``."""
+        return self.weight if self.gain is None else self.gain[..., None] * self.weight
+
+    @cached_property
+    def _bare_diagonal(self) -> Tensor:
+        """Diagonal of ``W C Wᵀ``."""
+        return self.inner.quadratic_diagonal(self.weight)
+
+    @cached_property
+    def _dense(self) -> Tensor:
+        matrix = self.inner.quadratic(self.weight)
+        if self.gain is not None:
+            matrix = matrix * self.gain[..., :, None] * self.gain[..., None, :]
+        return matrix if self.added is None else matrix + torch.diag_embed(self.added)
+
+    def diagonal(self) -> Tensor:
+        variance = self._bare_diagonal if self.gain is None else self._bare_diagonal * self.gain**2
+        return variance if self.added is None else variance + self.added
+
+    def to_dense(self) -> Tensor:
+        return self._dense
+
+    def _derived(self, gain: Tensor | None, added: Tensor | None) -> Mapped:
+        """Return another gain and added diagonal of the same product, whose diagonal is computed once."""
+        new = Mapped(self.weight, self.inner, gain, added)
+        if "_bare_diagonal" in self.__dict__:
+            new.__dict__["_bare_diagonal"] = self._bare_diagonal
+        return new
+
+    def scale(self, gain: Tensor) -> Mapped:
+        gain = _vector(gain, "gain", self.size)
+        added = None if self.added is None else self.added * gain**2
+        return self._derived(gain if self.gain is None else self.gain * gain, added)
+
+    def with_diagonal(self, variance: Tensor) -> Mapped:
+        return self.add_diagonal(_vector(variance, "variance", self.size) - self.diagonal())
+
+    def add_diagonal(self, variance: Tensor) -> Mapped:
+        variance = _vector(variance, "variance", self.size)
+        return self._derived(self.gain, variance if self.added is None else self.added + variance)
+
+    def quadratic(self, weight: Tensor) -> Tensor:
+        if weight.shape[-2] >= self.size or "_dense" in self.__dict__:
+            return weight @ self._dense @ weight.mT
+        outer = weight if self.gain is None else weight * self.gain[..., None, :]
+        matrix = self.inner.quadratic(outer @ self.weight)
+        return matrix if self.added is None else matrix + (weight * self.added[..., None, :]) @ weight.mT
+
+    def quadratic_diagonal(self, weight: Tensor) -> Tensor:
+        if weight.shape[-2] >= self.size or "_dense" in self.__dict__:
+            return ((weight @ self._dense) * weight).sum(-1)
+        outer = weight if self.gain is None else weight * self.gain[..., None, :]
+        variance = self.inner.quadratic_diagonal(outer @ self.weight)
+        return variance if self.added is None else variance + _apply(weight * weight, self.added)
+
+
+def cholesky(matrix: Tensor) -> Tensor:
+    """Return the lower Cholesky factor of positive definite matrices, shape (..., neuron, neuron)."""
+    root, status = torch.linalg.cholesky_ex(matrix)
+    if bool((status != 0).any()):
+        least = torch.linalg.eigvalsh(matrix)[..., 0].min()
+        raise ValueError(
+            f"the covariance must be positive definite, its smallest eigenvalue is {float(least):.3g}; "
+            "add a variance of its own to every variable (`add_diagonal`)"
+        )
+    return root
+
+
+def semidefinite_root(matrix: Tensor) -> Tensor:
+    """Return R with ``R Rᵀ = matrix`` for positive semidefinite matrices, shape (..., neuron, neuron)."""
+    value, vector = torch.linalg.eigh(matrix)
+    floor = -1e3 * torch.finfo(matrix.dtype).eps * value[..., -1:].abs()
+    if bool((value < floor).any()):
+        raise ValueError(
+            f"the covariance must be positive semidefinite, its smallest eigenvalue is {float(value.min()):.3g}"
+        )
+    return vector * value.clamp(min=0).sqrt()[..., None, :]
+
+
+def _normal(n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn((n, *like.shape), generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _apply(weight: Tensor, vector: Tensor) -> Tensor:
+    """Return the matrix-vector product for weight (..., row, neuron), vector (..., neuron)."""
+    if weight.ndim == 2:
+        return vector @ weight.mT
+    return (weight @ vector[..., None])[..., 0]
+
+
+def _replace_diagonal(matrix: Tensor, variance: Tensor) -> Tensor:
+    eye = torch.eye(matrix.shape[-1], dtype=torch.bool, device=matrix.device)
+    return torch.where(eye, variance[..., None, :], matrix)
+
+
+def _vector(value: Tensor, name: str, size: int) -> Tensor:
+    if value.ndim == 0 or value.shape[-1] != size:
+        raise ValueError(f"`{name}` must have the shape (..., {size}), got {tuple(value.shape)}")
+    return value
+
+
+def _matrix(value: Tensor, name: str, size: int) -> Tensor:
+    if value.ndim < 2 or value.shape[-1] != size:
+        raise ValueError(f"`{name}` must have the shape (..., row, {size}), got {tuple(value.shape)}")
+    return value
