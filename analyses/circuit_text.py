@@ -1,0 +1,78 @@
+"""What the analyses need of a circuit, read from its JSON text in a result file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+Array = npt.NDArray[np.float64]
+
+
+class LinearReadout(NamedTuple):
+    """Decision variable ``weights @ rate + bias``, rate in spikes/ms."""
+
+    source: str
+    weights: Array
+    """(output, neuron of `source`)."""
+    bias: Array
+    """(output,)."""
+    labels: tuple[str, ...] | None
+    """Names of the outputs."""
+
+
+def circuit_description(data: xr.Dataset | xr.DataTree) -> dict[str, Any] | None:
+    """Return the circuit of a result as the dictionary its JSON text holds, None where no circuit is stored.
+
+    Raises
+    ------
+    ValueError
+        If the text is not JSON.
+    """
+    root = data.root if isinstance(data, xr.DataTree) else data
+    if "circuit" not in root:
+        return None
+    try:
+        description = json.loads(str(root["circuit"].item()))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the result's variable `circuit` is not JSON ({error}): the file is damaged") from error
+    return description if isinstance(description, dict) else None
+
+
+def slowest_membrane(data: xr.Dataset | xr.DataTree) -> float | None:
+    """Return the longest membrane time constant of a result's circuit, s; None where no circuit is stored."""
+    description = circuit_description(data)
+    if description is None:
+        return None
+    constants = [_decode(p["lif"]["tau_m"]).max() for p in description.get("populations", ()) if "lif" in p]
+    return 1e-3 * float(max(constants)) if constants else None
+
+
+def stored_readout(data: xr.Dataset | xr.DataTree) -> LinearReadout | None:
+    """Return the readout of a result's circuit, None where there is none."""
+    readout = (circuit_description(data) or {}).get("readout")
+    if readout is None:
+        return None
+    labels = readout["labels"]
+    return LinearReadout(
+        readout["source"],
+        _decode(readout["weights"]),
+        _decode(readout["bias"]),
+        None if labels is None else tuple(labels),
+    )
+
+
+def _decode(value: Any) -> Array:
+    """Return a number or a packed array (base64 of zlib of the bytes) as an array."""
+    if not isinstance(value, dict):
+        return np.asarray(value, dtype=np.float64)
+    try:
+        flat = np.frombuffer(zlib.decompress(base64.b64decode(value["array"])), dtype=value["dtype"])
+        return flat.reshape(value["shape"]).astype(np.float64)
+    except (KeyError, ValueError, zlib.error) as error:
+        raise ValueError(f"an array of the stored circuit does not decode ({error}): the file is damaged") from error

@@ -1,0 +1,336 @@
+"""Prediction against simulation: every neuron, every covariance, and what they amount to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from mnnbio.analyses.alignment import Aligned, align
+from mnnbio.analyses.decisions import classification
+from mnnbio.analyses.matrices import compare_matrices
+from mnnbio.analyses.significance import degrees_of_freedom, joint_test, pooled_error, z_scores
+from scipy import stats
+
+from mnnbio.results.schema import QUANTITIES
+
+Array = npt.NDArray[np.float64]
+# name: (dimensions, values, attributes), as xarray takes them
+Variables = dict[str, tuple[Any, Any, dict[str, str]]]
+
+# The quantities of single neurons, and whether a mean over stimuli is meaningful: a mean of ratios is not.
+_POOLABLE = {"rate": True, "count_variance": True, "count_fano": False, "variance": True, "fano": False}
+
+_SUMMARIES = {
+    "r": "Pearson correlation of predicted and simulated {0}",
+    "median_relative_error": "median absolute relative error of the {0}",
+    "sampling_relative_error": "median relative error of the {0} that sampling alone would leave",
+    "median_ratio": "median of simulated over predicted {0}",
+    "relative_count": "number of values in the relative errors of the {0}",
+    "z_mean": "mean z of the {0}",
+    "z_rms": "root mean square z of the {0}",
+    "z_rms_expected": "root mean square z of the {0} if the prediction were exact",
+    "z_within_2": "share of |z| < 2 of the {0}",
+    "z_within_2_expected": "share of |z| < 2 of the {0} if the prediction were exact",
+    "z_count": "number of z values of the {0} that count",
+    "p": "probability of z values of the {0} at least as large if the prediction were exact",
+}
+_COUNTS = ("relative_count", "z_count")
+
+
+def compare(
+    prediction: xr.Dataset | xr.DataTree,
+    simulation: xr.Dataset | xr.DataTree,
+    *,
+    labels: npt.ArrayLike | xr.DataArray | None = None,
+    min_rate: float = 1.0,
+    min_spikes: float = 10.0,
+    permutations: int = 999,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Compare a prediction with a simulation of the same circuit.
+
+    Differences are simulated − predicted. Relative errors are relative to the prediction, which carries no sampling
+    error; neurons are selected by their *predicted* values for the same reason.
+
+    Parameters
+    ----------
+    prediction : Dataset or DataTree
+        What `predict` returns, or a result with the group ``/prediction``.
+    simulation : Dataset or DataTree
+        What `simulate` returns, or its group ``/simulation``.
+    labels : array_like or DataArray (stimulus,), optional
+        True class of each stimulus, adds the accuracies of `classification`.
+    min_rate : float
+        Relative errors are taken over neurons predicted to fire at more than this rate, Hz.
+    min_spikes : float
+        The summaries of z (not z itself) leave out estimates that are expected to rest on fewer spikes than this:
+        estimated standard errors of a handful of spikes mean little.
+    permutations : int
+        Number of relabellings in the test of the covariances' correlation.
+    seed : int
+        Seed of the relabellings.
+
+    Returns
+    -------
+    Dataset
+        With q one of ``rate``, ``count_variance``, ``count_fano``, ``variance``, ``fano`` (those that both sides have):
+
+        - ``q_predicted, q_simulated, q_se, q_error, q_relative_error, q_z`` over ([stimulus,] neuron). z is NaN where
+          the standard error is zero or unknown.
+        - ``q_r, q_median_relative_error, q_sampling_relative_error, q_median_ratio, q_relative_count, q_z_mean,
+          q_z_rms, q_z_within_2, q_z_count, q_p``, and what the z summaries would be for an exact prediction:
+          ``q_z_rms_expected, q_z_within_2_expected``. ``layer_q_r`` etc. are the same for each population, over
+          ``layer``.
+        - With stimuli also ``q_pooled_predicted`` etc. over (neuron) and ``q_pooled_r`` etc.: means over stimuli, which
+          show a bias that the sampling error of single stimuli hides. With 20 stimuli or more the standard error comes
+          from the scatter of the stimuli's differences.
+        - c one of ``count_covariance``, ``covariance`` (means over stimuli): ``c_predicted, c_simulated, c_se, c_z``
+          and correlation coefficients ``count_correlation_predicted`` etc. over (neuron, neuron_j); of the pairs off
+          the diagonal ``c_r``, ``c_r_p`` (relabelling test), ``c_r_ceiling`` (r that an exact prediction would reach at
+          this sampling error), ``c_slope``, ``c_z_rms``, ``c_p``, ``c_z_count``.
+        - With a readout and stimuli: the decisions of `classification`, with `labels` also the accuracies.
+
+    Raises
+    ------
+    ValueError
+        If labels, circuits, time steps or windows do not match (see `alignment.align`).
+
+    Warns
+    -----
+    ComparisonWarning
+        If the comparison says less than it seems to (see the subclasses in `alignment`).
+
+    Notes
+    -----
+    ``q_p`` asks whether the differences of all neurons *together* are larger than their standard errors allow: it
+    needs no correction for the number of neurons. Standard errors estimated from few samples enter through Student's
+    t (degrees of freedom: `significance.SAMPLES_PER_DOF`); successive windows count as independent samples. For rates
+    the correlations between neurons are taken from the predicted covariance; the differences of other quantities and
+    of different stimuli are taken as independent. ``q_p`` is NaN where the samples are too few to say (below 21 for
+    variances and Fano factors): then the pooled values speak.
+    """
+    aligned = align(prediction, simulation)
+    predicted, simulated, _ = aligned
+    names = [name for name in _POOLABLE if name in predicted and name in simulated and f"{name}_se" in simulated]
+    if "rate" not in names:
+        raise ValueError("prediction and simulation must both have `rate`, and the simulation `rate_se`")
+    coords = {name: c for name, c in predicted.coords.items() if set(c.dims) <= {"stimulus", "neuron"} and c.dims}
+    populations = list(dict.fromkeys(predicted["population"].to_numpy().tolist())) if "population" in predicted else []
+    if populations:
+        coords["layer"] = xr.DataArray(populations, dims="layer", attrs={"long_name": "population"})
+    variables: Variables = {}
+    for name in names:
+        _add_quantity(variables, name, aligned, min_rate=min_rate, min_spikes=min_spikes, populations=populations)
+    if "count_fano" in names and "count_variance_pooled_predicted" in variables:
+        _add_pooled_fano(variables, float(aligned.attrs["window"]))
+    out = xr.Dataset(variables, coords=coords)
+    for name in ("count_covariance", "covariance"):
+        if {name} <= set(predicted) and {name, f"{name}_se"} <= set(simulated):
+            rng = np.random.default_rng(seed)
+            out.update(compare_matrices(aligned, name, min_spikes=min_spikes, permutations=permutations, rng=rng))
+    if "readout" in predicted and "readout" in simulated:
+        out.update(classification(prediction, simulation, labels))
+    elif labels is not None:
+        raise ValueError("`labels` were given, but prediction or simulation has no `readout`")
+    kept = ("duration", "warmup", "dt", "window", "trials", "seed", "n_samples", "circuit_hash")
+    out.attrs = {key: aligned.attrs[key] for key in kept if key in aligned.attrs}
+    out.attrs |= {key: predicted.attrs[key] for key in ("closure", "theory") if key in predicted.attrs}
+    out.attrs |= {"min_rate": min_rate, "min_spikes": min_spikes}
+    return out
+
+
+def expected_spikes(aligned: Aligned) -> Array | None:
+    """Return the number of spikes ([stimulus,] neuron) that the prediction expects in the data, None if unknown."""
+    attrs = aligned.attrs
+    if "duration" in attrs:
+        time = float(attrs["duration"]) * float(attrs.get("trials", 1))
+    elif "n_samples" in attrs and "window" in attrs:
+        time = float(attrs["n_samples"]) * float(attrs["window"])
+    else:
+        return None
+    return _values(aligned.prediction["rate"]) * time
+
+
+def _values(array: xr.DataArray) -> Array:
+    """Return the values with the neuron last."""
+    last = [dim for dim in ("neuron", "neuron_j") if dim in array.dims]
+    return array.transpose(..., *last).to_numpy().astype(np.float64)
+
+
+def _add_quantity(
+    out: Variables, name: str, aligned: Aligned, *, min_rate: float, min_spikes: float, populations: list[str]
+) -> None:
+    """Add one quantity's values and summaries."""
+    predicted, simulated, attrs = aligned
+    unit, long_name = QUANTITIES[name]
+    dims = tuple(dim for dim in ("stimulus", "neuron") if dim in predicted[name].dims)
+    x, y, se = _values(predicted[name]), _values(simulated[name]), _values(simulated[f"{name}_se"])
+    samples = simulated[f"{name}_se"].attrs.get("n_samples", attrs.get("n_samples"))
+    dof = degrees_of_freedom(samples, "mean" if name == "rate" else "variance")
+    spikes = expected_spikes(aligned)
+    rate = _values(predicted["rate"])
+    enough = np.ones(rate.shape, dtype=bool) if spikes is None else spikes >= min_spikes
+    correlations = _squared_correlations(predicted) if name == "rate" else None
+    _add_values(out, name, long_name, unit, dims, x, y, se)
+
+    for prefix, member in _subsets(predicted, populations):
+        squares = None if correlations is None else correlations[..., member, :][..., member]
+        values = summarise(
+            x[..., member],
+            y[..., member],
+            se[..., member],
+            audible=rate[..., member] > min_rate,
+            trusted=enough[..., member],
+            dof=dof,
+            squared_correlations=squares,
+        )
+        _add_summaries(out, name, long_name, values, prefix, populations)
+
+    if "stimulus" not in dims or not _POOLABLE[name]:
+        return
+    error = pooled_error(y - x, se, dof)
+    pooled = f"{name}_pooled"
+    _add_values(out, pooled, f"{long_name}, mean over stimuli", unit, ("neuron",), x.mean(0), y.mean(0), error.se)
+    pooled_correlations = _squared_correlations(predicted.mean("stimulus")) if name == "rate" else None
+    for prefix, member in _subsets(predicted, populations):
+        squares = None if pooled_correlations is None else pooled_correlations[member][:, member]
+        values = summarise(
+            x.mean(0)[member],
+            y.mean(0)[member],
+            error.se[member],
+            audible=rate.mean(0)[member] > min_rate,
+            trusted=np.ones(member.sum(), dtype=bool) if spikes is None else spikes.sum(0)[member] >= min_spikes,
+            dof=error.dof[member],
+            squared_correlations=squares,
+        )
+        _add_summaries(out, pooled, f"{long_name}, mean over stimuli", values, prefix, populations)
+
+
+def summarise(
+    x: Array,
+    y: Array,
+    se: Array,
+    *,
+    audible: npt.NDArray[np.bool_],
+    trusted: npt.NDArray[np.bool_],
+    dof: Array | float,
+    squared_correlations: Array | None = None,
+) -> dict[str, float]:
+    """Return what predicted values `x` and simulated values `y` amount to.
+
+    Parameters
+    ----------
+    x, y, se : ndarray ([stimulus,] neuron)
+        Predicted, simulated, standard error of the simulated.
+    audible : ndarray of bool
+        Which values enter relative errors and ratios.
+    trusted : ndarray of bool
+        Which z values count.
+    dof : float or ndarray
+        Degrees of freedom of `se`.
+    squared_correlations : ndarray ([stimulus,] neuron, neuron), optional
+        Squared correlation coefficients of the differences within a stimulus.
+
+    Returns
+    -------
+    dict
+        One number for each key of the comparison's summaries (see `compare`).
+    """
+    both = np.isfinite(x) & np.isfinite(y)
+    varies = both.sum() > 2 and np.ptp(x[both]) > 0 and np.ptp(y[both]) > 0
+    relative = audible & both & (x > 0)
+    known = relative & np.isfinite(se)
+    z = np.where(trusted, z_scores(y - x, se), np.nan)
+    counted = np.isfinite(z)
+    spread = None
+    if squared_correlations is not None:
+        mask = counted.astype(np.float64)
+        spread = float(np.einsum("...i,...ij,...j->...", mask, squared_correlations, mask).sum())
+    test = joint_test(z, dof, sum_squared_correlations=spread)
+    freedom = np.broadcast_to(dof, z.shape)[counted]
+    heavy = np.divide(freedom, freedom - 2, out=np.full(freedom.shape, np.nan), where=freedom > 2)
+    variance = np.where(np.isinf(freedom), 1.0, heavy)
+
+    def over(values: Array, statistic: Any) -> float:
+        return float(statistic(values)) if values.size else float("nan")
+
+    return {
+        "r": float(np.corrcoef(x[both], y[both])[0, 1]) if varies else float("nan"),
+        "median_relative_error": over(np.abs(y[relative] / x[relative] - 1), np.median),
+        # The median of a half-normal variable is 0.6745 of its scale.
+        "sampling_relative_error": over(stats.norm.ppf(0.75) * se[known] / x[known], np.median),
+        "median_ratio": over(y[relative] / x[relative], np.median),
+        "relative_count": int(relative.sum()),
+        "z_mean": over(z[counted], np.mean),
+        "z_rms": over(z[counted] ** 2, lambda s: np.sqrt(np.mean(s))),
+        "z_rms_expected": over(variance, lambda v: np.sqrt(np.mean(v))),
+        "z_within_2": over(np.abs(z[counted]) < 2, np.mean),
+        "z_within_2_expected": over(1 - 2 * stats.t.sf(2.0, freedom), np.mean) if (freedom > 2).all() else float("nan"),
+        "z_count": int(counted.sum()),
+        "p": test.p,
+    }
+
+
+def _add_values(
+    out: Variables, name: str, long_name: str, unit: str, dims: tuple[str, ...], x: Array, y: Array, se: Array
+) -> None:
+    relative = np.divide(y - x, x, out=np.full(x.shape, np.nan), where=x > 0)
+    for suffix, values, text, units in (
+        ("predicted", x, f"predicted {long_name}", unit),
+        ("simulated", y, f"simulated {long_name}", unit),
+        ("se", se, f"standard error of the simulated {long_name}", unit),
+        ("error", y - x, f"{long_name}, simulated − predicted", unit),
+        ("relative_error", relative, f"{long_name}, (simulated − predicted) / predicted", "1"),
+        ("z", z_scores(y - x, se), f"{long_name}, (simulated − predicted) / standard error", "1"),
+    ):
+        out[f"{name}_{suffix}"] = (dims, values, {"long_name": text, "units": units})
+
+
+def _add_summaries(
+    out: Variables, name: str, long_name: str, values: dict[str, float], prefix: str | None, populations: list[str]
+) -> None:
+    """Add summaries of the whole circuit (prefix None) or of one layer (its name)."""
+    for key, value in values.items():
+        attrs = {"long_name": _SUMMARIES[key].format(long_name), "units": "1"}
+        if prefix is None:
+            out[f"{name}_{key}"] = ((), value, attrs)
+            continue
+        variable = f"layer_{name}_{key}"
+        if variable not in out:
+            empty = np.zeros(len(populations), dtype=int) if key in _COUNTS else np.full(len(populations), np.nan)
+            out[variable] = ("layer", empty, {**attrs, "long_name": f"{attrs['long_name']}, per population"})
+        out[variable][1][populations.index(prefix)] = value
+
+
+def _subsets(predicted: xr.Dataset, populations: list[str]) -> Iterator[tuple[str | None, npt.NDArray[np.bool_]]]:
+    """Yield all neurons (as None), then those of each population."""
+    yield None, np.ones(predicted.sizes["neuron"], dtype=bool)
+    for name in populations:
+        yield name, predicted["population"].to_numpy() == name
+
+
+def _squared_correlations(predicted: xr.Dataset) -> Array | None:
+    """Return the squares of the predicted count correlations ([stimulus,] neuron, neuron), None without covariance."""
+    name = "count_covariance" if "count_covariance" in predicted else "covariance"
+    if name not in predicted:
+        return None
+    covariance = _values(predicted[name])
+    scale = np.diagonal(covariance, axis1=-2, axis2=-1)
+    scale = scale[..., :, None] * scale[..., None, :]
+    squares = np.divide(covariance**2, scale, out=np.zeros(covariance.shape), where=scale > 0)
+    n = squares.shape[-1]
+    squares[..., np.arange(n), np.arange(n)] = 1.0
+    return squares
+
+
+def _add_pooled_fano(out: Variables, window: float) -> None:
+    """Add the ratio of mean count variance and mean count; of few samples a mean of ratios would be biased."""
+    for side in ("predicted", "simulated"):
+        mean = out[f"rate_pooled_{side}"][1] * window
+        variance = out[f"count_variance_pooled_{side}"][1]
+        ratio = np.divide(variance, mean, out=np.full(mean.shape, np.nan), where=mean > 0)
+        text = f"{side} Fano factor, mean over stimuli of the count variance / of the count"
+        out[f"count_fano_pooled_{side}"] = (("neuron",), ratio, {"long_name": text, "units": "1"})

@@ -1,0 +1,201 @@
+"""Classification by the moment network and by its spikes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from mnnbio.analyses.alignment import group
+
+from mnnbio.results import counts
+
+Array = npt.NDArray[np.float64]
+
+
+class Readout(Protocol):
+    """Decision variable ``weights @ rate + bias``, rate in spikes/ms: a circuit's readout, or anything like it."""
+
+    @property
+    def source(self) -> str:
+        """Population that is read out."""
+
+    @property
+    def weights(self) -> Array:
+        """Shape (output, neuron)."""
+
+    @property
+    def bias(self) -> Array:
+        """Shape (output,)."""
+
+
+def classification(
+    prediction: xr.Dataset | xr.DataTree,
+    simulation: xr.Dataset | xr.DataTree,
+    labels: npt.ArrayLike | xr.DataArray | None = None,
+) -> xr.Dataset:
+    """Compare the decisions of the moment network with those of the spiking network.
+
+    A decision is the output with the largest decision variable. The stimulus is the sampling unit: trials of one
+    stimulus are averaged first, and standard errors are over stimuli.
+
+    Parameters
+    ----------
+    prediction, simulation : Dataset or DataTree
+        As for `compare`; both with ``readout``, over ([stimulus,] output) and ([stimulus,] trial, output).
+    labels : array_like or DataArray (stimulus,), optional
+        True class of each stimulus: a label of the coordinate `output`, or its position where there is none. Labels of
+        a DataArray must have the prediction's `stimulus` coordinate.
+
+    Returns
+    -------
+    Dataset
+        ``moment_decision`` (stimulus), ``spiking_decision`` (stimulus, trial): positions along `output`;
+        ``agreement`` (share of trials in which the spikes decide as the moments), ``agreement_se``. With labels also
+        ``moment_accuracy``, ``spiking_accuracy``, ``accuracy_difference`` (spiking − moment; paired) and their ``_se``,
+        ``n_stimuli`` and ``true_class`` (stimulus).
+
+    Raises
+    ------
+    ValueError
+        If a readout is missing, there are no stimuli, or a label is of no output.
+    """
+    predicted, simulated = group(prediction, "prediction"), group(simulation, "simulation")
+    for side, data in (("prediction", predicted), ("simulation", simulated)):
+        if "readout" not in data:
+            raise ValueError(f"the {side} has no variable `readout`: the circuit needs a readout")
+    if "stimulus" not in predicted["readout"].dims or "stimulus" not in simulated["readout"].dims:
+        if labels is not None:
+            raise ValueError("`labels` need a `stimulus` dimension, the readout has none")
+        return xr.Dataset()
+    moment = predicted["readout"].transpose("stimulus", "output").to_numpy().argmax(axis=1)
+    spiking = simulated["readout"].transpose("stimulus", "trial", "output").to_numpy().argmax(axis=2)
+    coords = {name: c for name, c in predicted["readout"].coords.items() if c.dims == ("stimulus",)}
+    out = xr.Dataset(coords=coords)
+    output = "position along `output`"
+    out["moment_decision"] = ("stimulus", moment, _attrs(f"decision of the moment network, {output}"))
+    out["spiking_decision"] = (("stimulus", "trial"), spiking, _attrs(f"decision of the spiking network, {output}"))
+    agreement = (spiking == moment[:, None]).mean(axis=1)
+    _add_mean(out, "agreement", agreement, "share of trials in which spikes decide as the moments")
+    if labels is not None:
+        truth = _positions(labels, predicted["readout"])
+        right, spikes_right = (moment == truth).astype(float), (spiking == truth[:, None]).mean(axis=1)
+        out["true_class"] = ("stimulus", truth, _attrs(f"true class, {output}"))
+        _add_mean(out, "moment_accuracy", right, "accuracy of the moment network")
+        _add_mean(out, "spiking_accuracy", spikes_right, "accuracy of the spiking network, mean over trials")
+        _add_mean(out, "accuracy_difference", spikes_right - right, "spiking − moment accuracy, paired by stimulus")
+        out["n_stimuli"] = ((), len(truth), _attrs("number of stimuli"))
+    return out
+
+
+def accuracy_against_time(
+    result: xr.DataTree | xr.Dataset, readout: Readout, labels: npt.ArrayLike | xr.DataArray, times: Sequence[float]
+) -> xr.Dataset:
+    """Return the accuracy of decisions from the spikes up to each time.
+
+    The decision variable at time t is ``weights @ counts(0, t) / t + bias``, from the end of the warm-up on.
+
+    Parameters
+    ----------
+    result : DataTree or Dataset
+        A result with ``/spikes``, or that group.
+    readout : Readout
+        Source population, weights (output, neuron) for rates in spikes/ms, bias (output,).
+    labels : array_like or DataArray (stimulus,)
+        True class of each stimulus, a position along the outputs; or a label of the readout, if it has `labels`.
+    times : sequence of float
+        Decision times, s; > 0 and at most the recorded duration.
+
+    Returns
+    -------
+    Dataset
+        Over ``time`` (s): ``accuracy``, ``accuracy_se`` (over stimuli) and ``spikes`` (mean number of spikes of the
+        source population in a trial up to then).
+
+    Raises
+    ------
+    ValueError
+        If the source population was not recorded in full, there are no stimuli, or a time or label is out of range.
+    """
+    spikes = group(result, "spikes")
+    source = np.flatnonzero(spikes["population"].to_numpy() == readout.source)
+    weights, bias = np.asarray(readout.weights), np.asarray(readout.bias)
+    if len(source) != weights.shape[1]:
+        raise ValueError(
+            f"the readout has weights for {weights.shape[1]} neurons of {readout.source!r}, spikes of {len(source)} "
+            "are stored: record the whole population"
+        )
+    if "stimulus" not in spikes["row_size"].dims:
+        raise ValueError("accuracy needs a `stimulus` dimension, the spike trains have none")
+    outputs: dict[str, tuple[str, object]] = {}
+    if getattr(readout, "labels", None) is not None:
+        outputs["output"] = ("output", list(readout.labels))  # type: ignore[attr-defined]
+    template = xr.DataArray(
+        np.zeros((spikes.sizes["stimulus"], len(bias))),
+        dims=("stimulus", "output"),
+        coords={**outputs, **{k: c for k, c in spikes["row_size"].coords.items() if c.dims == ("stimulus",)}},
+    )
+    truth = _positions(labels, template)
+    duration = float(spikes.attrs["duration"])
+    at = np.asarray(times, dtype=np.float64)
+    if at.ndim != 1 or not ((at > 0) & (at <= duration * (1 + 1e-9))).all():
+        raise ValueError(f"`times` must be > 0 s and at most the duration, {duration:g} s, got {at.tolist()}")
+    rows = []
+    for time in at:
+        upto = counts(spikes, stop=float(time)).isel(window=0, neuron=source)
+        total = upto.transpose("stimulus", "trial", "neuron").to_numpy()
+        decision = (total / (1e3 * time) @ weights.T + bias).argmax(axis=2)
+        right = (decision == truth[:, None]).mean(axis=1)
+        rows.append((right.mean(), _standard_error(right), total.sum(axis=2).mean()))
+    accuracy, error, spent = (np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
+    return xr.Dataset(
+        {
+            "accuracy": ("time", accuracy, _attrs("accuracy of the spiking network, mean over stimuli and trials")),
+            "accuracy_se": ("time", error, _attrs("standard error of the accuracy, over stimuli")),
+            "spikes": ("time", spent, _attrs(f"mean number of spikes of {readout.source!r} in a trial")),
+        },
+        coords={"time": ("time", at, {"long_name": "decision time after the warm-up", "units": "s"})},
+        attrs={"n_stimuli": len(truth), "n_outputs": len(bias)},
+    )
+
+
+def _positions(labels: npt.ArrayLike | xr.DataArray, readout: xr.DataArray) -> npt.NDArray[np.int64]:
+    """Return the true classes as positions along the output."""
+    values = np.asarray(labels)
+    n = readout.sizes["stimulus"]
+    if values.shape != (n,):
+        raise ValueError(f"`labels` must have one value for each of the {n} stimuli, got shape {values.shape}")
+    if isinstance(labels, xr.DataArray) and "stimulus" in labels.coords and "stimulus" in readout.coords:
+        differ = np.flatnonzero(labels["stimulus"].to_numpy() != readout["stimulus"].to_numpy())
+        if len(differ):
+            raise ValueError(
+                f"`labels` are of other stimuli: {labels['stimulus'].to_numpy()[differ[0]]!r} at position {differ[0]}, "
+                f"the readout has {readout['stimulus'].to_numpy()[differ[0]]!r}"
+            )
+    if "output" in readout.coords:
+        names = readout["output"].to_numpy()
+        # Class labels may be numbers in the data and text in the circuit.
+        positions = {str(name): k for k, name in enumerate(names.tolist())}
+        unknown = sorted({str(v) for v in values.tolist()} - set(positions))
+        if unknown:
+            raise ValueError(f"`labels` has {unknown[0]!r}, the readout has the outputs {', '.join(positions)}")
+        return np.array([positions[str(v)] for v in values.tolist()], dtype=np.int64)
+    if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() >= readout.sizes["output"]:
+        raise ValueError(f"`labels` must be positions 0 to {readout.sizes['output'] - 1} along `output`, got {values}")
+    return values.astype(np.int64)
+
+
+def _attrs(long_name: str) -> dict[str, str]:
+    return {"long_name": long_name, "units": "1"}
+
+
+def _standard_error(values: Array) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
+def _add_mean(out: xr.Dataset, name: str, values: Array, long_name: str) -> None:
+    """Add the mean over stimuli and its standard error."""
+    out[name] = ((), float(values.mean()), _attrs(long_name))
+    out[f"{name}_se"] = ((), _standard_error(values), _attrs(f"standard error of the {long_name}, over stimuli"))

@@ -1,0 +1,135 @@
+"""Statistics of single spike trains: rate, Fano factor, irregularity of intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from mnnbio.analyses.alignment import group
+
+from mnnbio.results import counts, estimate_fano
+
+Array = npt.NDArray[np.float64]
+
+
+def spike_statistics(
+    result: xr.DataTree | xr.Dataset, *, windows: Sequence[float] = (0.1,), min_intervals: int = 10
+) -> xr.Dataset:
+    r"""Describe every neuron's spike trains.
+
+    Intervals I between successive spikes of one trial, after the warm-up, are pooled over trials:
+
+    - ``cv``: their standard deviation over their mean;
+    - ``cv2``: mean of :math:`2|I_{k+1} - I_k| / (I_{k+1} + I_k)` (Holt et al. 1996);
+    - ``lv``: mean of :math:`3 (I_{k+1} - I_k)^2 / (I_{k+1} + I_k)^2` (Shinomoto et al. 2003).
+
+    All three are 1 for a Poisson process and 0 for a clock. ``cv2`` and ``lv`` compare neighbours, so slow changes of
+    the rate do not raise them. Trials much shorter than ten mean intervals bias ``cv`` downwards: they cannot hold
+    long intervals.
+
+    Parameters
+    ----------
+    result : DataTree or Dataset
+        A result with ``/spikes``, or that group.
+    windows : sequence of float
+        Counting windows of the Fano factor, s.
+    min_intervals : int
+        Neurons with fewer intervals (or pairs of them) get NaN.
+
+    Returns
+    -------
+    Dataset
+        Over ([stimulus,] neuron): ``rate`` (Hz), ``spike_count``, ``interval_count``, ``cv``, ``cv2``, ``lv``; over
+        (window, [stimulus,] neuron): ``fano``, ``fano_se`` and ``window_count`` (window), the number of counts of each.
+
+    Raises
+    ------
+    ValueError
+        If there are no spike trains, or a window is longer than the recording.
+
+    References
+    ----------
+    Holt, G. R. et al. (1996). Comparison of discharge variability in vitro and in vivo in cat visual cortex neurons.
+    *J. Neurophysiol.* 75, 1806-1814, Eq. 5. Shinomoto, S., Shima, K., Tanji, J. (2003). Differences in spiking patterns
+    among cortical neurons. *Neural Comput.* 15, 2823-2842, Eq. 2.1.
+    """
+    spikes = group(result, "spikes")
+    sizes = spikes["row_size"]
+    duration = float(spikes.attrs["duration"])
+    dims = tuple(str(dim) for dim in sizes.dims if dim != "trial")
+    shape = tuple(sizes.sizes[dim] for dim in dims)
+    coords = {name: c for name, c in sizes.coords.items() if "trial" not in c.dims}
+
+    unit, trial, times = _flat_trains(spikes)
+    size = int(np.prod(shape))
+    number = np.bincount(unit, minlength=size)
+    same = (trial[1:] == trial[:-1]) & (unit[1:] == unit[:-1])
+    interval = np.diff(times)[same]
+    owner = unit[1:][same]
+    paired = same[1:] & same[:-1]
+    later, earlier = np.diff(times)[1:][paired], np.diff(times)[:-1][paired]
+    pair_owner = unit[2:][paired]
+
+    n = np.bincount(owner, minlength=size)
+    mean = _mean(interval, owner, size, 2)
+    variance = _mean((interval - mean[owner]) ** 2, owner, size, 2) * n / np.maximum(n - 1, 1)
+    contrast = (later - earlier) / (later + earlier)
+    trials = sizes.sizes["trial"]
+    table: dict[str, tuple[npt.NDArray[Any], str, str]] = {
+        "rate": (number / (duration * trials), "firing rate", "Hz"),
+        "spike_count": (number, "number of spikes, all trials", "1"),
+        "interval_count": (n, "number of interspike intervals, all trials", "1"),
+        "cv": (
+            np.where(n >= min_intervals, np.sqrt(variance) / mean, np.nan),
+            "coefficient of variation of the interspike intervals",
+            "1",
+        ),
+        "cv2": (_mean(2 * np.abs(contrast), pair_owner, size, min_intervals), "CV2 of the interspike intervals", "1"),
+        "lv": (_mean(3 * contrast**2, pair_owner, size, min_intervals), "local variation of the intervals", "1"),
+    }
+    out = xr.Dataset(
+        {
+            name: (dims, values.reshape(shape), {"long_name": text, "units": units})
+            for name, (values, text, units) in table.items()
+        },
+        coords=coords,
+    )
+    fano, fano_se, samples = [], [], []
+    for window in windows:
+        values = counts(spikes, float(window)).transpose("trial", "window", ...).to_numpy()
+        estimate = estimate_fano(values.reshape(-1, *shape))
+        fano.append(estimate.value)
+        fano_se.append(estimate.se)
+        samples.append(values.shape[0] * values.shape[1])
+    out = out.assign_coords(
+        window=("window", np.asarray(windows, dtype=np.float64), {"long_name": "counting window", "units": "s"})
+    )
+    out["fano"] = (("window", *dims), np.array(fano), {"long_name": "Fano factor", "units": "1"})
+    out["fano_se"] = (("window", *dims), np.array(fano_se), {"long_name": "standard error of it", "units": "1"})
+    out["window_count"] = ("window", np.array(samples), {"long_name": "number of counts", "units": "1"})
+    out.attrs = {"duration": duration, "trials": trials, "min_intervals": min_intervals}
+    return out
+
+
+def _flat_trains(spikes: xr.Dataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Array]:
+    """Return for every spike after the warm-up its unit ([stimulus,] neuron, flat), its trial and its time."""
+    sizes = spikes["row_size"]
+    times = spikes["spike_time"].to_numpy()
+    trial_axis = sizes.dims.index("trial")
+    grid = np.indices(sizes.shape)
+    kept = [axis for axis in range(sizes.ndim) if axis != trial_axis]
+    unit = np.ravel_multi_index(tuple(grid[axis] for axis in kept), tuple(sizes.shape[axis] for axis in kept))
+    row = np.repeat(np.arange(sizes.size), sizes.to_numpy().ravel())
+    after = times >= 0
+    row = row[after]
+    return unit.ravel()[row], grid[trial_axis].ravel()[row], times[after]
+
+
+def _mean(values: Array, owner: npt.NDArray[np.int64], size: int, minimum: int) -> Array:
+    """Return the mean of each owner's values, NaN where there are fewer than `minimum`."""
+    n = np.bincount(owner, minlength=size)
+    total = np.bincount(owner, weights=values, minlength=size)
+    return np.divide(total, n, out=np.full(size, np.nan), where=n >= minimum)
