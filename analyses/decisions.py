@@ -14,6 +14,8 @@ from mnnbio.results import counts
 
 Array = npt.NDArray[np.float64]
 
+_DRAWS = 2000
+
 
 class Readout(Protocol):
     """Decision variable ``weights @ rate + bias``, rate in spikes/ms: a circuit's readout, or anything like it."""
@@ -35,6 +37,8 @@ def classification(
     prediction: xr.Dataset | xr.DataTree,
     simulation: xr.Dataset | xr.DataTree,
     labels: npt.ArrayLike | xr.DataArray | None = None,
+    *,
+    seed: int = 0,
 ) -> xr.Dataset:
     """Compare the decisions of the moment network with those of the spiking network.
 
@@ -48,6 +52,8 @@ def classification(
     labels : array_like or DataArray (stimulus,), optional
         True class of each stimulus: a label of the coordinate `output`, or its position where there is none. Labels of
         a DataArray must have the prediction's `stimulus` coordinate.
+    seed : int
+        Seed of the samples from the predicted distribution of the decision variables.
 
     Returns
     -------
@@ -55,7 +61,9 @@ def classification(
         ``moment_decision`` (stimulus), ``spiking_decision`` (stimulus, trial): positions along `output`;
         ``agreement`` (share of trials in which the spikes decide as the moments), ``agreement_se``. With labels also
         ``moment_accuracy``, ``spiking_accuracy``, ``accuracy_difference`` (spiking − moment; paired) and their ``_se``,
-        ``n_stimuli`` and ``true_class`` (stimulus).
+        ``n_stimuli`` and ``true_class`` (stimulus). If the prediction has ``readout_covariance`` for the duration of the
+        decisions, also ``agreement_predicted`` and ``spiking_accuracy_predicted``: what decision variables of the
+        predicted mean and covariance, taken as Gaussian, would do.
 
     Raises
     ------
@@ -79,6 +87,10 @@ def classification(
     out["spiking_decision"] = (("stimulus", "trial"), spiking, _attrs(f"decision of the spiking network, {output}"))
     agreement = (spiking == moment[:, None]).mean(axis=1)
     _add_mean(out, "agreement", agreement, "share of trials in which spikes decide as the moments")
+    share = _predicted_choices(predicted, simulation, seed)
+    if share is not None:
+        value = float(np.take_along_axis(share, moment[:, None], axis=1).mean())
+        out["agreement_predicted"] = ((), value, _attrs("agreement that the predicted covariance implies"))
     if labels is not None:
         truth = _positions(labels, predicted["readout"])
         right, spikes_right = (moment == truth).astype(float), (spiking == truth[:, None]).mean(axis=1)
@@ -86,6 +98,10 @@ def classification(
         _add_mean(out, "moment_accuracy", right, "accuracy of the moment network")
         _add_mean(out, "spiking_accuracy", spikes_right, "accuracy of the spiking network, mean over trials")
         _add_mean(out, "accuracy_difference", spikes_right - right, "spiking − moment accuracy, paired by stimulus")
+        if share is not None:
+            value = float(np.take_along_axis(share, truth[:, None], axis=1).mean())
+            text = "spiking accuracy that the predicted covariance implies"
+            out["spiking_accuracy_predicted"] = ((), value, _attrs(text))
         out["n_stimuli"] = ((), len(truth), _attrs("number of stimuli"))
     return out
 
@@ -170,10 +186,9 @@ def _positions(labels: npt.ArrayLike | xr.DataArray, readout: xr.DataArray) -> n
     if isinstance(labels, xr.DataArray) and "stimulus" in labels.coords and "stimulus" in readout.coords:
         differ = np.flatnonzero(labels["stimulus"].to_numpy() != readout["stimulus"].to_numpy())
         if len(differ):
-            raise ValueError(
-                f"`labels` are of other stimuli: {labels['stimulus'].to_numpy()[differ[0]]!r} at position {differ[0]}, "
-                f"the readout has {readout['stimulus'].to_numpy()[differ[0]]!r}"
-            )
+            k = int(differ[0])
+            theirs, ours = labels["stimulus"].to_numpy().tolist()[k], readout["stimulus"].to_numpy().tolist()[k]
+            raise ValueError(f"`labels` are of other stimuli: {theirs!r} at position {k}, the readout has {ours!r}")
     if "output" in readout.coords:
         names = readout["output"].to_numpy()
         # Class labels may be numbers in the data and text in the circuit.
@@ -185,6 +200,23 @@ def _positions(labels: npt.ArrayLike | xr.DataArray, readout: xr.DataArray) -> n
     if not np.issubdtype(values.dtype, np.integer) or values.min() < 0 or values.max() >= readout.sizes["output"]:
         raise ValueError(f"`labels` must be positions 0 to {readout.sizes['output'] - 1} along `output`, got {values}")
     return values.astype(np.int64)
+
+
+def _predicted_choices(predicted: xr.Dataset, simulation: xr.Dataset | xr.DataTree, seed: int) -> Array | None:
+    """Return how often Gaussian decision variables choose each output (stimulus, output), None where unknown."""
+    attrs = simulation.root.attrs if isinstance(simulation, xr.DataTree) else simulation.attrs
+    window, duration = predicted.attrs.get("window"), attrs.get("duration")
+    if "readout_covariance" not in predicted or window is None or duration is None:
+        return None
+    if not np.isclose(window, duration):  # the covariance is that of shorter counts than those decided from
+        return None
+    mean = predicted["readout"].transpose("stimulus", "output").to_numpy()
+    covariance = predicted["readout_covariance"].transpose("stimulus", "output", "output_j").to_numpy()
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]  # rounding leaves eigenvalues of -1e-20
+    noise = np.random.default_rng(seed).standard_normal((_DRAWS, mean.shape[1]))
+    choice = (mean[:, None, :] + noise @ root.transpose(0, 2, 1)).argmax(axis=2)
+    return np.stack([(choice == k).mean(axis=1) for k in range(mean.shape[1])], axis=1)
 
 
 def _attrs(long_name: str) -> dict[str, str]:

@@ -105,6 +105,11 @@ def make(
         labels = np.array(readout.labels)[mean.argmax(axis=1)]
         output = {"output": ("output", list(readout.labels))}
         prediction = prediction.assign_coords(output).assign(readout=array("readout", (*lead, "output"), pick(mean)))
+        source_covariance = prediction["count_covariance"].to_numpy()[
+            ..., : len(source_rates[0]), : len(source_rates[0])
+        ]
+        value = readout.weights @ source_covariance @ readout.weights.T / (1e3 * window) ** 2
+        prediction["readout_covariance"] = array("readout_covariance", (*lead, "output", "output_j"), value)
         total = counts(spikes).isel(window=0, neuron=slice(0, sizes[readout.source])).to_numpy()
         simulation = simulation.assign_coords(output).assign(
             readout=array(
