@@ -61,8 +61,8 @@ def classification(
         ``moment_decision`` (stimulus), ``spiking_decision`` (stimulus, trial): positions along `output`;
         ``agreement`` (share of trials in which the spikes decide as the moments), ``agreement_se``. With labels also
         ``moment_accuracy``, ``spiking_accuracy``, ``accuracy_difference`` (spiking − moment; paired) and their ``_se``,
-        ``n_stimuli`` and ``true_class`` (stimulus). If the prediction has ``readout_covariance`` for the duration of the
-        decisions, also ``agreement_predicted`` and ``spiking_accuracy_predicted``: what decision variables of the
+        ``n_stimuli`` and ``true_class`` (stimulus). If the prediction has ``readout_covariance`` for the duration of
+        the decisions, also ``agreement_predicted`` and ``spiking_accuracy_predicted``: what decision variables of the
         predicted mean and covariance, taken as Gaussian, would do.
 
     Raises
