@@ -2,258 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
-from scipy import sparse
 
-from mnnbio.connectivity import Connectivity, realise
-from mnnbio.lif import LIFParameters, Unit, in_unit, require
+from mnnbio.connectivity import realise
+from mnnbio.parts import (
+    Array,
+    Drive,
+    GaussianDrive,
+    Matrix,
+    ModeMatrix,
+    PoissonDrive,
+    PoissonSource,
+    Population,
+    Projection,
+    Readout,
+)
 
-Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class ModeMatrix:
-    """Weights factored into modes, ``W = input_modes · diag(scores) · output_modesᵀ`` (Lin & Huang).
-
-    Parameters
-    ----------
-    input_modes : array_like, shape (n_target, n_modes)
-        Direction in which each mode drives the target population.
-    scores : array_like, shape (n_modes,), mV
-        Strength of each mode.
-    output_modes : array_like, shape (n_source, n_modes)
-        Direction of the source population's activity that each mode reads.
-    """
-
-    input_modes: Any
-    scores: Any
-    output_modes: Any
-
-    def __post_init__(self) -> None:
-        for name in ("input_modes", "scores", "output_modes"):
-            object.__setattr__(self, name, _frozen(in_unit(getattr(self, name), "mV" if name == "scores" else "1", name)))
-        modes = self.scores.shape
-        if len(modes) != 1 or self.input_modes.shape[1:] != modes or self.output_modes.shape[1:] != modes:
-            raise ValueError(
-                "modes must have shapes (n_target, n_modes), (n_modes,), (n_source, n_modes), got "
-                f"{self.input_modes.shape}, {self.scores.shape}, {self.output_modes.shape}"
-            )
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of targets and of sources."""
-        return len(self.input_modes), len(self.output_modes)
-
-    def to_dense(self) -> Array:
-        """Return the matrix itself, (n_target, n_source), mV."""
-        return (self.input_modes * self.scores) @ self.output_modes.T
-
-
-Matrix = Array | sparse.csr_array | ModeMatrix
-
-
-@dataclass(frozen=True, eq=False)
-class PoissonSource:
-    """A population of independent Poisson spike trains.
-
-    Parameters
-    ----------
-    name : str
-        Name, unique in the circuit.
-    size : int
-        Number of trains.
-    rates : array_like or Quantity
-        Rates, spikes/ms: a number, (size,), or (stimulus, size) for several stimuli; ≥ 0.
-    """
-
-    name: str
-    size: int
-    rates: Any
-
-    def __post_init__(self) -> None:
-        _check_name(self.name, self.size)
-        rates = _per_neuron(self.rates, "1/ms", f"rates of {self.name!r}", self.size)
-        require(rates >= 0, f"rates of {self.name!r}", "≥ 0 spikes/ms", rates, where="index")
-        object.__setattr__(self, "rates", rates)
-
-
-@dataclass(frozen=True, eq=False)
-class Population:
-    """A population of leaky integrate-and-fire neurons.
-
-    Parameters
-    ----------
-    name : str
-        Name, unique in the circuit.
-    size : int
-        Number of neurons.
-    lif : LIFParameters
-        Neuron parameters, single numbers or one value per neuron.
-    """
-
-    name: str
-    size: int
-    lif: LIFParameters
-
-    def __post_init__(self) -> None:
-        _check_name(self.name, self.size)
-        if not isinstance(self.lif, LIFParameters):
-            raise TypeError(f"`lif` of {self.name!r} must be LIFParameters, got {type(self.lif).__name__}")
-        if self.lif.size not in (None, self.size):
-            raise ValueError(f"`lif` of {self.name!r} describes {self.lif.size} neurons, the population has {self.size}")
-
-
-@dataclass(frozen=True, eq=False)
-class Projection:
-    """Delta synapses from one population to another.
-
-    Either `weights` gives every synapse, or `weight` and `connectivity` give a rule that the circuit realises once.
-
-    Parameters
-    ----------
-    source, target : str
-        Names of the populations.
-    weights : array_like, scipy.sparse array or ModeMatrix, shape (n_target, n_source), optional
-        Jump of the membrane potential per spike, mV.
-    weight : float or Quantity, optional
-        Jump of the membrane potential per spike, mV, the same for all synapses of the rule.
-    connectivity : Connectivity, optional
-        Who is connected to whom, such as ``FixedIndegree(100)``.
-    delay : float or Quantity
-        Transmission delay, ms; ≥ 0.
-    autapses : bool
-        Whether a rule within one population may connect a neuron to itself.
-    """
-
-    source: str
-    target: str
-    weights: Any = None
-    weight: Any = None
-    connectivity: Connectivity | None = None
-    delay: Any = 0.0
-    autapses: bool = False
-
-    def __post_init__(self) -> None:
-        if (self.weights is None) == (self.weight is None):
-            raise ValueError(f"{self}: give either `weights` (a matrix), or `weight` and `connectivity`")
-        if (self.weight is None) != (self.connectivity is None):
-            raise ValueError(f"{self}: `weight` and `connectivity` go together")
-        if self.weight is not None:
-            object.__setattr__(self, "weight", _number(self.weight, "mV", f"weight of {self}"))
-        elif not isinstance(self.weights, ModeMatrix):
-            object.__setattr__(self, "weights", _matrix(self.weights, f"weights of {self}"))
-        delay = _number(self.delay, "ms", f"delay of {self}")
-        require(delay >= 0, f"delay of {self}", "≥ 0 ms", delay)
-        object.__setattr__(self, "delay", delay)
-
-    def __str__(self) -> str:
-        return f"projection {self.source!r} → {self.target!r}"
-
-
-@dataclass(frozen=True, eq=False)
-class GaussianDrive:
-    """Gaussian white-noise current into every neuron of a population.
-
-    Parameters
-    ----------
-    target : str
-        Name of the population.
-    mean : array_like or Quantity
-        Mean, mV/ms: a number, (n,) or (stimulus, n).
-    std : array_like or Quantity
-        Standard deviation of the noise that is independent between neurons, mV/√ms; shapes as for `mean`.
-    factor : array_like or Quantity, optional
-        Loadings of noise sources shared by the neurons, mV/√ms: (n, k) or (stimulus, n, k); they add
-        ``factor @ factorᵀ`` to the covariance of the currents.
-    """
-
-    target: str
-    mean: Any = 0.0
-    std: Any = 0.0
-    factor: Any = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", _frozen(in_unit(self.mean, "mV/ms", f"mean of {self}")))
-        object.__setattr__(self, "std", _frozen(in_unit(self.std, "mV/sqrt(ms)", f"std of {self}")))
-        require(self.std >= 0, f"std of {self}", "≥ 0 mV/√ms", self.std, where="index")
-        if self.factor is not None:
-            object.__setattr__(self, "factor", _frozen(in_unit(self.factor, "mV/sqrt(ms)", f"factor of {self}")))
-
-    def __str__(self) -> str:
-        return f"Gaussian drive of {self.target!r}"
-
-
-@dataclass(frozen=True, eq=False)
-class PoissonDrive:
-    """Poisson input of its own for every neuron of a population.
-
-    Parameters
-    ----------
-    target : str
-        Name of the population.
-    rate : array_like or Quantity
-        Rate of the input, spikes/ms: a number, (n,) or (stimulus, n); ≥ 0.
-    weight : float or Quantity
-        Jump of the membrane potential per input spike, mV.
-    """
-
-    target: str
-    rate: Any
-    weight: Any
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", _frozen(in_unit(self.rate, "1/ms", f"rate of {self}")))
-        require(self.rate >= 0, f"rate of {self}", "≥ 0 spikes/ms", self.rate, where="index")
-        object.__setattr__(self, "weight", _number(self.weight, "mV", f"weight of {self}"))
-
-    def __str__(self) -> str:
-        return f"Poisson drive of {self.target!r}"
-
-
-Drive = GaussianDrive | PoissonDrive
-
-
-@dataclass(frozen=True, eq=False)
-class Readout:
-    """A linear readout of spike counts: decision variable ``weights @ rate + bias``.
-
-    Parameters
-    ----------
-    source : str
-        Name of the population that is read.
-    weights : array_like, shape (n_output, n_source)
-        Weights, per spike/ms.
-    bias : array_like, shape (n_output,)
-        Offsets.
-    labels : sequence of str, optional
-        Names of the outputs.
-    """
-
-    source: str
-    weights: Any
-    bias: Any
-    labels: tuple[str, ...] | None = None
-
-    def __post_init__(self) -> None:
-        weights = _frozen(in_unit(self.weights, "1", "readout weights"))
-        bias = _frozen(in_unit(self.bias, "1", "readout bias"))
-        if weights.ndim != 2 or bias.shape != weights.shape[:1]:
-            raise ValueError(
-                f"readout weights and bias must have shapes (n_output, n_source) and (n_output,), "
-                f"got {weights.shape} and {bias.shape}"
-            )
-        object.__setattr__(self, "weights", weights)
-        object.__setattr__(self, "bias", bias)
-        if self.labels is not None:
-            object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
-            if len(self.labels) != len(bias):
-                raise ValueError(f"the readout has {len(bias)} outputs and {len(self.labels)} labels")
-
+__all__ = [
+    "Circuit",
+    "Drive",
+    "GaussianDrive",
+    "Matrix",
+    "ModeMatrix",
+    "PoissonDrive",
+    "PoissonSource",
+    "Population",
+    "Projection",
+    "Readout",
+]
 
 Part = TypeVar("Part")
 
@@ -286,9 +67,9 @@ class Circuit:
     Circuit(input: 2 Poisson trains, hidden: 3 LIF neurons; input → hidden)
     """
 
-    populations: tuple[PoissonSource | Population, ...]
-    projections: tuple[Projection, ...] = ()
-    drives: tuple[Drive, ...] = ()
+    populations: Sequence[PoissonSource | Population]
+    projections: Sequence[Projection] = ()
+    drives: Sequence[Drive] = ()
     readout: Readout | None = None
     seed: int = 0
 
@@ -410,10 +191,12 @@ class Circuit:
         for drive in self.drives:
             if isinstance(drive, GaussianDrive):
                 factor = drive.factor if drive.factor is None else _pick(drive.factor, 3, index)
-                drives.append(GaussianDrive(drive.target, _pick(drive.mean, 2, index), _pick(drive.std, 2, index), factor))
+                drives.append(
+                    GaussianDrive(drive.target, _pick(drive.mean, 2, index), _pick(drive.std, 2, index), factor)
+                )
             else:
                 drives.append(PoissonDrive(drive.target, _pick(drive.rate, 2, index), drive.weight))
-        return Circuit(populations, self.projections, drives, self.readout, self.seed)  # type: ignore[arg-type]
+        return Circuit(populations, self.projections, drives, self.readout, self.seed)
 
     def to_json(self) -> str:
         """Return the circuit as JSON; `from_json` gives it back without loss."""
@@ -430,8 +213,6 @@ class Circuit:
 
     def hash(self) -> str:
         """Return a fingerprint of the whole description, sixteen hexadecimal digits."""
-        import hashlib
-
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def _neurons_named(self, name: str, what: str) -> Population:
@@ -467,13 +248,6 @@ class Circuit:
                     yield value.shape[0]
 
 
-def _check_name(name: str, size: int) -> None:
-    if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(f"a population's name must be a Python identifier, got {name!r}")
-    if not isinstance(size, int | np.integer) or size < 1:
-        raise ValueError(f"the size of {name!r} must be a whole number ≥ 1, got {size!r}")
-
-
 def _parts(items: Iterable[Part], kinds: tuple[type, ...], name: str) -> tuple[Part, ...]:
     parts = tuple(items)
     for part in parts:
@@ -481,39 +255,6 @@ def _parts(items: Iterable[Part], kinds: tuple[type, ...], name: str) -> tuple[P
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"`{name}` must hold {wanted}, got {type(part).__name__}")
     return parts
-
-
-def _frozen(value: float | Array) -> Array:
-    array = np.asarray(value, dtype=np.float64)
-    array.setflags(write=False)
-    return array
-
-
-def _number(value: Any, unit: Unit, name: str) -> float:
-    number = in_unit(value, unit, name)
-    if not isinstance(number, float):
-        raise ValueError(f"{name} must be a single number in {unit}, got an array of shape {number.shape}")
-    return number
-
-
-def _per_neuron(value: Any, unit: Unit, name: str, size: int) -> Array:
-    """Return the value with its neuron axis in full, (size,) or (stimulus, size)."""
-    array = np.asarray(in_unit(value, unit, name))
-    if array.ndim > 2 or (array.ndim and array.shape[-1] != size):
-        raise ValueError(f"{name} must be a number or have shape ({size},) or (stimulus, {size}), got {array.shape}")
-    return _frozen(np.full(size, float(array)) if array.ndim == 0 else array)
-
-
-def _matrix(value: Any, name: str) -> Array | sparse.csr_array:
-    if sparse.issparse(value):
-        matrix = sparse.csr_array(value, dtype=np.float64, copy=True)
-        matrix.sum_duplicates()
-        in_unit(matrix.data, "mV", name)
-        return matrix
-    dense = np.asarray(in_unit(value, "mV", name))
-    if dense.ndim != 2:
-        raise ValueError(f"{name} must be a matrix of shape (n_target, n_source), got shape {dense.shape}")
-    return _frozen(dense)
 
 
 def _pick(value: Array, ndim: int, index: Any) -> Array:

@@ -89,7 +89,9 @@ class FixedOutdegree:
         return target, source
 
 
-RULES: dict[str, type] = {rule.__name__: rule for rule in (AllToAll, OneToOne, Bernoulli, FixedIndegree, FixedOutdegree)}
+RULES: dict[str, type] = {
+    rule.__name__: rule for rule in (AllToAll, OneToOne, Bernoulli, FixedIndegree, FixedOutdegree)
+}
 
 
 def _check_degree(n: int) -> None:

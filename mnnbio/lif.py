@@ -12,7 +12,7 @@ import numpy.typing as npt
 Unit = Literal["ms", "mV", "1/ms", "mV/ms", "mV/sqrt(ms)", "mV^2/ms", "1"]
 FloatOrArray = float | npt.NDArray[np.float64]
 
-# Size of each working unit in SI base units, and its exponents of (kilogram metre² second⁻³ ampere⁻¹) = volt, and second.
+# Size of each working unit in SI base units, and its exponents of volt and second.
 _SI_SIZE: Mapping[str, float] = {
     "ms": 1e-3,
     "mV": 1e-3,

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from brian2 import Hz, mV, ms
+from brian2 import Hz, ms, mV
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
@@ -134,8 +134,14 @@ def test_layers_are_found_whatever_the_order():
         ({"populations": [Population("E", 2, LIF), Population("E", 2, LIF)]}, "must be unique, got E more than once"),
         ({"projections": [Projection("X", "E", weights=np.ones((2, 2)))]}, "no population 'X'; the circuit has S, E"),
         ({"projections": [Projection("E", "S", weights=np.ones((3, 2)))]}, "'S' is a Poisson source"),
-        ({"projections": [Projection("S", "E", weights=np.ones((3, 2)))]}, r"\(n_target, n_source\) = \(2, 3\), got \(3, 2\)"),
-        ({"drives": [GaussianDrive("E", mean=np.ones(3))]}, r"mean of Gaussian drive of 'E' must have shape .* n = 2, got \(3,\)"),
+        (
+            {"projections": [Projection("S", "E", weights=np.ones((3, 2)))]},
+            r"\(n_target, n_source\) = \(2, 3\), got \(3, 2\)",
+        ),
+        (
+            {"drives": [GaussianDrive("E", mean=np.ones(3))]},
+            r"mean of Gaussian drive of 'E' must have shape .* n = 2, got \(3,\)",
+        ),
         ({"drives": [GaussianDrive("E", factor=np.ones((3, 1)))]}, r"factor of Gaussian drive"),
         ({"drives": [GaussianDrive("S")]}, "'S' is a Poisson source"),
         ({"readout": Readout("E", np.ones((1, 5)), [0.0])}, "weights for 5 neurons, 'E' has 2"),
@@ -157,7 +163,11 @@ def test_inconsistent_circuits_raise(parts, message):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: PoissonSource("S", 2, [0.1, -0.2]), ValueError, r"rates of 'S'` must be ≥ 0 spikes/ms, got -0.2 at index 1"),
+        (
+            lambda: PoissonSource("S", 2, [0.1, -0.2]),
+            ValueError,
+            r"rates of 'S'` must be ≥ 0 spikes/ms, got -0.2 at index 1",
+        ),
         (lambda: PoissonSource("S", 2, [0.1] * 3), ValueError, r"shape \(2,\) or \(stimulus, 2\), got \(3,\)"),
         (lambda: PoissonSource("S", 2, 5 * mV), ValueError, "another dimension"),
         (lambda: Population("my cells", 2, LIF), ValueError, "Python identifier, got 'my cells'"),

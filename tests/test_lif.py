@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from brian2 import Hz, amp, mV, ms, nS, second, volt
+from brian2 import Hz, amp, ms, mV, nS, second, volt
 
 from mnnbio.lif import LIFParameters, in_unit
 

@@ -1,0 +1,258 @@
+"""Moments of a feed-forward circuit: from its sources through every layer of neurons, all stimuli at once."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mnnbio.circuit import Circuit, Matrix, ModeMatrix, PoissonDrive, Population
+from mnnbio.moments import discrete_lif, interval_skewness, jump_factors, moment_activation
+
+Closure = Literal["moments", "poisson"]
+
+# The diffusion approximation is called doubtful where the skewness of the membrane potential changes its density at
+# threshold by more than this fraction, in neurons that fire at all (spikes/ms).
+TOLERATED_SKEW = 0.1
+LOWEST_RATE = 1e-4
+
+
+class FiniteWeightWarning(UserWarning):
+    """Single jumps of the membrane potential are too large to be treated as a diffusion."""
+
+
+class Output(NamedTuple):
+    """Statistics of one population of neurons, each of shape (stimulus, n), in ms and mV."""
+
+    mean_input: Tensor
+    std_input: Tensor
+    rate: Tensor
+    variance: Tensor
+    skewness: Tensor
+
+
+class CircuitMoments(NamedTuple):
+    """Statistics of all populations of neurons, by name; covariance blocks (stimulus, n, m) by pair of names."""
+
+    outputs: dict[str, Output]
+    covariance: dict[tuple[str, str], Tensor]
+
+
+class _Current(NamedTuple):
+    """Moments of the currents into one population, each of shape (stimulus, n)."""
+
+    mean: Tensor  # mV/ms
+    variance: Tensor  # mV²/ms
+    third: Tensor  # third moment of the jumps, mV³/ms: the first one that a diffusion leaves out
+
+
+class _Trains(NamedTuple):
+    """What is known of the spike trains so far, by population."""
+
+    rate: dict[str, Tensor]
+    drive: dict[str, Tensor]  # variance per time with which a train drives its targets
+    blocks: dict[tuple[str, str], Tensor]  # covariances; on the own diagonal the driving variance
+
+    def received(self, weights: Tensor, source: str, partner: str) -> Tensor | None:
+        """Return the covariance of ``weights · source`` with the partner's trains, None where there is none."""
+        if source == partner and (source, source) not in self.blocks:  # independent trains are never expanded
+            return weights * self.drive[source][:, None, :]
+        block = self.blocks.get((source, partner))
+        return None if block is None else weights @ block
+
+
+def propagate(circuit: Circuit, *, dt: float | None, closure: Closure, covariance: bool) -> CircuitMoments:
+    """Return the moments of every population of a feed-forward circuit.
+
+    Every population sums its inputs, ``μ = Σ W r`` and ``Σ = Σ W C Wᵀ``, and answers with the moment activation; off
+    the diagonal ``C_ij → gain_i gain_j C_ij``, between populations as within one, so that a population which reads
+    several others sees their correlation.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        Feed-forward.
+    dt : float, optional
+        Time step of the simulation to describe, ms; None for continuous time.
+    closure : {"moments", "poisson"}
+        Whether a train drives the next neuron with its count variance or with its rate.
+    covariance : bool
+        Whether the covariances within and between all populations are wanted; without, only what the following layers
+        need is computed.
+
+    Returns
+    -------
+    CircuitMoments
+
+    Raises
+    ------
+    ValueError
+        If the circuit is recurrent.
+
+    Warns
+    -----
+    FiniteWeightWarning
+        If the skewness of the membrane potential makes a rate doubtful.
+    """
+    layers = circuit.layers
+    if layers is None:
+        raise ValueError(f"moments propagate through feed-forward circuits only, {circuit!r} is recurrent")
+    reads = _weights_into(circuit, dt)
+    trains = _Trains({}, {}, {})
+    for train in circuit.sources:
+        trains.rate[train.name] = _rows(train.rates)
+        trains.drive[train.name] = _bernoulli_variance(trains.rate[train.name], dt)
+    outputs: dict[str, Output] = {}
+    for population in layers:
+        name, incoming = population.name, reads[population.name]
+        feeds_neurons = any(name in sources for sources in reads.values())
+        current, common = _own_drive(circuit, population, dt)
+        for source, weights in incoming.items():
+            rate = trains.rate[source]
+            current = current._replace(
+                mean=current.mean + rate @ weights.T, third=current.third + rate @ (weights**3).T
+            )
+        cross: dict[str, Tensor] = {}
+        between = common @ common.mT
+        if covariance or feeds_neurons or any(source in outputs for source in incoming):
+            cross = _cross_covariances(trains, incoming, [*outputs, *_partners(circuit, reads, incoming)])
+            for source, weights in incoming.items():
+                between = between + cross[source] @ weights.T
+            received = torch.diagonal(between, dim1=-2, dim2=-1)
+        else:
+            received = (common**2).sum(-1)
+            for source, weights in incoming.items():
+                received = received + trains.drive[source] @ (weights**2).T
+
+        mean, std = torch.broadcast_tensors(current.mean, (current.variance + received).sqrt())
+        lif = population.lif if dt is None else discrete_lif(mean, std, population.lif, dt)
+        rate, variance, gain = moment_activation(mean, std, lif)
+        _warn_of_finite_weights(population, mean, std, current.third, rate)
+        outputs[name] = Output(mean, std, rate, variance, interval_skewness(mean, std, lif))
+        trains.rate[name] = rate
+        trains.drive[name] = variance if closure == "moments" else rate
+        if covariance or feeds_neurons:
+            correlated = gain[..., :, None] * between * gain[..., None, :]
+            trains.blocks[name, name] = _with_diagonal(correlated, trains.drive[name])
+            for partner, value in cross.items():
+                trains.blocks[name, partner] = gain[..., :, None] * value
+                trains.blocks[partner, name] = trains.blocks[name, partner].mT
+
+    blocks = {pair: block for pair, block in trains.blocks.items() if set(pair) <= set(outputs)} if covariance else {}
+    for name in outputs if covariance else ():
+        blocks[name, name] = _with_diagonal(blocks[name, name], outputs[name].variance)
+    return CircuitMoments(outputs, blocks)
+
+
+def _weights_into(circuit: Circuit, dt: float | None) -> dict[str, dict[str, Tensor]]:
+    """Return the weights into each population by source.
+
+    In discrete time, jumps count for more than a current of the same mean: see `jump_factors`.
+    """
+    reads: dict[str, dict[str, Tensor]] = {p.name: {} for p in circuit.neurons}
+    for projection in circuit.projections:
+        population = circuit.population(projection.target)
+        assert isinstance(population, Population)
+        weights = _dense(circuit.matrix(projection)) * _arrival(population, dt)
+        sources = reads[projection.target]
+        sources[projection.source] = sources.get(projection.source, 0.0) + weights
+    return reads
+
+
+def _arrival(population: Population, dt: float | None) -> Tensor:
+    """Return what a jump counts for in discrete time, as a column over the population's neurons."""
+    if dt is None:
+        return torch.ones(1, 1, dtype=torch.float64)
+    return jump_factors(population.lif, dt).mean.reshape(-1, 1)
+
+
+def _dense(matrix: Matrix) -> Tensor:
+    if isinstance(matrix, ModeMatrix):
+        return torch.tensor(matrix.to_dense())
+    return torch.tensor(matrix if isinstance(matrix, np.ndarray) else matrix.toarray())
+
+
+def _rows(values: npt.NDArray[np.float64]) -> Tensor:
+    """Return values with a stimulus dimension in front; a copy, for tensors must not share frozen arrays."""
+    return torch.tensor(np.atleast_2d(values))
+
+
+def _bernoulli_variance(rate: Tensor, dt: float | None) -> Tensor:
+    """Return the variance per time of a Poisson input, or of one that has at most one spike a step."""
+    return rate if dt is None else rate * (1 - rate * dt)
+
+
+def _partners(circuit: Circuit, reads: dict[str, dict[str, Tensor]], incoming: dict[str, Tensor]) -> list[str]:
+    """Return the sources whose covariance with a population matters: those it reads, and those read more than once."""
+    return [
+        s.name
+        for s in circuit.sources
+        if s.name in incoming or sum(s.name in sources for sources in reads.values()) > 1
+    ]
+
+
+def _cross_covariances(trains: _Trains, incoming: dict[str, Tensor], partners: list[str]) -> dict[str, Tensor]:
+    """Return the covariance of the currents into a population with the trains of each partner, (stimulus, n, m)."""
+    cross = {}
+    for partner in partners:
+        terms = [trains.received(weights, source, partner) for source, weights in incoming.items()]
+        present = [term for term in terms if term is not None]
+        if present:
+            cross[partner] = present[0] if len(present) == 1 else torch.stack(torch.broadcast_tensors(*present)).sum(0)
+    return cross
+
+
+def _own_drive(circuit: Circuit, population: Population, dt: float | None) -> tuple[_Current, Tensor]:
+    """Return what the drives give to a population, and the loadings of the noise that its neurons share."""
+    mean = variance = third = torch.zeros(1, population.size, dtype=torch.float64)
+    factors = [torch.zeros(1, population.size, 0, dtype=torch.float64)]
+    for drive in circuit.drives:
+        if drive.target != population.name:
+            continue
+        if isinstance(drive, PoissonDrive):
+            rate = _rows(drive.rate)
+            jump = drive.weight * _arrival(population, dt).T
+            mean = mean + rate * jump
+            variance = variance + _bernoulli_variance(rate, dt) * jump**2
+            third = third + rate * jump**3
+        else:
+            mean = mean + _rows(drive.mean)
+            variance = variance + _rows(drive.std) ** 2
+            if drive.factor is not None:
+                factors.append(torch.tensor(drive.factor.reshape(-1, *drive.factor.shape[-2:])))
+    stimuli = max(len(factor) for factor in factors)
+    common = torch.cat([factor.expand(stimuli, -1, -1) for factor in factors], dim=-1)
+    return _Current(mean, variance, third), common
+
+
+def _with_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:
+    result = matrix.expand(*diagonal.shape, diagonal.shape[-1]).clone()
+    result.diagonal(dim1=-2, dim2=-1).copy_(diagonal)
+    return result
+
+
+def _warn_of_finite_weights(population: Population, mean: Tensor, std: Tensor, third: Tensor, rate: Tensor) -> None:
+    """Warn where jumps skew the free membrane potential so much that its density at threshold is in doubt.
+
+    The leading (Edgeworth) correction of a normal density at x standard deviations from the mean is γ(x³ − 3x)/6, with
+    the skewness of shot noise γ = (τ/3) Σ r J³ / (std √(τ/2))³.
+    """
+    tau_m, v_th = (torch.tensor(value) for value in (population.lif.tau_m, population.lif.v_th))
+    spread = torch.where(std > 0, std, torch.inf) * (tau_m / 2).sqrt()
+    below = ((v_th - mean * tau_m) / spread).relu()
+    change = (tau_m / 3 * third / spread**3 * (below**3 - 3 * below) / 6).abs()
+    doubtful = (change > TOLERATED_SKEW) & (rate > LOWEST_RATE)
+    if bool(doubtful.any()):
+        worst = torch.where(doubtful, change, 0.0).amax(0)
+        warnings.warn(
+            f"the weights into {population.name!r} are not small: single jumps change the density of the membrane "
+            f"potential at threshold by {worst.max().item():.0%} in neuron {int(worst.argmax())} and by more than "
+            f"{TOLERATED_SKEW:.0%} in {doubtful.double().mean().item():.1%} of all cases; the rates that a diffusion "
+            "predicts are off by about as much there",
+            FiniteWeightWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,112 @@
+"""From a trained network to the circuit: nothing is lost, nothing is changed."""
+
+import numpy as np
+import pytest
+import torch
+
+from mnnbio import LIFParameters, export, predict
+from mnnbio.nn import GaussianEncoder, MomentMLP, PoissonEncoder
+
+RNG = np.random.default_rng(0)
+
+# Networks with random weights need not be fit for spikes; what is tested here is that nothing is lost.
+pytestmark = pytest.mark.filterwarnings("ignore::mnnbio.propagation.FiniteWeightWarning")
+
+
+def trained(sizes, **options):
+    """A network whose normalisation, noise and biases are no longer at their initial values."""
+    model = MomentMLP(sizes, dtype=torch.float64, seed=1, **options)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
+        for block in model.blocks:
+            for name in ("running_mean", "running_var"):
+                buffer = getattr(block.norm, name)
+                buffer += torch.rand(buffer.shape, generator=generator, dtype=torch.float64)
+    return model.eval()
+
+
+ENCODERS = {
+    "rates": None,
+    "poisson": PoissonEncoder(6, max_rate=0.7, scale=2.0, dtype=torch.float64),
+    "on/off": PoissonEncoder(6, max_rate=0.7, on_off=True, shift=0.5, dtype=torch.float64),
+    "constant current": GaussianEncoder(6, std=0.0, shift=0.3, dtype=torch.float64),
+    "noisy current": GaussianEncoder(6, std=0.8, shift=0.3, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("hidden", [(8,), (8, 7)], ids=["one layer", "two layers"])
+@pytest.mark.parametrize("encoding", ENCODERS)
+@pytest.mark.parametrize("noise", [True, False], ids=["noise", "no noise"])
+def test_the_circuit_predicts_what_the_network_computes(hidden, encoding, noise):
+    encoder = ENCODERS[encoding]
+    inputs = 6 if encoder is None else encoder.out_features
+    lif = LIFParameters(tau_m=15.0, v_reset=5.0, t_ref=2.0)
+    model = trained((inputs, *hidden, 3), encoder=encoder, noise=noise, lif=lif)
+    x = RNG.uniform(0.1, 1, (5, 6))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    prediction = predict(export(model, x))
+    with torch.no_grad():
+        layers = model.hidden(torch.from_numpy(x))
+        output = model(torch.from_numpy(x))
+    np.testing.assert_allclose(prediction["readout"], output.mean, rtol=1e-10, atol=1e-10)
+    noise_of_readout = prediction["readout_covariance"] * 1e3  # s → ms
+    np.testing.assert_allclose(noise_of_readout, output.covariance.to_dense().detach(), rtol=1e-10, atol=1e-10)
+    start = 0
+    for layer in layers:
+        stop = start + layer.mean.shape[-1]
+        np.testing.assert_allclose(prediction["rate"][:, start:stop] / 1e3, layer.mean, rtol=1e-10, atol=1e-13)
+        block = prediction["covariance"][:, start:stop, start:stop] / 1e3
+        np.testing.assert_allclose(block, layer.covariance.to_dense().detach(), rtol=1e-10, atol=1e-13)
+        start = stop
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), f"export changed {name}"
+
+
+def test_a_network_in_training_mode_exports_its_running_statistics():
+    model = trained((6, 8, 3))
+    x = RNG.uniform(0, 1, (4, 6))
+    evaluated = export(model, x)
+    model.train()
+    assert export(model, x).hash() == evaluated.hash()
+    assert model.training
+
+
+def test_one_stimulus_has_no_stimulus_dimension():
+    model = trained((6, 8, 3))
+    x = RNG.uniform(0, 1, 6)
+    circuit = export(model, x, labels=["a", "b", "c"])
+    assert circuit.n_stimuli is None
+    prediction = predict(circuit)
+    assert prediction["readout"].dims == ("output",)
+    assert prediction["output"].values.tolist() == ["a", "b", "c"]
+    many = predict(export(model, x[None]))
+    np.testing.assert_array_equal(many["rate"][0], prediction["rate"])
+
+
+def test_populations_are_named():
+    assert [p.name for p in export(trained((6, 8, 3)), np.ones(6)).populations] == ["input", "hidden"]
+    deep = export(trained((6, 8, 7, 3)), np.ones(6))
+    assert [p.name for p in deep.populations] == ["input", "hidden_1", "hidden_2"]
+    assert deep.readout.source == "hidden_2"
+
+
+@pytest.mark.parametrize(
+    ("stimulus", "message"),
+    [
+        (np.ones(5), r"shape \(6,\) or \(stimulus, 6\), got \(5,\)"),
+        (np.ones((2, 3, 6)), r"got \(2, 3, 6\)"),
+        ([0.1, 0.2, np.nan, 0, 0, 0], "must be finite, got nan at index 2"),
+        ([0.1, 0.2, -0.3, 0, 0, 0], "rates must be ≥ 0"),
+        (["a"] * 6, "must be numeric"),
+    ],
+)
+def test_stimuli_that_do_not_fit_raise(stimulus, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        export(trained((6, 8, 3)), stimulus)
+
+
+def test_other_models_raise():
+    with pytest.raises(TypeError, match="must be a MomentMLP or a fitted estimator of one, got Linear"):
+        export(torch.nn.Linear(2, 2), np.ones(2))
