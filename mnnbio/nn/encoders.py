@@ -1,0 +1,210 @@
+"""How features enter the network: as Poisson spike trains, one or two per feature, or as Gaussian currents.
+
+An encoder owns the scaling of the features (buffers `shift` and `scale`), so that whatever holds the model, a
+simulator included, takes the features as the user has them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from mnnbio.moments import Diagonal
+from mnnbio.nn.state import Moments
+
+
+class _Scaled(nn.Module):
+    """Features shifted and scaled: ``z = (x − shift)/scale``."""
+
+    shift: torch.Tensor
+    scale: torch.Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        shift: Any,
+        scale: Any,
+        dtype: torch.dtype | None,
+        device: torch.device | str | None,
+    ) -> None:
+        super().__init__()
+        if in_features < 1:
+            raise ValueError(f"`in_features` must be at least 1, got {in_features}")
+        self.in_features = in_features
+        dtype = dtype or torch.get_default_dtype()
+        for name, value in (("shift", shift), ("scale", scale)):
+            values = torch.as_tensor(value, dtype=dtype, device=device)
+            if values.ndim and values.shape != (in_features,):
+                raise ValueError(
+                    f"`{name}` must be a number or one value per feature ({in_features}), got shape "
+                    f"{tuple(values.shape)}"
+                )
+            self.register_buffer(name, values.expand(in_features).clone())
+        if not bool((self.scale > 0).all()):
+            raise ValueError(f"`scale` must be > 0, got {self.scale.min().item()}")
+
+    def scaled(self, features: torch.Tensor) -> torch.Tensor:
+        """Return ``(x − shift)/scale``.
+
+        Raises
+        ------
+        ValueError
+            If the last dimension is not the number of features.
+        """
+        if features.ndim == 0 or features.shape[-1] != self.in_features:
+            raise ValueError(f"expected {self.in_features} features, got an input of shape {tuple(features.shape)}")
+        return (features - self.shift) / self.scale
+
+
+class PoissonEncoder(_Scaled):
+    """Encode features as independent Poisson spike trains.
+
+    Rates are ``max_rate · z`` with ``z = (x − shift)/scale``; with `on_off`, the first half of the channels fire at
+    ``max_rate · max(z, 0)`` and the second half at ``max_rate · max(−z, 0)``, so that features of either sign are
+    carried by rates, which cannot be negative.
+
+    Parameters
+    ----------
+    in_features : int
+        Number of features.
+    max_rate : float
+        Rate at z = 1, spikes/ms; > 0. A larger z gives a higher rate.
+    on_off : bool
+        Two channels per feature instead of one.
+    shift, scale : float or array_like, shape (in_features,)
+        Of the features, in their own units; scale > 0.
+    dtype, device
+        Of the buffers.
+
+    Attributes
+    ----------
+    out_features : int
+        Number of spike trains.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        max_rate: float = 1.0,
+        on_off: bool = False,
+        *,
+        shift: Any = 0.0,
+        scale: Any = 1.0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(in_features, shift, scale, dtype, device)
+        if not 0 < max_rate < float("inf"):
+            raise ValueError(f"`max_rate` must be > 0 spikes/ms, got {max_rate}")
+        self.max_rate, self.on_off = float(max_rate), on_off
+        self.out_features = 2 * in_features if on_off else in_features
+
+    def forward(self, features: torch.Tensor) -> Moments:
+        """Return rates and variances of the spike trains for features of shape (..., in_features).
+
+        Raises
+        ------
+        ValueError
+            If the number of features is wrong, or a rate would be negative (without `on_off`).
+        """
+        z = self.scaled(features)
+        if self.on_off:
+            z = torch.cat([z.relu(), (-z).relu()], dim=-1)
+        elif bool((z < 0).any()):
+            place = tuple(int(k) for k in (z < 0).nonzero()[0])
+            raise ValueError(
+                f"Poisson rates must be ≥ 0, got the value {features[place].item():g} at index {place}; "
+                "features that can be negative need on/off channels (on_off=True) or Gaussian currents"
+            )
+        rates = self.max_rate * z
+        return Moments(rates, Diagonal(rates))
+
+    def config(self) -> dict[str, Any]:
+        """Return what builds this encoder again, apart from its buffers."""
+        return {
+            "kind": "poisson",
+            "in_features": self.in_features,
+            "max_rate": self.max_rate,
+            "on_off": self.on_off,
+        }
+
+    def extra_repr(self) -> str:
+        """Describe the settings."""
+        return f"{self.in_features}, max_rate={self.max_rate}, on_off={self.on_off}"
+
+
+class GaussianEncoder(_Scaled):
+    """Encode features as currents: mean ``z = (x − shift)/scale`` and independent white noise of fixed strength.
+
+    Parameters
+    ----------
+    in_features : int
+        Number of features.
+    std : float
+        Standard deviation of the noise of each input, 1/√ms (mV/√ms through a weight of 1 mV); ≥ 0. 0 makes the
+        inputs constant.
+    shift, scale, dtype, device
+        As in `PoissonEncoder`.
+
+    Attributes
+    ----------
+    out_features : int
+        Equal to `in_features`.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        std: float = 0.0,
+        *,
+        shift: Any = 0.0,
+        scale: Any = 1.0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(in_features, shift, scale, dtype, device)
+        if not 0 <= std < float("inf"):
+            raise ValueError(f"`std` must be ≥ 0 1/√ms, got {std}")
+        self.std = float(std)
+        self.out_features = in_features
+
+    def forward(self, features: torch.Tensor) -> Moments:
+        """Return mean and variance of the inputs for features of shape (..., in_features).
+
+        Raises
+        ------
+        ValueError
+            If the number of features is wrong.
+        """
+        z = self.scaled(features)
+        return Moments(z, Diagonal(torch.full_like(z, self.std**2)))
+
+    def config(self) -> dict[str, Any]:
+        """Return what builds this encoder again, apart from its buffers."""
+        return {"kind": "gaussian", "in_features": self.in_features, "std": self.std}
+
+    def extra_repr(self) -> str:
+        """Describe the settings."""
+        return f"{self.in_features}, std={self.std}"
+
+
+Encoder = PoissonEncoder | GaussianEncoder
+
+
+def encoder_from_config(config: dict[str, Any], **factory: Any) -> Encoder:
+    """Build the encoder that `config` describes; its buffers come with the state dict.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown.
+    """
+    options = dict(config)
+    kind = options.pop("kind", None)
+    if kind == "poisson":
+        return PoissonEncoder(**options, **factory)
+    if kind == "gaussian":
+        return GaussianEncoder(**options, **factory)
+    raise ValueError(f"Invalid encoder kind {kind!r}. Must be one of ['gaussian', 'poisson']")

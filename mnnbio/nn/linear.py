@@ -1,0 +1,164 @@
+"""Synaptic weights: full matrices and matrices factored into modes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from mnnbio.nn.state import Moments
+
+
+def uniform_(parameter: torch.Tensor, bound: float, generator: torch.Generator | None) -> None:
+    """Fill a parameter with uniform numbers between −bound and bound."""
+    with torch.no_grad():
+        parameter.uniform_(-bound, bound, generator=generator)
+
+
+def linear(moments: Moments, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Moments:
+    """Return the moments of ``W x + b``: mean ``W μ + b``, covariance ``W C Wᵀ`` (evaluated when asked for)."""
+    mean = nn.functional.linear(moments.mean, weight, bias)
+    return Moments(mean, moments.covariance.linear(weight))
+
+
+class MomentLinear(nn.Module):
+    """Apply a weight matrix to mean and covariance.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Numbers of sources and targets.
+    bias : bool
+        Whether a constant is added to the mean.
+    weight_scale : float
+        The weights start uniform within ±weight_scale/√in_features.
+    generator : torch.Generator, optional
+        Source of the initial weights; the global one by default.
+    dtype, device
+        Of the parameters.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (out_features, in_features)
+        mV for synapses onto neurons.
+    bias : Parameter, shape (out_features,), or None
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = False,
+        *,
+        weight_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = nn.Parameter(torch.empty(out_features, in_features, dtype=dtype, device=device))
+        self.bias = nn.Parameter(torch.zeros(out_features, dtype=dtype, device=device)) if bias else None
+        uniform_(self.weight, weight_scale / math.sqrt(in_features), generator)
+
+    def forward(self, moments: Moments) -> Moments:
+        """Return the moments of the weighted sums, shape (..., out_features)."""
+        return linear(moments, self.weight, self.bias)
+
+    @torch.no_grad()
+    def rescale_outputs(self, scale: torch.Tensor, shift: torch.Tensor) -> None:
+        """Change weight and bias in place so that every output y becomes ``scale · y + shift``, both (out_features,).
+
+        Raises
+        ------
+        ValueError
+            If the layer has no bias to hold the shift.
+        """
+        if self.bias is None:
+            raise ValueError("outputs can be shifted only in a layer with bias=True")
+        self.weight.mul_(scale[:, None])
+        self.bias.mul_(scale).add_(shift)
+
+    def extra_repr(self) -> str:
+        """Describe the shape."""
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+class ModeLinear(nn.Module):
+    """Apply a weight matrix of few modes, ``W = ξ_in diag(λ) ξ_outᵀ``, without ever forming it.
+
+    Mean and covariance cost O(modes · (in + out)); the covariance that leaves has rank `modes` exactly.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Numbers of sources and targets.
+    modes : int
+        Number of modes, at least 1 and at most min(in_features, out_features).
+    weight_scale, generator, dtype, device
+        As in `MomentLinear`; the entries of the product start with the variance they have there.
+
+    Attributes
+    ----------
+    input_modes : Parameter, shape (out_features, modes)
+        ξ_in: how each mode enters the target neurons.
+    scores : Parameter, shape (modes,)
+        λ, mV: the strength of each mode.
+    output_modes : Parameter, shape (in_features, modes)
+        ξ_out: how each mode reads the source neurons.
+
+    Raises
+    ------
+    ValueError
+        If `modes` is out of range.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        modes: int,
+        *,
+        weight_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        if not 1 <= modes <= min(in_features, out_features):
+            raise ValueError(
+                f"`modes` must be between 1 and min(in_features, out_features) = {min(in_features, out_features)}, "
+                f"got {modes}"
+            )
+        self.in_features, self.out_features, self.modes = in_features, out_features, modes
+        self.input_modes = nn.Parameter(torch.empty(out_features, modes, dtype=dtype, device=device))
+        self.scores = nn.Parameter(torch.empty(modes, dtype=dtype, device=device))
+        self.output_modes = nn.Parameter(torch.empty(in_features, modes, dtype=dtype, device=device))
+        uniform_(self.input_modes, math.sqrt(3.0), generator)
+        uniform_(self.output_modes, math.sqrt(3.0), generator)
+        # Unit-variance factors: an entry of W is a sum of `modes` terms of variance λ².
+        nn.init.constant_(self.scores, weight_scale / math.sqrt(3.0 * in_features * modes))
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The matrix itself, (out_features, in_features), mV: for small networks and for inspection."""
+        return (self.input_modes * self.scores) @ self.output_modes.T
+
+    def forward(self, moments: Moments) -> Moments:
+        """Return the moments of the weighted sums, shape (..., out_features)."""
+        return mode_linear(moments, self.input_modes, self.scores, self.output_modes)
+
+    def extra_repr(self) -> str:
+        """Describe the shape."""
+        return f"{self.in_features}, {self.out_features}, modes={self.modes}"
+
+
+def mode_linear(
+    moments: Moments, input_modes: torch.Tensor, scores: torch.Tensor, output_modes: torch.Tensor
+) -> Moments:
+    """Return the moments of ``ξ_in diag(λ) ξ_outᵀ x``, mode by mode."""
+    mean = ((moments.mean @ output_modes) * scores) @ input_modes.T
+    return Moments(mean, moments.covariance.linear_modes(input_modes, scores, output_modes))
