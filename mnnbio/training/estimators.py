@@ -1,0 +1,293 @@
+"""Moment networks as scikit-learn estimators."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from mnnbio.lif import LIFParameters
+from mnnbio.nn import MomentMLP
+from mnnbio.nn.mlp import DTYPES
+from mnnbio.training.encoding import Encoding, Scaling, make_encoder
+from mnnbio.training.loop import EVALUATION_BATCH, History, train
+from mnnbio.training.options import Loss, Schedule, TrainingOptions
+
+INPUT_DTYPES = (np.float64, np.float32)
+
+
+class MomentEstimator(BaseEstimator):
+    """What `MomentClassifier` and `MomentRegressor` share: their parameters and the training.
+
+    Parameters
+    ----------
+    hidden : tuple of int
+        Neurons in each hidden layer.
+    lif : LIFParameters, optional
+        The neurons; the default ones if not given.
+    encoding : {"auto", "poisson", "on_off", "gaussian"}
+        How features become inputs: "poisson", one Poisson spike train per feature (features ≥ 0); "on_off", two, for
+        values above and below the mean; "gaussian", a current. "auto" takes "poisson" if no training value is
+        negative, else "on_off".
+    scaling : {"feature", "global", "none"}
+        Whether features are scaled one by one, all by one factor (pixels), or not. The scaling is learned from the
+        training data and kept in the network's encoder.
+    max_rate : float
+        Poisson rate at full intensity, spikes/ms.
+    noise : bool
+        Whether neurons learn independent input noise.
+    loss : str
+        As in `TrainingOptions`; "auto" is "cross_entropy" or "mean_squared_error".
+    epochs, batch_size, learning_rate, schedule, weight_decay, label_smoothing, window : optional
+        As in `TrainingOptions`.
+    validation_fraction, patience : optional
+        As in `TrainingOptions`.
+    dtype : {"float32", "float64"}
+        Precision of the training; the fitted network is float64 in any case.
+    device : str
+        Where to train, as torch names it; the fitted network is on the CPU.
+    progress : bool
+        Whether to show a progress bar.
+    checkpoint_dir : path, optional
+        Save the state there after every epoch, and continue from there if it holds a state of the same run; for
+        that, `random_state` must be a number.
+    random_state : int, RandomState or None
+        Of initial weights, validation split and order.
+
+    Attributes
+    ----------
+    model_ : MomentMLP
+        The trained network, float64, in evaluation mode. It takes features as `fit` did.
+    history_ : dict of str to list of float
+        See `mnnbio.training.Training`.
+    best_epoch_, n_iter_ : int
+        The epoch whose weights were kept, and the number of epochs trained.
+    n_features_in_ : int
+    """
+
+    losses: ClassVar[dict[str, Loss]]
+    model_: MomentMLP
+    history_: History
+    best_epoch_: int
+    n_iter_: int
+    n_features_in_: int
+
+    def __init__(
+        self,
+        hidden: tuple[int, ...] = (100,),
+        *,
+        lif: LIFParameters | None = None,
+        encoding: Encoding = "auto",
+        scaling: Scaling = "feature",
+        max_rate: float = 1.0,
+        noise: bool = True,
+        loss: Loss | Literal["auto"] = "auto",
+        epochs: int = 60,
+        batch_size: int = 64,
+        learning_rate: float = 0.01,
+        schedule: Schedule = "one_cycle",
+        weight_decay: float = 0.01,
+        label_smoothing: float = 0.0,
+        window: float = 100.0,
+        validation_fraction: float = 0.1,
+        patience: int | None = 20,
+        dtype: Literal["float32", "float64"] = "float32",
+        device: str = "cpu",
+        progress: bool = False,
+        checkpoint_dir: str | PathLike[str] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.hidden = hidden
+        self.lif = lif
+        self.encoding = encoding
+        self.scaling = scaling
+        self.max_rate = max_rate
+        self.noise = noise
+        self.loss = loss
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.label_smoothing = label_smoothing
+        self.window = window
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.dtype = dtype
+        self.device = device
+        self.progress = progress
+        self.checkpoint_dir = checkpoint_dir
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = self.encoding == "poisson"
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+    def _fit(self, x: npt.NDArray[np.floating], targets: npt.NDArray[Any], outputs: int) -> MomentMLP:
+        """Train a network on checked features, and targets as class indices (n,) or values (n, outputs)."""
+        if self.dtype not in DTYPES:
+            raise ValueError(f"Invalid value {self.dtype!r} for `dtype`. Must be one of {sorted(DTYPES)}")
+        if self.loss not in self.losses:
+            raise ValueError(f"Invalid value {self.loss!r} for `loss`. Must be one of {sorted(self.losses)}")
+        seed = int(check_random_state(self.random_state).randint(2**31))
+        options = TrainingOptions(
+            loss=self.losses[self.loss],
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            schedule=self.schedule,
+            weight_decay=self.weight_decay,
+            label_smoothing=self.label_smoothing,
+            window=self.window,
+            validation_fraction=self.validation_fraction,
+            patience=self.patience,
+            seed=seed,
+        )
+        encoder = make_encoder(x, self.encoding, self.scaling, self.max_rate)
+        dtype, device = DTYPES[self.dtype], torch.device(self.device)
+        model = MomentMLP(
+            (encoder.out_features, *self.hidden, outputs),
+            self.lif,
+            encoder,
+            self.noise,
+            seed=seed,
+            dtype=dtype,
+            device=device,
+        )
+        y = torch.as_tensor(targets, device=device)
+        training = train(
+            model,
+            torch.as_tensor(x, dtype=dtype, device=device),
+            y.to(dtype) if y.is_floating_point() else y,
+            options,
+            checkpoint_dir=self.checkpoint_dir,
+            progress=self.progress,
+        )
+        self.history_, self.best_epoch_ = training.history, training.best_epoch
+        self.n_iter_ = len(training.history["train_loss"])
+        return model.to(device="cpu", dtype=torch.float64)
+
+    @torch.no_grad()
+    def _outputs(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the mean output of the network, shape (n, outputs)."""
+        check_is_fitted(self)
+        x = validate_data(self, X, reset=False, dtype=INPUT_DTYPES)
+        parts = torch.as_tensor(x, dtype=torch.float64).split(EVALUATION_BATCH)
+        return torch.cat([self.model_(part).mean for part in parts]).numpy()
+
+
+class MomentClassifier(ClassifierMixin, MomentEstimator):
+    """Classifier that trains a moment network, ready to be run as a spiking network.
+
+    Parameters, and the attributes not listed here, are those of `MomentEstimator`.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (classes,)
+        Labels, in the order of the network's outputs.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> x, y = load_iris(return_X_y=True)
+    >>> classifier = MomentClassifier((20,), epochs=30, random_state=0).fit(x, y)
+    >>> bool(classifier.score(x, y) > 0.9)
+    True
+    """
+
+    losses: ClassVar[dict[str, Loss]] = {
+        "auto": "cross_entropy",
+        "cross_entropy": "cross_entropy",
+        "sampled_cross_entropy": "sampled_cross_entropy",
+    }
+    classes_: npt.NDArray[Any]
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:
+        """Train on features (n, features) and labels (n,).
+
+        Raises
+        ------
+        ValueError
+            If features are not finite numbers, do not suit the encoding, or there is only one class.
+        """
+        x, labels = validate_data(self, X, y, dtype=INPUT_DTYPES, ensure_min_samples=2)
+        check_classification_targets(labels)
+        self.classes_, targets = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"targets must have at least two classes, got one class only: {self.classes_[0]!r}")
+        self.model_ = self._fit(x, targets.astype(np.int64), len(self.classes_))
+        return self
+
+    def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the mean outputs, (n, classes); for two classes their difference, (n,)."""
+        outputs = self._outputs(X)
+        return outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs
+
+    def predict_proba(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the softmax of the mean outputs, (n, classes)."""
+        return torch.as_tensor(self._outputs(X)).softmax(-1).numpy()
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Return the label with the largest mean output, (n,)."""
+        outputs = self._outputs(X)  # first: it reports an estimator that is not fitted
+        return self.classes_[outputs.argmax(-1)]
+
+
+class MomentRegressor(RegressorMixin, MomentEstimator):
+    """Regressor that trains a moment network, ready to be run as a spiking network.
+
+    Targets are standardised for the training; the fitted network's outputs are in the units of the targets.
+    Parameters and attributes are those of `MomentEstimator`.
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 1, 200)[:, None]
+    >>> regressor = MomentRegressor((20,), epochs=30, random_state=0).fit(x, 3 * x[:, 0] + 1)
+    >>> bool(regressor.score(x, 3 * x[:, 0] + 1) > 0.9)
+    True
+    """
+
+    losses: ClassVar[dict[str, Loss]] = {
+        "auto": "mean_squared_error",
+        "mean_squared_error": "mean_squared_error",
+        "gaussian_likelihood": "gaussian_likelihood",
+    }
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.single_output = True
+        tags.target_tags.multi_output = True
+        return tags
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:
+        """Train on features (n, features) and values (n,) or (n, outputs).
+
+        Raises
+        ------
+        ValueError
+            If features or targets are not finite numbers, or features do not suit the encoding.
+        """
+        x, y = validate_data(self, X, y, dtype=INPUT_DTYPES, ensure_min_samples=2, y_numeric=True, multi_output=True)
+        targets = np.asarray(y, dtype=np.float64)
+        self._one_output = targets.ndim == 1
+        targets = targets.reshape(len(targets), -1)
+        centre, spread = targets.mean(axis=0), targets.std(axis=0)
+        spread = np.where(targets.max(axis=0) > targets.min(axis=0), spread, 1.0)
+        model = self._fit(x, (targets - centre) / spread, targets.shape[1])
+        model.readout.rescale_outputs(torch.as_tensor(spread), torch.as_tensor(centre))
+        self.model_ = model
+        return self
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the mean outputs, in the shape the targets had: (n,) or (n, outputs)."""
+        outputs = self._outputs(X)
+        return outputs[:, 0] if self._one_output else outputs

@@ -1,0 +1,316 @@
+"""The training loop: mini-batches, validation, early stopping, and checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from tqdm import tqdm
+
+from mnnbio.nn import (
+    MomentMLP,
+    Moments,
+    cross_entropy,
+    gaussian_likelihood,
+    mean_squared_error,
+    sampled_cross_entropy,
+)
+from mnnbio.training.checkpoint import read_file, write_file
+from mnnbio.training.options import TrainingOptions, learning_rate_factor
+
+TRAINING_FILE = "training.safetensors"
+# Samples per step where no gradients are kept.
+EVALUATION_BATCH = 1000
+
+History = dict[str, list[float]]
+
+
+class LossFunction(Protocol):
+    """A loss of the readout's moments and the targets."""
+
+    def __call__(self, moments: Moments, target: torch.Tensor, /) -> torch.Tensor: ...  # noqa: D102
+
+
+class Training(NamedTuple):
+    """What a training run leaves besides the weights.
+
+    Attributes
+    ----------
+    history : dict of str to list of float
+        One value per epoch: `learning_rate`, `train_loss`, `train_score`, and with validation data
+        `validation_loss`, `validation_score`. Scores are the accuracy of a classification, R² of a regression;
+        those of the training data are collected during the epoch.
+    best_epoch : int
+        The epoch whose weights the model has, counted from 1.
+    stopped_early : bool
+    """
+
+    history: History
+    best_epoch: int
+    stopped_early: bool
+
+
+@dataclass
+class _Progress:
+    """How far a run is: what a checkpoint holds besides model, optimiser and generators."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float | None = None
+    history: History = field(default_factory=dict)
+
+    def stopped(self, patience: int | None) -> bool:
+        return self.best_loss is not None and patience is not None and self.epoch - self.best_epoch >= patience
+
+
+def train(
+    model: MomentMLP,
+    features: torch.Tensor,
+    targets: torch.Tensor,
+    options: TrainingOptions,
+    *,
+    checkpoint_dir: str | PathLike[str] | None = None,
+    progress: bool = False,
+) -> Training:
+    """Train a network in place; it ends in evaluation mode with the weights of the best epoch.
+
+    Parameters
+    ----------
+    model : MomentMLP
+    features : Tensor, shape (n, in_features)
+        In the model's precision and on its device.
+    targets : Tensor, shape (n,) of int64 or (n, outputs) of the model's precision
+        Classes or values.
+    options : TrainingOptions
+    checkpoint_dir : path, optional
+        Where the state is saved after every epoch (``training.safetensors``). A run that finds one of the same
+        network, data and options there continues it, and ends with bitwise the weights of an uninterrupted run.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Training
+
+    Raises
+    ------
+    ValueError
+        If the checkpoint is of another run, or there are fewer than 2 samples to train on.
+    FloatingPointError
+        If the loss is not finite.
+    """
+    run = _Run(model, features, targets, options)
+    path = None if checkpoint_dir is None else Path(checkpoint_dir) / TRAINING_FILE
+    if path is not None and path.is_file():
+        run.resume(path)
+    steps = len(run.batches(run.train_rows))
+    with tqdm(
+        total=options.epochs * steps, initial=run.progress.epoch * steps, disable=not progress, unit="batch"
+    ) as bar:
+        while run.progress.epoch < options.epochs and not run.progress.stopped(options.patience):
+            run.epoch(bar)
+            if path is not None:
+                run.save(path)
+    model.load_state_dict(run.best)
+    model.eval()
+    return Training(run.progress.history, run.progress.best_epoch, run.progress.epoch < options.epochs)
+
+
+class _Run:
+    """A training run in motion: model, optimiser, random generators and how far it is."""
+
+    def __init__(
+        self, model: MomentMLP, features: torch.Tensor, targets: torch.Tensor, options: TrainingOptions
+    ) -> None:
+        self.model, self.features, self.targets, self.options = model, features, targets, options
+        self.progress = _Progress()
+        self.order = torch.Generator().manual_seed(options.seed)
+        self.noise = torch.Generator(device=features.device).manual_seed(options.seed)
+        self.train_rows, self.validation_rows = split_rows(targets, options.validation_fraction, self.order)
+        if len(self.train_rows) < 2:
+            raise ValueError(f"training needs at least 2 samples besides validation, got {len(self.train_rows)}")
+        self.optimiser = torch.optim.AdamW(model.parameter_groups(options.learning_rate, options.weight_decay))
+        self.peaks = [group["lr"] for group in self.optimiser.param_groups]
+        self.best = _copy(model)
+        self.loss = _loss_function(options, self.noise)
+
+    def batches(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        """Return the rows in batches of nearly one size, none of a single row."""
+        count = max(1, round(len(rows) / self.options.batch_size))
+        return list(rows.tensor_split(count))
+
+    def epoch(self, bar: tqdm) -> None:
+        """Train for one epoch, evaluate, and keep the weights if they are the best so far."""
+        state, options = self.progress, self.options
+        shuffled = self.train_rows[torch.randperm(len(self.train_rows), generator=self.order)]
+        batches = self.batches(shuffled)
+        bar.set_description(f"epoch {state.epoch + 1}/{options.epochs}")
+        self.model.train()
+        total, outputs = torch.zeros((), device=self.features.device), []
+        for k, rows in enumerate(batches):
+            factor = learning_rate_factor(options.schedule, (state.epoch + k / len(batches)) / options.epochs)
+            for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
+                group["lr"] = peak * factor
+            moments = self.model(self.features[rows])
+            loss = self.loss(moments, self.targets[rows])
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimiser.step()
+            total += len(rows) * loss.detach()
+            outputs.append(moments.mean.detach())
+            bar.update()
+        state.epoch += 1
+        loss_value = total.item() / len(shuffled)
+        _require_finite(loss_value, state.epoch)
+        measures = {
+            "learning_rate": factor * options.learning_rate,
+            "train_loss": loss_value,
+            "train_score": score(torch.cat(outputs), self.targets[shuffled]),
+        }
+        monitored = None
+        if len(self.validation_rows):
+            validation = self.evaluate(self.validation_rows)
+            measures |= {"validation_loss": validation[0], "validation_score": validation[1]}
+            monitored = validation[0]
+            _require_finite(monitored, state.epoch)
+        for name, value in measures.items():
+            state.history.setdefault(name, []).append(value)
+        if monitored is None or state.best_loss is None or monitored < state.best_loss:
+            state.best_loss, state.best_epoch, self.best = monitored, state.epoch, _copy(self.model)
+        part = "validation" if monitored is not None else "train"
+        bar.set_postfix(loss=f"{measures[f'{part}_loss']:.4f}", score=f"{measures[f'{part}_score']:.4f}")
+
+    @torch.no_grad()
+    def evaluate(self, rows: torch.Tensor) -> tuple[float, float]:
+        """Return loss (on the mean output) and score in evaluation mode."""
+        self.model.eval()
+        total, outputs = 0.0, []
+        for part in rows.split(EVALUATION_BATCH):
+            moments = self.model(self.features[part])
+            total += len(part) * self.loss(moments, self.targets[part]).item()
+            outputs.append(moments.mean)
+        return total / len(rows), score(torch.cat(outputs), self.targets[rows])
+
+    def save(self, path: Path) -> None:
+        """Write all that the rest of the run depends on."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for index, slots in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{slot}": value for slot, value in slots.items()}
+        tensors |= {"generator.order": self.order.get_state(), "generator.noise": self.noise.get_state()}
+        write_file(path, "training state", tensors, {"run": self.identity, "progress": asdict(self.progress)})
+
+    def resume(self, path: Path) -> None:
+        """Continue from a file.
+
+        Raises
+        ------
+        ValueError
+            If it is of another network, other data or other options.
+        """
+        tensors, description = read_file(path, "training state")
+        _require_same_run(description["run"], self.identity, path)
+        parts: dict[str, dict[str, torch.Tensor]] = {}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            parts.setdefault(part, {})[rest] = tensor
+        self.model.load_state_dict(parts["model"])
+        self.best = {name: tensor.to(self.features.device) for name, tensor in parts["best"].items()}
+        slots: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in parts["optimiser"].items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = tensor
+        self.optimiser.load_state_dict({"state": slots, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        self.order.set_state(parts["generator"]["order"])
+        self.noise.set_state(parts["generator"]["noise"])
+        self.progress = _Progress(**description["progress"])
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Return what must agree for a checkpoint to belong to this run."""
+        digest = hashlib.sha256()
+        for tensor in (self.features, self.targets):
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        identity = {"network": self.model.config(), "options": asdict(self.options), "data": digest.hexdigest()}
+        return json.loads(json.dumps(identity))
+
+
+def split_rows(targets: torch.Tensor, fraction: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw training and validation rows, of classes in equal proportions.
+
+    Parameters
+    ----------
+    targets : Tensor
+        One-dimensional integers are classes; every class keeps at least one training row.
+    fraction : float
+        Share of the rows (of each class) for validation, in [0, 1).
+    generator : torch.Generator
+
+    Returns
+    -------
+    train_rows, validation_rows : Tensor of int64
+        In ascending order.
+    """
+    shuffled = torch.randperm(len(targets), generator=generator)
+    if targets.is_floating_point():
+        groups = [shuffled]
+    else:
+        labels = targets.cpu()[shuffled]
+        groups = [shuffled[labels == label] for label in labels.unique()]
+    counts = [min(round(fraction * len(group)), len(group) - 1) for group in groups]
+    validation = [group[:count] for group, count in zip(groups, counts, strict=True)]
+    train_part = [group[count:] for group, count in zip(groups, counts, strict=True)]
+    return torch.cat(train_part).sort().values, torch.cat(validation).sort().values
+
+
+def score(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+    """Return the accuracy for integer targets, R² (averaged over outputs) for others."""
+    if not targets.is_floating_point():
+        return (outputs.argmax(-1) == targets).double().mean().item()
+    residual = (outputs - targets).square().sum(0)
+    total = (targets - targets.mean(0)).square().sum(0)
+    return (1 - residual / total).mean().item()
+
+
+def _loss_function(options: TrainingOptions, generator: torch.Generator) -> LossFunction:
+    """Return the loss that the options name, as a function of moments and targets."""
+    functions: dict[str, LossFunction] = {
+        "cross_entropy": partial(cross_entropy, label_smoothing=options.label_smoothing),
+        "sampled_cross_entropy": partial(
+            sampled_cross_entropy,
+            window=options.window,
+            label_smoothing=options.label_smoothing,
+            generator=generator,
+        ),
+        "mean_squared_error": mean_squared_error,
+        "gaussian_likelihood": partial(gaussian_likelihood, window=options.window),
+    }
+    return functions[options.loss]
+
+
+def _require_finite(loss: float, epoch: int) -> None:
+    if not abs(loss) < float("inf"):
+        raise FloatingPointError(f"the loss became {loss} in epoch {epoch}; a smaller `learning_rate` may help")
+
+
+def _require_same_run(stored: dict[str, Any], current: dict[str, Any], path: Path) -> None:
+    """Raise an error that names the first difference between two runs."""
+    for part, noun in (("network", "another network"), ("options", "other training options")):
+        for key in sorted({*stored[part], *current[part]}):
+            if stored[part].get(key) != current[part].get(key):
+                raise ValueError(
+                    f"{path} is a checkpoint of {noun}: `{key}` is {stored[part].get(key)!r} there and "
+                    f"{current[part].get(key)!r} here; use another checkpoint folder or remove the file"
+                )
+    if stored["data"] != current["data"]:
+        raise ValueError(f"{path} is a checkpoint of other training data; use another folder or remove the file")
+
+
+def _copy(model: MomentMLP) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
