@@ -1,0 +1,65 @@
+"""The C++ compiler: whether there is one, and building a project with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+
+class CompilerNotFound(RuntimeError):  # noqa: N818 - says what happened
+    """There is no C++ compiler or no make."""
+
+
+class BuildFailed(RuntimeError):  # noqa: N818 - says what happened
+    """The C++ compiler rejected a generated project."""
+
+
+def require_compiler() -> None:
+    """Check that C++ programs can be built here.
+
+    Raises
+    ------
+    CompilerNotFound
+        If the C++ compiler or make is missing, with what to install.
+    """
+    compiler = os.environ.get("CXX", "").split()[:1] or ["g++"]
+    missing = [tool for tool in (*compiler, "make") if shutil.which(tool) is None]
+    if missing:
+        raise CompilerNotFound(
+            f"{' and '.join(missing)} not found: simulating in generated C++ needs a C++ compiler and make. Install "
+            "them (Debian or Ubuntu: apt install build-essential; macOS: xcode-select --install; conda: conda install "
+            'cxx-compiler make), or simulate with codegen="runtime", which needs neither and is slower'
+        )
+
+
+def compile_project(folder: Path) -> None:
+    """Build the program of a generated project.
+
+    Raises
+    ------
+    CompilerNotFound
+        If the C++ compiler or make is missing.
+    BuildFailed
+        If the compiler reports an error.
+    """
+    require_compiler()
+    # Without DEPS make skips the list of dependencies, which only matters to someone who edits the sources.
+    done = subprocess.run(
+        ["make", f"-j{available_cores()}", "DEPS="], cwd=folder, capture_output=True, text=True, errors="replace"
+    )
+    if done.returncode != 0:
+        raise BuildFailed(f"building the C++ project in {folder} failed; the compiler says:\n{_errors(done.stderr)}")
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _errors(log: str, n_lines: int = 20) -> str:
+    """Return the lines of a compiler's output that matter."""
+    lines = log.strip().splitlines()
+    first = next((k for k, line in enumerate(lines) if "error" in line.lower()), max(len(lines) - n_lines, 0))
+    return "\n".join(lines[first : first + n_lines])

@@ -1,0 +1,201 @@
+"""Poisson sources and LIF populations as Brian2 groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mnnbio.brian.model import Model, exact_step
+from mnnbio.brian.steps import count_steps
+from mnnbio.brian.streams import gap_scale
+from mnnbio.circuit import Circuit, GaussianDrive, PoissonDrive, PoissonSource, Population
+
+if TYPE_CHECKING:
+    from brian2 import NeuronGroup
+
+Array = npt.NDArray[np.float64]
+
+MV = 1e-3  # volt
+_MOST_JUMPS = 100.0  # mean jumps a step of a Poisson drive; more make their inversion slow
+
+_SOURCE = """
+next_spike : integer
+gap_scale : 1 (constant)
+stream : integer (constant)
+"""
+_NEURON = """
+dv/dt = (v_inf - v)/tau_m : volt (unless refractory)
+tau_m : second (constant)
+decay : 1 (constant)
+v_inf : volt (constant)
+v_th : volt (constant)
+v_reset : volt (constant)
+hold : integer (constant)
+wake : integer
+"""
+
+
+def spike_probability(source: PoissonSource, dt: float) -> Array:
+    """Return the probability that a train of a Poisson source fires in a step, (1 or stimulus, size).
+
+    Raises
+    ------
+    ValueError
+        If it exceeds 1.
+    """
+    rates = np.atleast_2d(source.rates)
+    probability = rates * dt
+    if (probability > 1).any():
+        stimulus, index = np.unravel_index(int(np.argmax(probability)), probability.shape)
+        raise ValueError(
+            f"`rates` of {source.name!r} must be at most one spike a step, {1 / dt:g} spikes/ms at dt = {dt:g} ms, got "
+            f"{rates[stimulus, index]:g} at stimulus {stimulus}, index {index}. Try dt = {1 / rates.max():.2g} ms"
+        )
+    return probability
+
+
+def quiet_probability(drive: PoissonDrive, dt: float) -> Array:
+    """Return the probability that a Poisson drive brings no spike in a step, (1 or stimulus, 1 or n).
+
+    Raises
+    ------
+    ValueError
+        If it brings more than 100 spikes on average.
+    """
+    expected = np.atleast_2d(drive.rate) * dt
+    if (expected > _MOST_JUMPS).any():
+        raise ValueError(
+            f"{drive} must give at most {_MOST_JUMPS:g} spikes a step, got {expected.max():g} in {dt:g} ms. "
+            f"Try dt = {dt * _MOST_JUMPS / expected.max():.2g} ms or less, or a GaussianDrive"
+        )
+    return np.exp(-expected)
+
+
+def refractory_steps(population: Population, dt: float) -> npt.NDArray[np.int32]:
+    """Return the refractory periods in steps.
+
+    Raises
+    ------
+    ValueError
+        If `dt` does not divide one.
+    """
+    return count_steps(population.lif.t_ref, dt, f"t_ref of {population.name!r}")
+
+
+def add_source(model: Model, source: PoissonSource) -> NeuronGroup:
+    """Add a Poisson source: each train fires in a step with probability rate · dt, independently of other steps.
+
+    The steps between two spikes of such a train are geometric, so one random number is drawn per spike, not per step.
+    """
+    group = model.add_group(
+        source.name,
+        source.size,
+        _SOURCE,
+        threshold="t_in_timesteps == next_spike",
+        reset="next_spike = t_in_timesteps + bernoulli_gap(stream, t_in_timesteps + 1, gap_scale)",
+    )
+    group.thresholder["spike"].when = "start"  # before the synapses: a source's spike arrives in its own step
+    model.load(group, "gap_scale", gap_scale(spike_probability(source, model.dt)))
+    model.sources.append(group)
+    return group
+
+
+def add_neurons(model: Model, circuit: Circuit, population: Population, n_mode_inputs: int = 0) -> NeuronGroup:
+    """Add a population of LIF neurons with its drives.
+
+    Between spikes the membrane is integrated exactly: ``v ← v_inf + a (v − v_inf) + noise + jumps`` with
+    ``v_inf = tau_m · mean``, ``a = exp(−dt/tau_m)`` and Gaussian noise of variance ``std² tau_m (1 − a²)/2``. The jumps
+    of a Poisson drive are a Poisson number a step, ``rate · dt`` on average. After a spike v is held at ``v_reset`` for
+    ``t_ref/dt`` steps, in which all input is lost.
+
+    Parameters
+    ----------
+    model : Model
+    circuit : Circuit
+    population : Population
+        One of the circuit's.
+    n_mode_inputs : int
+        Number of variables ``mode_input<k>`` whose value is added in every step.
+    """
+    n, lif, dt = population.size, population.lif, model.dt
+    decay = np.exp(-dt / np.asarray(lif.tau_m))
+    step_noise = np.sqrt(np.asarray(lif.tau_m) * -np.expm1(-2 * dt / np.asarray(lif.tau_m)) / 2)  # of unit white noise
+    mean, std, factor = _gaussian(circuit, population)
+    jumps = [drive for drive in circuit.drives if isinstance(drive, PoissonDrive) and drive.target == population.name]
+    values: dict[str, npt.ArrayLike] = {
+        "tau_m": np.asarray(lif.tau_m) * 1e-3,
+        "decay": decay,
+        "v_inf": lif.tau_m * mean * MV,
+        "v_th": np.asarray(lif.v_th) * MV,
+        "v_reset": np.asarray(lif.v_reset) * MV,
+        "hold": refractory_steps(population, dt),
+    }
+    equations, terms = _NEURON, ["v_inf + decay*(v - v_inf)"]
+    draws: list[str] = []
+    if std.any():
+        equations += "kick : volt (constant)\n"
+        values["kick"] = std * step_noise * MV
+        draws.append("kick*normal_draw(stream, {counter})")
+    for k, drive in enumerate(jumps):
+        equations += f"jump{k} : volt (constant)\nquiet{k} : 1 (constant)\n"
+        values[f"jump{k}"] = drive.weight * MV
+        values[f"quiet{k}"] = quiet_probability(drive, dt)
+        draws.append(f"jump{k}*poisson_draw(stream, {{counter}}, quiet{k})")
+    if draws:
+        equations += "stream : integer (constant)\n"
+        terms += [draw.format(counter=f"{len(draws)}*t_in_timesteps + {k}") for k, draw in enumerate(draws)]
+    inputs = [f"mode_input{k}" for k in range(n_mode_inputs)] + ["shared_noise"] * (factor is not None)
+    equations += "".join(f"{name} : volt\n" for name in inputs)
+    group = model.add_group(
+        population.name,
+        n,
+        equations,
+        method=exact_step(" + ".join(terms + inputs)),
+        threshold="v >= v_th",
+        reset="v = v_reset; wake = t_in_timesteps + 1 + hold",
+        refractory="t_in_timesteps < wake",
+    )
+    for name, value in values.items():
+        rows = np.atleast_2d(value)
+        model.load(group, name, np.broadcast_to(rows, (len(rows), n)))
+    model.start(group, v=0.0, wake=0, not_refractory=True, lastspike=-1e4)
+    if factor is not None:
+        _share_noise(model, population, group, factor * np.broadcast_to(step_noise, n)[:, None] * MV)
+    return group
+
+
+def _gaussian(circuit: Circuit, population: Population) -> tuple[Array, Array, Array | None]:
+    """Return mean and std, (1 or stimulus, 1 or n), and factor, (1 or stimulus, n, k), of all Gaussian drives."""
+    drives = [d for d in circuit.drives if isinstance(d, GaussianDrive) and d.target == population.name]
+    mean, variance = np.zeros((1, 1)), np.zeros((1, 1))
+    for drive in drives:
+        mean = mean + np.atleast_2d(drive.mean)
+        variance = variance + np.atleast_2d(drive.std) ** 2
+    factors = [d.factor if d.factor.ndim == 3 else d.factor[None] for d in drives if d.factor is not None]
+    if not factors:
+        return mean, np.sqrt(variance), None
+    rows = max(len(factor) for factor in factors)
+    together = np.concatenate([np.broadcast_to(f, (rows, *f.shape[1:])) for f in factors], axis=2)
+    return mean, np.sqrt(variance), together
+
+
+def _share_noise(model: Model, population: Population, group: NeuronGroup, factor: Array) -> None:
+    """Add noise sources that the neurons share; `factor`, (1 or stimulus, n, k), is scaled to the noise of one step.
+
+    With unequal time constants a step's noise has the covariance of the continuous process up to relative order
+    ``(dt/tau_i − dt/tau_j)²/24``.
+    """
+    rows, n, k = factor.shape
+    noise = model.add_group(f"{population.name}_noise", k, "z : 1\nstream : integer (constant)")
+    model.run_each_step(noise, "z = normal_draw(stream, t_in_timesteps)", when="start")
+    target, source = np.divmod(np.arange(n * k), k)
+    synapses = model.connect(
+        noise,
+        group,
+        (source, target),
+        "w : volt (constant)\nshared_noise_post = w*z_pre : volt (summed)",
+        f"{population.name}_noise_factor",
+    )
+    model.load(synapses, "w", factor.reshape(rows, n * k))

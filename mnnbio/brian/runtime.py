@@ -1,0 +1,60 @@
+"""Run a network inside Python with Brian2's NumPy target: slower, without a compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from mnnbio.brian.model import Model
+from mnnbio.brian.session import brian_session
+from mnnbio.brian.streams import bernoulli_gap, streams_of
+from mnnbio.brian.trains import RawSpikes
+
+
+def run_in_python(
+    model: Model, n_steps: int, batches: npt.NDArray[np.int64], report: Callable[[int], None]
+) -> Iterator[RawSpikes]:
+    """Run all presentations and yield their spikes.
+
+    Parameters
+    ----------
+    model : Model
+        Built with the runtime device.
+    n_steps : int
+        Steps of a presentation.
+    batches : ndarray of int64, shape (batch, replica, 2)
+        As `Presentations.batches` gives them.
+    report : callable
+        Told the number of steps that each batch has taken.
+    """
+    from brian2 import ms
+
+    with brian_session("runtime"):
+        model.network.store("rest")
+        try:
+            for number, batch in enumerate(batches):
+                model.network.restore("rest")
+                _start(model, batch[:, 0], batch[:, 1])
+                model.network.run(n_steps * model.dt * ms, namespace={})
+                report(n_steps)
+                for name, monitor in model.monitors.items():
+                    step = np.rint(monitor.t_[:] / (model.dt * 1e-3)).astype(np.int32)
+                    yield RawSpikes(number, name, np.array(monitor.i[:], dtype=np.int32), step)
+        finally:
+            model.network.restore("rest")
+
+
+def _start(model: Model, stimulus: npt.NDArray[np.int64], key: npt.NDArray[np.int64]) -> None:
+    """Put every replica at rest, with the parameters of its stimulus and its own random numbers."""
+    for _, variable, table in model.parameters:
+        rows = stimulus if len(table) > 1 else np.zeros_like(stimulus)
+        variable.get_value()[:] = table[rows].ravel()
+    for variable, start in model.states:
+        variable.get_value()[:] = start
+    for variable, width, salt in model.streams:
+        variable.get_value()[:] = np.concatenate([streams_of(int(k), salt, width) for k in key])
+    for group in model.sources:
+        values = {name: group.variables[name].get_value() for name in ("next_spike", "stream", "gap_scale")}
+        values["next_spike"][:] = bernoulli_gap(values["stream"], 0, values["gap_scale"]) - 1

@@ -1,0 +1,64 @@
+"""The one place that touches Brian2's global state: device and preferences."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+Codegen = Literal["cpp_standalone", "runtime"]
+
+_PREFERENCES: dict[str, Any] = {
+    "codegen.target": "numpy",
+    "devices.cpp_standalone.openmp_threads": 0,  # processes are faster, and the order of sums stays fixed
+}
+_lock = threading.Lock()
+
+
+class BrianBusyError(RuntimeError):
+    """Brian2's global state is in use."""
+
+
+@contextmanager
+def brian_session(codegen: Codegen) -> Iterator[None]:
+    """Set Brian2's device and preferences, and set them back whatever happens.
+
+    Raises
+    ------
+    BrianBusyError
+        If another session is open in this process, or a script has set a device of its own.
+    """
+    import numpy as np
+    from brian2 import get_device, prefs, set_device
+    from brian2.devices.device import RuntimeDevice, reset_device
+
+    if not _lock.acquire(blocking=False):
+        raise BrianBusyError(
+            "Brian2 has one device per process and another `build` or `simulate` is using it. Finish that first, or "
+            "use another process"
+        )
+    try:
+        if not isinstance(get_device(), RuntimeDevice):
+            raise BrianBusyError(
+                f"Brian2's device is set to {type(get_device()).__name__} by your script. Call brian2.reset_device() "
+                "before `build` or `simulate`"
+            )
+        wanted = _PREFERENCES | {"core.default_float_dtype": np.float64}
+        before = {name: prefs[name] for name in wanted}
+        try:
+            for name, value in wanted.items():
+                prefs[name] = value
+            if codegen == "cpp_standalone":
+                set_device("cpp_standalone", build_on_run=False)
+            try:
+                yield
+            finally:
+                if codegen == "cpp_standalone":
+                    get_device().reinit()
+                    reset_device()
+        finally:
+            for name, value in before.items():
+                prefs[name] = value
+    finally:
+        _lock.release()

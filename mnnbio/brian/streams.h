@@ -1,0 +1,99 @@
+// Random numbers as pure functions of (stream, counter): the same numbers in whatever order, replica or process they are
+// drawn. streams.py holds the same functions in NumPy.
+#ifndef MNNBIO_STREAMS_H
+#define MNNBIO_STREAMS_H
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+namespace mnnbio {
+
+// The finaliser of SplitMix64 (Steele, Lea & Flood 2014): a bijection in which every input bit reaches every output bit.
+inline uint64_t mix64(uint64_t z)
+{
+    z += 0x9e3779b97f4a7c15ULL;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+    return z ^ (z >> 31);
+}
+
+// The stream of element `index` of group `salt` in the presentation that `key` names.
+inline int64_t stream_of(int64_t key, int64_t salt, int64_t index)
+{
+    return (int64_t)mix64((uint64_t)key ^ mix64(((uint64_t)salt << 40) + (uint64_t)index));
+}
+
+// Uniform in (0, 1), neither end included: 52 random bits and half a unit.
+inline double uniform(int64_t stream, int64_t counter)
+{
+    const uint64_t bits = mix64((uint64_t)stream ^ mix64((uint64_t)counter));
+    return ((double)(int64_t)(bits >> 12) + 0.5) * (1.0 / 4503599627370496.0);
+}
+
+// Standard normal by inversion, algorithm AS 241 (PPND16; Wichura 1988), relative accuracy about 1e-16.
+inline double normal_quantile(double p)
+{
+    const double q = p - 0.5;
+    if (std::fabs(q) <= 0.425) {
+        const double r = 0.180625 - q * q;
+        return q
+            * (((((((2509.0809287301226727 * r + 33430.575583588128105) * r + 67265.770927008700853) * r
+                   + 45921.953931549871457) * r + 13731.693765509461125) * r + 1971.5909503065514427) * r
+                + 133.14166789178437745) * r + 3.387132872796366608)
+            / (((((((5226.495278852545925 * r + 28729.085735721942674) * r + 39307.89580009271061) * r
+                   + 21213.794301586595867) * r + 5394.1960214247511077) * r + 687.1870074920579083) * r
+                + 42.313330701600911252) * r + 1.0);
+    }
+    double r = std::sqrt(-std::log(q < 0 ? p : 1.0 - p));
+    double x;
+    if (r <= 5.0) {
+        r -= 1.6;
+        x = (((((((7.7454501427834140764e-4 * r + 0.0227238449892691845833) * r + 0.24178072517745061177) * r
+                 + 1.27045825245236838258) * r + 3.64784832476320460504) * r + 5.7694972214606914055) * r
+              + 4.6303378461565452959) * r + 1.42343711074968357734)
+            / (((((((1.05075007164441684324e-9 * r + 5.475938084995344946e-4) * r + 0.0151986665636164571966) * r
+                   + 0.14810397642748007459) * r + 0.68976733498510000455) * r + 1.6763848301838038494) * r
+                + 2.05319162663775882187) * r + 1.0);
+    } else {
+        r -= 5.0;
+        x = (((((((2.01033439929228813265e-7 * r + 2.71155556874348757815e-5) * r + 0.0012426609473880784386) * r
+                 + 0.026532189526576123093) * r + 0.29656057182850489123) * r + 1.7848265399172913358) * r
+              + 5.4637849111641143699) * r + 6.6579046435011037772)
+            / (((((((2.04426310338993978564e-15 * r + 1.4215117583164458887e-7) * r + 1.8463183175100546818e-5) * r
+                   + 7.868691311456132591e-4) * r + 0.0148753612908506148525) * r + 0.13692988092273580531) * r
+                + 0.59983220655588793769) * r + 1.0);
+    }
+    return q < 0 ? -x : x;
+}
+
+inline double normal_draw(int64_t stream, int64_t counter)
+{
+    return normal_quantile(uniform(stream, counter));
+}
+
+// Poisson count by inversion; `quiet` is the probability of none, exp(-mean).
+inline double poisson_draw(int64_t stream, int64_t counter, double quiet)
+{
+    const double u = uniform(stream, counter);
+    if (u < quiet)
+        return 0.0;
+    const double mean = -std::log(quiet);
+    double count = 0.0, p = quiet, cumulative = quiet;
+    while (u >= cumulative && p > 1e-300) {
+        count += 1.0;
+        p *= mean / count;
+        cumulative += p;
+    }
+    return count;
+}
+
+// Steps to the next success of a Bernoulli trial a step, at least 1; `scale` = 1 / log(1 - probability).
+inline int32_t bernoulli_gap(int64_t stream, int64_t counter, double scale)
+{
+    return 1 + (int32_t)std::min(std::floor(std::log(uniform(stream, counter)) * scale), 1e9);
+}
+
+}  // namespace mnnbio
+
+#endif

@@ -1,0 +1,97 @@
+"""Spike trains in whole steps, and the order in which presentations are run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mnnbio.brian.streams import presentation_key
+
+
+class Presentations(NamedTuple):
+    """What is presented, trial after trial within stimulus after stimulus.
+
+    `stimulus` and `key` have one entry a presentation: the row of every table, and the key of its random numbers.
+    """
+
+    n_steps: int
+    stimulus: npt.NDArray[np.int64]
+    key: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, n_steps: int, n_stimuli: int, trials: int, seed: int) -> Presentations:
+        """Return all trials of all stimuli."""
+        keys = [presentation_key(seed, s, t) for s in range(n_stimuli) for t in range(trials)]
+        return cls(n_steps, np.repeat(np.arange(n_stimuli), trials), np.array(keys, dtype=np.int64))
+
+    def batches(self, size: int) -> npt.NDArray[np.int64]:
+        """Return (stimulus, key) in batches of `size`, shape (batch, size, 2); the last one is filled up."""
+        n_batches = -(-len(self.key) // size)
+        rows = np.zeros((n_batches * size, 2), dtype=np.int64)
+        rows[: len(self.key)] = np.column_stack([self.stimulus, self.key])
+        return rows.reshape(n_batches, size, 2)
+
+
+class RawSpikes(NamedTuple):
+    """Spikes of one population in one batch; `element` is replica · size + neuron."""
+
+    batch: int
+    population: str
+    element: npt.NDArray[np.int32]
+    step: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SpikeTrains:
+    """Spikes of every recorded neuron in every presentation.
+
+    Attributes
+    ----------
+    step : ndarray of int32, shape (spike,)
+        Step of each spike, 0 the first one after the warm-up: a spike of step k was fired in (k dt, (k + 1) dt]. Sorted
+        by stimulus, trial, neuron and time.
+    row_size : ndarray of int32, shape (stimulus, trial, neuron)
+        Number of spikes of each train; one stimulus if the circuit has no stimulus dimension.
+    populations : dict
+        Size of each recorded population; the neurons stand in this order.
+    dt, duration, warmup : float
+        ms.
+    seed : int
+    """
+
+    step: npt.NDArray[np.int32]
+    row_size: npt.NDArray[np.int32]
+    populations: Mapping[str, int]
+    dt: float
+    duration: float
+    warmup: float
+    seed: int
+
+    @property
+    def time(self) -> npt.NDArray[np.float64]:
+        """Spike times in seconds: the middle of the step, so that no rounding moves a spike across a window's edge."""
+        return (self.step.astype(np.float64) + 0.5) * (self.dt * 1e-3)
+
+
+def sort_spikes(
+    raw: Iterable[RawSpikes], populations: Mapping[str, int], n_presentations: int, replicas: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Return the steps sorted by (presentation, neuron, time), and the number of spikes, (presentation, neuron)."""
+    n_neurons = sum(populations.values())
+    offsets = dict(zip(populations, np.cumsum([0, *populations.values()]).tolist(), strict=False))
+    rows: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
+    steps: list[npt.NDArray[np.int32]] = [np.empty(0, np.int32)]
+    for batch, population, element, step in raw:
+        replica, neuron = np.divmod(element.astype(np.int64), populations[population])
+        presentation = batch * replicas + replica
+        kept = presentation < n_presentations
+        rows.append((presentation * n_neurons + offsets[population] + neuron)[kept])
+        steps.append(step[kept])
+    row, step = np.concatenate(rows), np.concatenate(steps)
+    order = np.argsort(row, kind="stable")  # within a neuron spikes come in order of time
+    sizes = np.bincount(row, minlength=n_presentations * n_neurons)
+    return step[order], sizes.reshape(n_presentations, n_neurons).astype(np.int32)
