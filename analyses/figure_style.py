@@ -14,6 +14,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from mnnbio.results.files import written_aside
@@ -70,9 +71,9 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure of a size in mm."""
-    figure = Figure(figsize=(width / 25.4, height / 25.4), layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.04, hspace=0.04)
+    figure = Figure(figsize=(width / 25.4, height / 25.4), layout=layout)
     FigureCanvasAgg(figure)
-    figure.set_constrained_layout_pads(w_pad=0.03, h_pad=0.03, wspace=0.04, hspace=0.04)  # type: ignore[attr-defined]
     return figure
 
 
@@ -104,7 +105,7 @@ def render(figure: Figure, form: str) -> bytes:
 
 def save_figure(
     figure: Figure, stem: str | os.PathLike[str], forms: Sequence[str] = ("png", "svg", "pdf")
-) -> list[Path]:
+) -> dict[str, Path]:
     """Write a figure in several formats, each replaced as a whole.
 
     Parameters
@@ -115,11 +116,18 @@ def save_figure(
         Path without suffix.
     forms : sequence of str
         Formats, each of which becomes a suffix.
+
+    Returns
+    -------
+    dict
+        The path of each format.
     """
-    paths = []
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # the layout is found: it need not be computed again for every format
+    paths = {}
     for form in forms:
         path = Path(f"{os.fspath(stem)}.{form}")
         with written_aside(path) as aside:
-            Path(aside).write_bytes(render(figure, form))
-        paths.append(path)
+            aside.write_bytes(render(figure, form))
+        paths[form] = path
     return paths

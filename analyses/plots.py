@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from mnnbio.analyses.alignment import group
+from mnnbio.analyses.captions import correlation, prefix
 from mnnbio.analyses.figure_style import (
     DOUBLE_COLUMN,
     FAINT,
@@ -143,7 +144,7 @@ def plot_rates(comparison: xr.Dataset) -> Figure:
     figure = new_figure(DOUBLE_COLUMN * 0.8, 62)
     left, right = figure.subplots(1, 2)
     _identity(left, comparison, x, y, se, "rate (Hz)")
-    note = f"r = {_shorten(comparison[_prefix(comparison, 'rate') + '_r'])}"
+    note = f"r = {correlation(comparison[prefix(comparison, 'rate') + '_r'])}"
     left.text(0.97, 0.04, note, transform=left.transAxes, ha="right")
     right.axhline(0, color=INK, linewidth=0.8)
     _scatter(right, comparison, x, y - x, se)
@@ -209,7 +210,7 @@ def plot_covariance(comparison: xr.Dataset) -> Figure:
     scatter.set(xlabel="Predicted, pairs i < j", ylabel="Simulated, pairs i < j", box_aspect=1)
     sparse_ticks(scatter)
     ceiling = float(comparison[f"{name}_r_ceiling"])
-    note = f"r = {_shorten(comparison[f'{name}_r'])}"
+    note = f"r = {correlation(comparison[f'{name}_r'])}"
     if np.isfinite(ceiling):
         note += f"\n(exact: {ceiling:.2f})"
     scatter.text(0.97, 0.04, note, transform=scatter.transAxes, ha="right")
@@ -228,7 +229,7 @@ def plot_z(comparison: xr.Dataset) -> Figure:
     panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
     grid = np.linspace(-4.5, 4.5, 181)
     for axes, name in zip(panels, names, strict=True):
-        z = comparison[f"{_prefix(comparison, name)}_z"].to_numpy().ravel()
+        z = comparison[f"{prefix(comparison, name)}_z"].to_numpy().ravel()
         z = z[np.isfinite(z)]
         outside = np.abs(z) > 4.5
         axes.hist(np.clip(z, -4.49, 4.49), bins=np.linspace(-4.5, 4.5, 28), density=True, color=PALETTE[0], alpha=0.55)
@@ -284,16 +285,11 @@ def plot_accuracy(curve: xr.Dataset, *, moment_accuracy: float | None = None) ->
     return figure
 
 
-def _prefix(comparison: xr.Dataset, name: str) -> str:
-    """Return the name of a quantity's values per neuron: pooled over stimuli where there are stimuli."""
-    return f"{name}_pooled" if f"{name}_pooled_predicted" in comparison else name
-
-
 def _triple(comparison: xr.Dataset, name: str) -> tuple[Array, Array, Array]:
     """Return predicted, simulated and standard error (NaN if there is none) of every neuron."""
-    prefix = _prefix(comparison, name)
-    x, y = (comparison[f"{prefix}_{side}"].to_numpy() for side in ("predicted", "simulated"))
-    return x, y, comparison[f"{prefix}_se"].to_numpy() if f"{prefix}_se" in comparison else np.full(x.shape, np.nan)
+    key = prefix(comparison, name)
+    x, y = (comparison[f"{key}_{side}"].to_numpy() for side in ("predicted", "simulated"))
+    return x, y, comparison[f"{key}_se"].to_numpy() if f"{key}_se" in comparison else np.full(x.shape, np.nan)
 
 
 def _populations(comparison: xr.Dataset) -> dict[str, npt.NDArray[np.bool_]]:
@@ -358,9 +354,3 @@ def _mark_populations(axes: Axes, comparison: xr.Dataset) -> None:
     for edge in np.flatnonzero(names[1:] != names[:-1]) + 0.5:
         axes.axhline(edge, color=MUTED, linewidth=0.5)
         axes.axvline(edge, color=MUTED, linewidth=0.5)
-
-
-def _shorten(value: xr.DataArray) -> str:
-    """Return a correlation coefficient with enough digits to tell it from one."""
-    r = float(value)
-    return f"{r:.5f}" if abs(r) > 0.999 else f"{r:.3f}"

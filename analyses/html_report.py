@@ -1,0 +1,261 @@
+"""A report of a result: one HTML file that needs nothing else, and the figures as files of their own."""
+
+from __future__ import annotations
+
+import base64
+import os
+import warnings
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from mnnbio.analyses import captions, plots
+from mnnbio.analyses.alignment import ComparisonWarning, align
+from mnnbio.analyses.circuit_text import circuit_description, stored_readout
+from mnnbio.analyses.comparison import compare
+from mnnbio.analyses.decisions import accuracy_against_time
+from mnnbio.analyses.figure_style import save_figure
+
+from mnnbio.results.files import written_aside
+
+
+class _Illustration(NamedTuple):
+    key: str
+    title: str
+    figure: Figure
+    caption: str
+
+
+def report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: str = "Moments and spikes") -> Path:
+    """Write a self-contained HTML report of a result.
+
+    Sections appear for what the result has: ``/training`` gives the training curve, ``/spikes`` the raster and, with a
+    readout and known classes, accuracy against decision time; ``/comparison`` (or ``/prediction`` and ``/simulation``)
+    the rest. The figures are also written to ``figures/`` beside the report, as PNG, SVG and PDF.
+
+    Parameters
+    ----------
+    tree : DataTree
+        The result.
+    path : path-like
+        The HTML file. It is replaced as a whole once it is complete.
+    title : str
+        Heading of the report.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to report on.
+    ResultFileError
+        If the files cannot be written.
+    """
+    path = Path(path)
+    notes = _notes(tree)
+    comparison = _comparison(tree)
+    illustrations = list(_illustrations(tree, comparison))
+    if not illustrations:
+        raise ValueError(f"nothing to report on: the result has the groups {', '.join(tree.groups)}")
+    shown = []
+    for item in illustrations:
+        files = save_figure(item.figure, path.parent / "figures" / item.key)
+        code = base64.b64encode(files["svg"].read_bytes()).decode()
+        # Type of a printed column is small on a screen.
+        width = 1.3 * item.figure.get_size_inches()[0]
+        shown.append({**item._asdict(), "source": f"data:image/svg+xml;base64,{code}", "width": f"{width:.2f}in"})
+    template = resources.files("mnnbio.analyses").joinpath("report.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.from_string(template).render(
+        title=title,
+        findings=[] if comparison is None else _findings(comparison),
+        layers=[] if comparison is None else _layers(comparison),
+        pooled=comparison is not None and "stimulus" in comparison.sizes,
+        min_rate=None if comparison is None else f"{comparison.attrs['min_rate']:g}",
+        illustrations=shown,
+        notes=notes,
+        provenance=_provenance(tree),
+    )
+    with written_aside(path) as aside:
+        aside.write_text(page, encoding="utf-8")
+    return path
+
+
+def _comparison(tree: xr.DataTree) -> xr.Dataset | None:
+    if "comparison" in tree.children:
+        return tree["comparison"].to_dataset()
+    if {"prediction", "simulation"} <= set(tree.children):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ComparisonWarning)  # they stand in the report
+            return compare(tree, tree)
+    return None
+
+
+def _notes(tree: xr.DataTree) -> list[str]:
+    """Return what limits the comparison."""
+    if not {"prediction", "simulation"} <= set(tree.children):
+        return []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        align(tree, tree)
+    messages = [str(w.message) for w in caught if issubclass(w.category, ComparisonWarning)]
+    return [message[0].upper() + message[1:] + "." for message in messages]
+
+
+def _findings(comparison: xr.Dataset) -> list[tuple[str, str]]:
+    """Return the headline sentences, each with its subject."""
+    found = [("Rates", captions.verdict(comparison, "rate"))]
+    if "count_variance_z" in comparison:
+        ratio = comparison[f"{captions.prefix(comparison, 'count_variance')}_median_ratio"]
+        text = f"The median ratio of simulated to predicted variance is {captions.number(ratio)}. "
+        found.append(("Count variances", text + captions.verdict(comparison, "count_variance")))
+    name = next((n for n in ("count_covariance", "covariance") if f"{n}_r" in comparison), None)
+    if name is not None:
+        found.append(("Covariances", captions.covariance_verdict(comparison, name)))
+    if "accuracy_difference" in comparison:
+        found.append(("Decisions", captions.accuracy_verdict(comparison)))
+    elif "agreement" in comparison:
+        share = captions.percent(comparison["agreement"], 3)
+        found.append(("Decisions", f"Moments and spikes agree on {share} of the trials."))
+    return found
+
+
+def _layers(comparison: xr.Dataset) -> list[dict[str, str]]:
+    """Return the rows of the summary table."""
+    rate, variance = captions.prefix(comparison, "rate"), captions.prefix(comparison, "count_variance")
+    rows = []
+    for name in [None, *(comparison["layer"].to_numpy().tolist() if "layer" in comparison.coords else [])]:
+
+        def of(variable: str, name: str | None = name) -> float:
+            chosen = comparison.get(variable if name is None else f"layer_{variable}")
+            return float("nan") if chosen is None else float(chosen if name is None else chosen.sel(layer=name))
+
+        mine = slice(None) if name is None else comparison["population"].to_numpy() == name
+        rows.append(
+            {
+                "name": "all neurons" if name is None else str(name),
+                "neurons": str(comparison["neuron"][mine].size),
+                "predicted": captions.number(comparison[f"{rate}_predicted"][mine].mean()),
+                "simulated": captions.number(comparison[f"{rate}_simulated"][mine].mean()),
+                "error": captions.percent(of(f"{rate}_median_relative_error")),
+                "sampling": captions.percent(of(f"{rate}_sampling_relative_error")),
+                "r": captions.correlation(of(f"{rate}_r")),
+                "z_rms": captions.number(of(f"{rate}_z_rms")),
+                "within": captions.percent(of(f"{rate}_z_within_2")),
+                "p": captions.probability(of(f"{rate}_p")).removeprefix("p = ").removeprefix("p "),
+                "variance_ratio": captions.number(of(f"{variance}_median_ratio")),
+            }
+        )
+    return rows[1:] + rows[:1] if len(rows) > 2 else rows[:1]
+
+
+def _illustrations(tree: xr.DataTree, comparison: xr.Dataset | None) -> Iterator[_Illustration]:
+    """Yield every figure that the result has data for, with its caption."""
+    if "training" in tree.children:
+        training = tree["training"].to_dataset()
+        if any("loss" in str(name) or "accuracy" in str(name) for name in training.data_vars):
+            yield _Illustration(
+                "training", "Training", plots.plot_training(training), "Loss and accuracy of the moment network."
+            )
+    if comparison is not None:
+        yield from _comparison_illustrations(comparison)
+    if "spikes" in tree.children:
+        spikes = tree["spikes"].to_dataset()
+        if comparison is not None and "true_class" in comparison:
+            yield from _accuracy_illustration(tree, spikes, comparison)
+        if spikes.sizes["spike"]:
+            text = (
+                "Spikes of one trial (top; one row a neuron, at most 150 evenly chosen) and population rates over all "
+                "trials (bottom). Grey: warm-up, not analysed; rates should have settled where it ends."
+            )
+            yield _Illustration("raster", "Spikes", plots.plot_raster(spikes), text)
+
+
+def _comparison_illustrations(comparison: xr.Dataset) -> Iterator[_Illustration]:
+    pooled = "stimulus" in comparison.sizes
+    points = f"One point a neuron{', mean over stimuli' if pooled else ''}; bars: one standard error"
+    text = f"a, simulated against predicted rates; line: equality. b, their difference. {points}."
+    verdict = captions.verdict(comparison, "rate")
+    yield _Illustration("rates", "Firing rates", plots.plot_rates(comparison), f"{text} {verdict}")
+    if "count_fano_z" in comparison:
+        text = f"a, count variances. b, Fano factors. {points}."
+        if pooled:
+            text += " Fano factors are ratios of the mean variance and the mean count, without error bars."
+        verdict = captions.verdict(comparison, "count_variance")
+        figure = plots.plot_count_statistics(comparison)
+        yield _Illustration("count_statistics", "Variability", figure, f"{text} {verdict}")
+    name = next((n for n in ("count_covariance", "covariance") if f"{n}_predicted" in comparison), None)
+    if name is not None and comparison.sizes["neuron"] > 2:
+        text = "a, b, predicted and simulated covariance matrices without their diagonals, one colour scale; lines "
+        text += "divide populations. c, their elements against each other; line: equality."
+        yield _Illustration(
+            "covariance",
+            "Covariances",
+            plots.plot_covariance(comparison),
+            f"{text} {captions.covariance_verdict(comparison, name)}",
+        )
+    rms = captions.number(comparison[f"{captions.prefix(comparison, 'rate')}_z_rms"])
+    expected = captions.number(comparison[f"{captions.prefix(comparison, 'rate')}_z_rms_expected"])
+    text = "Differences in units of their standard errors; line: standard normal distribution, which an exact "
+    text += f"prediction would follow. The root mean square of the rates' is {rms}, {expected} if the prediction were "
+    text += "exact."
+    yield _Illustration("z", "Differences in standard errors", plots.plot_z(comparison), text)
+
+
+def _accuracy_illustration(tree: xr.DataTree, spikes: xr.Dataset, comparison: xr.Dataset) -> Iterator[_Illustration]:
+    readout = stored_readout(tree)
+    if readout is None or (spikes["population"] == readout.source).sum() != readout.weights.shape[1]:
+        return
+    labels = comparison["true_class"].to_numpy()
+    names = labels if readout.labels is None else np.array(readout.labels)[labels]
+    times = float(spikes.attrs["duration"]) * np.linspace(0.05, 1, 20)
+    curve = accuracy_against_time(spikes, readout, names, times.tolist())
+    spent = captions.number(curve["spikes"][-1])
+    text = (
+        "Accuracy of decisions from the spikes up to each time, counted from the end of the warm-up; band: one "
+        f"standard error over stimuli. By the end the population that is read out has fired {spent} spikes in a trial. "
+    )
+    figure = plots.plot_accuracy(curve, moment_accuracy=float(comparison["moment_accuracy"]))
+    yield _Illustration("accuracy", "Accuracy against time", figure, text + captions.accuracy_verdict(comparison))
+
+
+def _provenance(tree: xr.DataTree) -> list[tuple[str, str]]:
+    """Return how the numbers were made."""
+    attrs: dict[Any, Any] = dict(tree.attrs)
+    entries: list[tuple[str, str]] = []
+    for key, label, scale, unit in (
+        ("duration", "Recorded duration of a trial", 1.0, "s"),
+        ("warmup", "Warm-up before it", 1e3, "ms"),
+        ("dt", "Time step", 1e3, "ms"),
+        ("window", "Counting window", 1e3, "ms"),
+        ("trials", "Trials", 1, ""),
+        ("seed", "Seed", 1, ""),
+    ):
+        if key in attrs and not isinstance(attrs[key], str):
+            entries.append((label, f"{attrs[key] * scale:g} {unit}".strip()))
+    prediction = tree["prediction"].attrs if "prediction" in tree.children else {}
+    for key, label in (("theory", "Theory"), ("closure", "Closure")):
+        if key in prediction:
+            entries.append((label, str(prediction[key])))
+    if "codegen" in attrs:
+        entries.append(("Spikes computed by", str(attrs["codegen"])))
+    description = circuit_description(tree)
+    if description is not None:
+        sizes = ", ".join(f"{p['name']} ({p['size']})" for p in description.get("populations", ()))
+        entries.append(("Circuit", sizes))
+    if "circuit_hash" in attrs:
+        entries.append(("Circuit hash", str(attrs["circuit_hash"])))
+    versions = [f"{k.removesuffix('_version')} {v}" for k, v in attrs.items() if str(k).endswith("_version")]
+    if versions:
+        entries.append(("Versions", ", ".join(versions)))
+    return entries
