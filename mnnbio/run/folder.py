@@ -1,0 +1,114 @@
+"""A run folder: where everything of one run is, and who may write there."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+
+class RunFolderError(OSError):
+    """A run folder cannot be used."""
+
+
+class RunFolder:
+    """The files of a run.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder; it need not exist.
+
+    Attributes
+    ----------
+    config, checkpoint, result, report, figures, log : Path
+        ``config.yaml``, ``checkpoint/``, ``result.nc``, ``report.html``, ``figures/`` and ``log.txt`` in the folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.checkpoint = self.path / "checkpoint"
+        self.result = self.path / "result.nc"
+        self.report = self.path / "report.html"
+        self.figures = self.path / "figures"
+        self.log = self.path / "log.txt"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make the folder if needed and hold it for this process alone.
+
+        Raises
+        ------
+        RunFolderError
+            If it cannot be written to, or another process holds it.
+        """
+        lock = self.path / ".lock"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write to the run folder {self.path}: {error.strerror}. Check its permissions or choose another"
+            ) from error
+        try:
+            # The kernel drops this lock when the process ends, however it ends.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            raise RunFolderError(
+                f"the run folder {self.path} is in use by another mnnbio; wait for it, or choose another folder"
+            ) from error
+        try:
+            self._sweep()
+            yield
+        finally:
+            os.close(handle)
+
+    def _sweep(self) -> None:
+        """Remove what a killed process was writing aside."""
+        for pattern in (".*.part*", "*/.*.part*", "checkpoint/.*.safetensors.*"):
+            for leftover in self.path.glob(pattern):
+                leftover.unlink(missing_ok=True)
+
+    def note(self, text: str) -> None:
+        """Append lines to the log, with the time."""
+        now = datetime.now().isoformat(timespec="seconds")
+        with self.log.open("a", encoding="utf-8") as file:
+            file.writelines(f"{now}  {line}\n" for line in text.splitlines())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file of a run folder holds, empty if there is none that is whole."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write an object as a JSON file, as `write_text` does."""
+    write_text(path, json.dumps(content))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file aside and put it in place when complete.
+
+    Raises
+    ------
+    ResultFileError
+        If it cannot be written.
+    """
+    from mnnbio.results.files import written_aside
+
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
