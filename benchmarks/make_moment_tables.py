@@ -24,7 +24,7 @@ TAYLOR = 70  # terms of a Taylor step
 SERIES = 80  # terms of an asymptotic series in 1/x²
 
 NAMES = ("g", "G", "h", "H", "k", "K")
-PIECES, DEGREE, KNEE = 192, 8, 3.0  # pieces uniform in t = x / (KNEE + |x|)
+PIECES, DEGREE, KNEE = 512, 6, 3.0  # pieces uniform in t = x / (KNEE + |x|)
 EDGE, TONIC_DEGREE = 5.0, 20  # the tonic polynomials hold for x ≤ -EDGE
 
 Values = dict[str, mpf]
@@ -111,7 +111,9 @@ def far_right(x: mpf) -> Values:
     def integrated(series: list[mpf], power: int, m: int) -> list[mpf]:
         """Solve y' = f - 2mxy for y, with f = x^-power Σ series u^n, as x^-(power+1) times a series."""
         out: list[mpf] = []
-        for n in range(SERIES):  # 2m y_n = f_n + (2(n-1) + power + 1) y_{n-1} · 2, as d/dx x^-p u^n = -(2n+p) x^-(p+1) u^n
+        for n in range(
+            SERIES
+        ):  # 2m y_n = f_n + (2(n-1) + power + 1) y_{n-1} · 2, as d/dx x^-p u^n = -(2n+p) x^-(p+1) u^n
             carry = 2 * (2 * (n - 1) + power + 1) * out[-1] if n else mpf(0)
             out.append((series[n] + carry) / (2 * m))
         return out
@@ -159,12 +161,15 @@ def interpolate(function: Callable[[mpf], list[mpf]], low: mpf, high: mpf, degre
     z = [mp.cos(mp.pi * (2 * i + 1) / (2 * degree + 2)) for i in range(degree + 1)]
     columns = [function((low + high) / 2 + (high - low) / 2 * zi) for zi in z]
     inverse = mp.matrix([[zi**n for n in range(degree + 1)] for zi in z]) ** -1
-    return [[mp.fsum(inverse[n, i] * columns[i][f] for i in range(degree + 1)) for n in range(degree + 1)]
-            for f in range(len(columns[0]))]
+    return [
+        [mp.fsum(inverse[n, i] * columns[i][f] for i in range(degree + 1)) for n in range(degree + 1)]
+        for f in range(len(columns[0]))
+    ]
 
 
 def pieces() -> np.ndarray:
     """Return coefficients (function, power, piece)."""
+
     def of_t(t: mpf) -> list[mpf]:
         values = bounded(KNEE * t / (1 - abs(t)))
         return [values[name] for name in NAMES]
@@ -178,6 +183,7 @@ def pieces() -> np.ndarray:
 
 def tonic() -> np.ndarray:
     """Return coefficients (function, power) in z = 2 w EDGE² - 1 of the series of `tail`, G's without its constant."""
+
     def of_w(w: mpf) -> list[mpf]:
         x = -1 / mp.sqrt(w)
         f, r = hatted(x), -x

@@ -1,27 +1,34 @@
 """Theory of leaky integrate-and-fire neurons as pure functions on tensors, in ms and mV."""
 
-from mnnbio.moments.activation import Activation, Neuron, interval_skewness, moment_activation
-from mnnbio.moments.counts import count_variance
+from mnnbio.moments.activation import Activation, fano_factor, interval_skewness, moment_activation
+from mnnbio.moments.counts import count_variance, long_window_count_variance
 from mnnbio.moments.covariance import Covariance, Dense, Diagonal, LowRank, Mapped
+from mnnbio.moments.drive import Neuron, Parameters
+from mnnbio.moments.first_passage import Passage, StepInput, first_passage
 from mnnbio.moments.integrals import Integrals, integrals, scaled_integrals
-from mnnbio.moments.overshoot import DiscreteNeuron, JumpFactors, discrete_lif, jump_factors, overshoot
+from mnnbio.moments.overshoot import JumpFactors, discrete_lif, jump_factors, overshoot
 
 __all__ = [
     "Activation",
     "Covariance",
     "Dense",
     "Diagonal",
-    "DiscreteNeuron",
     "Integrals",
     "JumpFactors",
     "LowRank",
     "Mapped",
     "Neuron",
+    "Parameters",
+    "Passage",
+    "StepInput",
     "count_variance",
     "discrete_lif",
+    "fano_factor",
+    "first_passage",
     "integrals",
     "interval_skewness",
     "jump_factors",
+    "long_window_count_variance",
     "moment_activation",
     "overshoot",
     "scaled_integrals",

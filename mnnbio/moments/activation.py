@@ -4,46 +4,34 @@ With ``L = 1/tau_m``, ``s = √L std``, ``ub = (L v_th - mean)/s`` and ``lb = (L
 the first passage from reset to threshold gives, with the integrals of `mnnbio.moments.integrals`,
 
     rate     = 1 / (t_ref + (2/L) [G(ub) - G(lb)])
-    variance = (8/L²) rate³ [H(ub) - H(lb)]
+    fano     = (8/L²) rate² [H(ub) - H(lb)]
     gain     = ∂rate/∂mean = (2/(L s)) rate² [g(ub) - g(lb)]
     skewness = (48/L³) rate³ [K(ub) - K(lb)]
 
-Evaluated so, they overflow below threshold and are 0/0 at zero noise. Three regimes cover all inputs, each with formulas
-that are smooth and well conditioned there:
+As they stand they overflow below threshold and are 0/0 at zero noise. Three regimes cover all inputs, each with
+formulas that are smooth and well conditioned there:
 
-- *tonic* (ub ≤ -5): the noise is small against the distance a = mean - L v_th above threshold. The integrals are
-  polynomials in (s/a)², so that zero noise is an ordinary point.
-- *noisy* (-5 < ub < 40): the formulas above with e^{-ub²} taken out of numerator and denominator.
+- *tonic* (ub ≤ -5): the noise is small against the distance ``a = mean - L v_th`` above threshold. The integrals are
+  powers of s/a times polynomials in (s/a)², so that zero noise is an ordinary point.
+- *noisy* (-5 < ub < 40): the formulas above with e^{ub²} taken out of numerator and denominator.
 - *silent* (ub ≥ 40): the rate, below e^{-1600}, is zero, and so are its derivatives.
+
+References
+----------
+N. Brunel (2000), J. Comput. Neurosci. 8, 183, eqs. 21 and A.1 ff. (rate, variance). Y. Feng, W. Lu (2020), and
+Z. Qi (2024), Phys. Rev. E 110, 024310 (moment neural networks).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from mnnbio.moments.drive import Drive, Neuron, relate
 from mnnbio.moments.integrals import load_tables, scaled_integrals
-from mnnbio.moments.polynomial import polynomial
-
-SILENT = 40.0
-
-
-class Neuron(Protocol):
-    """Anything that holds the parameters of leaky integrate-and-fire neurons, in ms and mV.
-
-    Each is a number, an array or a tensor that broadcasts with the inputs (one value per neuron: their last axis).
-    """
-
-    @property
-    def tau_m(self) -> Any: ...  # noqa: D102
-    @property
-    def v_th(self) -> Any: ...  # noqa: D102
-    @property
-    def v_reset(self) -> Any: ...  # noqa: D102
-    @property
-    def t_ref(self) -> Any: ...  # noqa: D102
+from mnnbio.moments.polynomial import polynomials
 
 
 class Activation(NamedTuple):
@@ -54,16 +42,11 @@ class Activation(NamedTuple):
     gain: Tensor
 
 
-class Drive(NamedTuple):
-    """Input relative to the neuron, sorted by regime."""
-
-    above_th: Tensor  # mean - L v_th, mV/ms
-    span: Tensor  # L (v_th - v_reset), mV/ms
-    s: Tensor  # √L std, mV/ms
-    tau_m: Tensor
-    t_ref: Tensor
-    tonic: Tensor
-    silent: Tensor
+class _Statistics(NamedTuple):
+    rate: Tensor
+    gain: Tensor
+    fano: Tensor
+    skewness: Tensor | None
 
 
 def moment_activation(mean: Tensor, std: Tensor, lif: Neuron) -> Activation:
@@ -82,15 +65,15 @@ def moment_activation(mean: Tensor, std: Tensor, lif: Neuron) -> Activation:
     -------
     Activation
         `rate` (1/ms), `variance` (long-window count variance per time, 1/ms), `gain` (∂rate/∂mean, 1/mV), each of the
-        broadcast shape, with the dtype and device of the input. Any number of times differentiable with respect to
-        all inputs; at zero noise their exact limits, whose derivatives are finite off threshold.
+        broadcast shape, with the dtype and device of the input. Differentiable any number of times with respect to
+        all inputs, at zero noise too, except at the threshold itself.
 
     Raises
     ------
     TypeError
         If `mean` or `std` is not a floating-point tensor.
     ValueError
-        If `std` is negative somewhere, or shapes or devices do not go together.
+        If `std` is negative, a parameter is out of its range, or shapes or devices do not go together.
 
     Examples
     --------
@@ -99,24 +82,16 @@ def moment_activation(mean: Tensor, std: Tensor, lif: Neuron) -> Activation:
     >>> moment_activation(torch.tensor([1.2]), torch.tensor([0.0]), LIFParameters()).rate
     tensor([0.0245])
     """
+    rate, gain, fano, _ = _statistics(relate(mean, std, lif), 2)
     dtype = torch.promote_types(mean.dtype, std.dtype)
-    drive = sort_by_regime(mean, std, lif)
-    tonic, noisy = _tonic(drive), _noisy(drive)
-    zero = torch.zeros_like(tonic.rate)
-    return Activation(
-        *(
-            torch.where(drive.tonic, t, torch.where(drive.silent, zero, n)).to(dtype)
-            for t, n in zip(tonic, noisy, strict=True)
-        )
-    )
+    return Activation(rate.to(dtype), (fano * rate).to(dtype), gain.to(dtype))
 
 
-def interval_skewness(mean: Tensor, std: Tensor, lif: Neuron) -> Tensor:
-    """Return the third central moment of the interspike interval over its mean cubed.
+def fano_factor(mean: Tensor, std: Tensor, lif: Neuron) -> Tensor:
+    """Return the long-window Fano factor, variance over rate, also where both vanish.
 
-    It is 2 for a Poisson process and ``3 fano²`` for an inverse-Gaussian interval (no leak, no refractory period). The
-    refractory period adds to the mean interval only. Silent neurons fire ever more like a Poisson process as their rate
-    vanishes: they get 2.
+    It equals the squared coefficient of variation of the interspike interval. Neurons that fall silent fire ever more
+    like a Poisson process: they get 1.
 
     Parameters
     ----------
@@ -128,72 +103,83 @@ def interval_skewness(mean: Tensor, std: Tensor, lif: Neuron) -> Tensor:
     Tensor
         Dimensionless, of the broadcast shape.
     """
-    dtype = torch.promote_types(mean.dtype, std.dtype)
-    drive = sort_by_regime(mean, std, lif)
+    fano = _statistics(relate(mean, std, lif), 2).fano
+    return fano.to(torch.promote_types(mean.dtype, std.dtype))
+
+
+def interval_skewness(mean: Tensor, std: Tensor, lif: Neuron) -> Tensor:
+    """Return the third central moment of the interspike interval over its mean cubed.
+
+    It is 2 for a Poisson process and ``3 fano²`` for an inverse-Gaussian interval (no leak, no refractory period). The
+    refractory period adds to the mean interval only. Neurons that fall silent get 2.
+
+    Parameters
+    ----------
+    mean, std, lif
+        As for `moment_activation`.
+
+    Returns
+    -------
+    Tensor
+        Dimensionless, of the broadcast shape.
+    """
+    skewness = _statistics(relate(mean, std, lif), 3).skewness
+    assert skewness is not None
+    return skewness.to(torch.promote_types(mean.dtype, std.dtype))
+
+
+def _statistics(drive: Drive, order: int) -> _Statistics:
+    """Return the statistics up to the given cumulant of the interval."""
+    limits = (0.0, 0.0, 1.0, 2.0)  # a neuron that falls silent
+    joined = [
+        None
+        if tonic is None or noisy is None
+        else torch.where(drive.tonic, tonic, torch.where(drive.silent, limit, noisy))
+        for tonic, noisy, limit in zip(_tonic(drive, order), _noisy(drive, order), limits, strict=True)
+    ]
+    return _Statistics(*joined)  # type: ignore[arg-type]
+
+
+def _tonic(drive: Drive, order: int) -> _Statistics:
+    """Evaluate the tonic regime; elsewhere the values are finite and mean nothing."""
+    tau_m, _, _, t_ref = drive.lif
     tables = load_tables(drive.s.dtype, drive.s.device)
-    a, b, w_a, w_b = _tonic_arguments(drive)
-    third = (polynomial(w_a, tables.tonic[5]) / a**4 - polynomial(w_b, tables.tonic[5]) / b**4) * drive.s**4 / 64
-    tonic = 48 * drive.tau_m**3 * third * _tonic(drive).rate ** 3
-
-    ub, lb, escape, ratio = _noisy_arguments(drive)
-    at_ub, at_lb = scaled_integrals(ub, 3), scaled_integrals(lb, 3)
-    period = drive.t_ref * escape + 2 * drive.tau_m * (at_ub[1] - ratio * at_lb[1])
-    noisy = 48 * drive.tau_m**3 * (at_ub[5] - ratio**3 * at_lb[5]) / period**3
-    two = torch.full_like(tonic, 2.0)
-    return torch.where(drive.tonic, tonic, torch.where(drive.silent, two, noisy)).to(dtype)
-
-
-def sort_by_regime(mean: Tensor, std: Tensor, lif: Neuron) -> Drive:
-    """Return the dimensionless drive in working precision, all of one shape."""
-    working = torch.float64 if mean.device.type != "mps" else torch.float32
-    mean, std = mean.to(working), std.to(working)
-    tau_m, v_th, v_reset, t_ref = (
-        torch.as_tensor(value, dtype=working, device=mean.device)
-        for value in (lif.tau_m, lif.v_th, lif.v_reset, lif.t_ref)
-    )
-    above_th, span, s = torch.broadcast_tensors(mean - v_th / tau_m, (v_th - v_reset) / tau_m, std / tau_m.sqrt())
-    tonic = (above_th > 0) & (above_th >= 5.0 * s)
-    silent = (above_th <= 0) & (-above_th >= SILENT * s)
-    return Drive(above_th, span, s, tau_m, t_ref, tonic, silent)
-
-
-def _tonic_arguments(drive: Drive) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the distances above threshold and reset, and the relative noise powers."""
     a = torch.where(drive.tonic, drive.above_th, 1.0)
+    s = torch.where(drive.tonic, drive.s, 0.0)
     b = a + drive.span
-    power = torch.where(drive.tonic, drive.s, 0.0) ** 2
-    scale = 2 * 5.0**2
-    return a, b, scale * power / a**2 - 1, scale * power / b**2 - 1
+    power = s * s
+    inverse_a, inverse_b = 1 / (a * a), 1 / (b * b)
+    rows = tables.tonic[[0, 1, 3, 5]] if order > 2 else tables.tonic[[0, 1, 3]]
+    scale = 2 * tables.edge**2
+    g_a, G_a, H_a, *K_a = polynomials(scale * power * inverse_a - 1, rows)
+    g_b, G_b, H_b, *K_b = polynomials(scale * power * inverse_b - 1, rows)
+    rate = 1 / (t_ref + tau_m * (torch.log1p(drive.span / a) + 2 * (G_a - G_b)))
+    gain = tau_m * rate * rate * (g_a / a - g_b / b)
+    relative = tau_m * rate
+    fano = relative**2 * power * (H_a * inverse_a - H_b * inverse_b) / 2
+    if order == 2:
+        return _Statistics(rate, gain, fano, None)
+    third = K_a[0] * inverse_a**2 - K_b[0] * inverse_b**2
+    return _Statistics(rate, gain, fano, 0.75 * relative**3 * power**2 * third)
 
 
-def _tonic(drive: Drive) -> Activation:
-    a, b, w_a, w_b = _tonic_arguments(drive)
-    tables = load_tables(drive.s.dtype, drive.s.device).tonic
-    period = torch.log1p(drive.span / a) / 2 + polynomial(w_a, tables[1]) - polynomial(w_b, tables[1])
-    rate = 1 / (drive.t_ref + 2 * drive.tau_m * period)
-    spread = (polynomial(w_a, tables[3]) / a**2 - polynomial(w_b, tables[3]) / b**2) * drive.s**2 / 16
-    variance = 8 * drive.tau_m**2 * rate**3 * spread
-    gain = drive.tau_m * rate**2 * (polynomial(w_a, tables[0]) / a - polynomial(w_b, tables[0]) / b)
-    return Activation(rate, variance, gain)
-
-
-def _noisy_arguments(drive: Drive) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return ub, lb, e^{-ub²} and e^{lb²-ub²}, where a square counts as 0 for a negative argument."""
-    noisy = ~(drive.tonic | drive.silent)
-    s = torch.where(noisy, drive.s, 1.0)
-    ub = torch.where(noisy, -drive.above_th, 0.0) / s
+def _noisy(drive: Drive, order: int) -> _Statistics:
+    """Evaluate the noisy regime; elsewhere the values are finite and mean nothing."""
+    tau_m, _, _, t_ref = drive.lif
+    other = drive.tonic | drive.silent
+    s = torch.where(other, 1.0, drive.s)
+    ub = torch.where(other, 0.0, -drive.above_th) / s
     lb = ub - drive.span / s
     ub_plus, lb_plus = (torch.where(x > 0, x, 0.0) for x in (ub, lb))
-    return ub, lb, torch.exp(-ub_plus * ub_plus), torch.exp((lb_plus - ub_plus) * (lb_plus + ub_plus))
-
-
-def _noisy(drive: Drive) -> Activation:
-    ub, lb, escape, ratio = _noisy_arguments(drive)
-    s = torch.where(drive.tonic | drive.silent, 1.0, drive.s)
-    g_ub, G_ub, _, H_ub = scaled_integrals(ub, 2)
-    g_lb, G_lb, _, H_lb = scaled_integrals(lb, 2)
-    period = drive.t_ref * escape + 2 * drive.tau_m * (G_ub - ratio * G_lb)
+    escape = torch.exp(-ub_plus * ub_plus)
+    ratio = torch.exp((lb_plus - ub_plus) * (lb_plus + ub_plus))  # of the scales at the bounds
+    g_ub, G_ub, _, H_ub, *K_ub = scaled_integrals(ub, order)
+    g_lb, G_lb, _, H_lb, *K_lb = scaled_integrals(lb, order)
+    period = t_ref * escape + 2 * tau_m * (G_ub - ratio * G_lb)
     rate = escape / period
-    variance = 8 * drive.tau_m**2 * rate / period**2 * (H_ub - ratio**2 * H_lb)
-    gain = 2 * drive.tau_m / s * rate / period * (g_ub - ratio * g_lb)
-    return Activation(rate, variance, gain)
+    relative = tau_m / period
+    gain = 2 * relative * rate * (g_ub - ratio * g_lb) / s
+    fano = 8 * relative**2 * (H_ub - ratio**2 * H_lb)
+    if order == 2:
+        return _Statistics(rate, gain, fano, None)
+    return _Statistics(rate, gain, fano, 48 * relative**3 * (K_ub[1] - ratio**3 * K_lb[1]))

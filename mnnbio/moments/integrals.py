@@ -15,9 +15,9 @@ threshold. It obeys ``L(ψ''/2 - xψ') = sψ`` [1]_, so that p = (ln ψ)' obeys 
 
     κ₁ = (2/L) [G(ub) - G(lb)]    κ₂ = 2 (2/L)² [H(ub) - H(lb)]    κ₃ = 6 (2/L)³ [K(ub) - K(lb)]
 
-For x > 0 the functions grow like e^{x²}, e^{2x²} and e^{3x²}. They are therefore evaluated *scaled*, times ``e^{-mx²}``
-(m = 1, 2, 3) for x > 0 and as they are for x ≤ 0, from piecewise polynomials of degree 8 in ``x / (3 + |x|)`` that reach
-2·10⁻¹⁵ relative on the whole line. ``benchmarks/make_moment_tables.py`` generates them in 60 digits.
+For x > 0 the functions grow like e^{x²}, e^{2x²} and e^{3x²}. They are therefore evaluated *scaled*, times
+``e^{-mx²}`` (m = 1, 2, 3) for x > 0 and as they are for x ≤ 0, from piecewise polynomials of degree 6 in
+``x / (3 + |x|)`` that reach 10⁻¹⁵ relative on the whole line. ``benchmarks/make_moment_tables.py`` generates them in 60 digits.
 
 References
 ----------
@@ -33,6 +33,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+from mnnbio.moments.polynomial import CHUNK
 
 
 class Integrals(NamedTuple):
@@ -67,30 +69,37 @@ def load_tables(dtype: torch.dtype, device: torch.device) -> Tables:
 def _scaled(x: Tensor, order: int) -> Tensor:
     """Return (g, G), (g, G, h, H) or all six, scaled, stacked along a new first axis."""
     tables = load_tables(x.dtype, x.device)
-    n = tables.pieces.shape[-1]
-    r = x.abs()
-    place = (x / (tables.knee + r) + 1) * (n / 2)
-    piece = place.to(torch.int64).clamp_(0, n - 1)  # NaN lands in some piece and stays NaN through `z`
-    z = (place - piece).mul_(2).sub_(1)
     out = x.new_empty((2 * order, *x.shape))
-    for row in range(2 * order):
-        coefficients = tables.pieces[row]
-        value = coefficients[-1][piece]
-        for power in range(coefficients.shape[0] - 2, -1, -1):
-            value.mul_(z).add_(coefficients[power][piece])
-        out[row] = value
-    positive, shrink = x > 0, (1 + r).reciprocal_()
-    square = shrink * shrink
-    one = torch.ones_like(x)
-    out[0] *= torch.where(positive, one, shrink)
-    out[1] = torch.where(positive, out[1] * square * x, out[1] * shrink * x - torch.log1p(r) / 2)
-    if order > 1:
-        out[2] *= torch.where(positive, shrink, square * shrink)
-        out[3] *= square
-    if order > 2:
-        out[4] *= torch.where(positive, square, square * square * shrink)
-        out[5] *= torch.where(positive, square * shrink, square * square)
+    flat, flat_out = x.reshape(-1), out.view(2 * order, -1)
+    for start in range(0, flat.numel(), CHUNK):
+        stop = start + CHUNK
+        _interpolate(flat[start:stop], flat_out[:, start:stop], tables)
     return out
+
+
+def _interpolate(x: Tensor, out: Tensor, tables: Tables) -> None:
+    """Fill `out`, shape (function, element), from the piecewise polynomials."""
+    last = tables.pieces.shape[-1] - 1
+    r = x.abs()
+    place = (x / (r + tables.knee)).add_(1).mul_((last + 1) / 2)
+    piece = place.to(torch.int64).clamp_(0, last)  # NaN lands in some piece and stays NaN through `z`
+    z = place.sub_(piece).mul_(2).sub_(1)
+    for row, value in enumerate(out):
+        torch.index_select(tables.pieces[row, -1], 0, piece, out=value)
+        for coefficients in tables.pieces[row, :-1].flip(0):
+            value.mul_(z).add_(coefficients[piece])
+    shrink, one = (r + 1).reciprocal_(), torch.ones_like(x)
+    positive = x > 0
+    left = torch.where(positive, one, shrink)  # 1/(1 + |x|) where x ≤ 0, else 1
+    right = torch.where(positive, shrink, one)
+    out[0].mul_(left)
+    out[1].mul_(x).mul_(shrink).mul_(right).sub_(torch.where(positive, 0.0, torch.log1p(r) / 2))
+    if len(out) > 2:
+        out[2].mul_(shrink).mul_(left).mul_(left)
+        out[3].mul_(shrink).mul_(shrink)
+    if len(out) > 4:
+        out[4].mul_(shrink).mul_(shrink).mul_(left).mul_(left).mul_(left)
+        out[5].mul_(shrink).mul_(shrink).mul_(shrink).mul_(left)
 
 
 @_scaled.register_fake

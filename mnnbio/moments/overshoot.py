@@ -34,23 +34,15 @@ import torch
 from scipy.special import zeta
 from torch import Tensor
 
-from mnnbio.moments.activation import Neuron, moment_activation, sort_by_regime
+from mnnbio.moments.activation import moment_activation
+from mnnbio.moments.drive import Drive, Neuron, Parameters, relate
 from mnnbio.moments.integrals import scaled_integrals
-from mnnbio.moments.polynomial import polynomial
+from mnnbio.moments.polynomial import polynomials
 
 ZETA_HALF = -1.4603545088095868  # ζ(1/2)
 SWITCH = 2.0  # drift at which the series in zeta gives way to the sums
 SERIES_TERMS, SUM_TERMS = 40, 20  # either leaves less than 1e-16 there
 FEW = 5  # steps on either side of the mean crossing that matter where the phase of the crossing does
-
-
-class DiscreteNeuron(NamedTuple):
-    """Parameters of a neuron in continuous time that fires like another in discrete time; ms and mV."""
-
-    tau_m: Tensor
-    v_th: Tensor
-    v_reset: Tensor
-    t_ref: Tensor
 
 
 class JumpFactors(NamedTuple):
@@ -71,9 +63,7 @@ def _zeta_series() -> tuple[tuple[float, ...], tuple[float, ...]]:
     values = [ZETA_HALF] + [at(r) for r in range(1, SERIES_TERMS + 1)]
     norm = -1 / math.sqrt(2 * math.pi)
     harmonic = tuple(norm * values[r] / (math.factorial(r) * (2 * r + 1)) for r in range(SERIES_TERMS))
-    wald = tuple(
-        norm * values[r + 1] / (math.factorial(r) * (2 * r + 1) * (2 * r + 2)) for r in range(SERIES_TERMS)
-    )
+    wald = tuple(norm * values[r + 1] / (math.factorial(r) * (2 * r + 1) * (2 * r + 2)) for r in range(SERIES_TERMS))
     return harmonic, wald
 
 
@@ -90,11 +80,11 @@ def overshoot(drift: Tensor) -> tuple[Tensor, Tensor]:
     mean_overshoot, harmonic : Tensor
         R₁ and R₀ of the module's introduction, in units of the step deviation; error below 1e-14.
     """
-    harmonic_series, wald_series = (torch.tensor(c, dtype=drift.dtype, device=drift.device) for c in _zeta_series())
+    series = torch.tensor(_zeta_series(), dtype=drift.dtype, device=drift.device)
     small = torch.where(drift < SWITCH, drift, 0.0)
     argument = -small * small / 2
-    harmonic = polynomial(argument, harmonic_series)
-    wald = harmonic_series[0] + small / 4 + small * small * polynomial(argument, wald_series)
+    harmonic, remainder = polynomials(argument, series)
+    wald = series[0, 0] + small / 4 + small * small * remainder
 
     large = torch.where(drift < SWITCH, SWITCH, drift)
     crossings, returns = torch.zeros_like(large), torch.zeros_like(large)
@@ -111,7 +101,7 @@ def overshoot(drift: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def discrete_lif(mean: Tensor, std: Tensor, lif: Neuron, dt: float) -> DiscreteNeuron:
+def discrete_lif(mean: Tensor, std: Tensor, lif: Neuron, dt: float) -> Parameters:
     """Return the neuron that in continuous time fires like `lif` simulated in steps of dt.
 
     Between spikes the simulation integrates the membrane exactly; at the end of each step it tests the threshold. Only
@@ -127,8 +117,10 @@ def discrete_lif(mean: Tensor, std: Tensor, lif: Neuron, dt: float) -> DiscreteN
 
     Returns
     -------
-    DiscreteNeuron
-        Its `v_th` has the broadcast shape of `mean`, `std` and the parameters.
+
+    Parameters
+    ----------
+        As tensors in working precision; `v_th` has the broadcast shape of `mean`, `std` and the parameters.
 
     Raises
     ------
@@ -137,8 +129,8 @@ def discrete_lif(mean: Tensor, std: Tensor, lif: Neuron, dt: float) -> DiscreteN
     """
     if not dt > 0:
         raise ValueError(f"`dt` must be > 0 ms, got {dt}")
-    drive = sort_by_regime(mean, std, lif)
-    tau_m, s = drive.tau_m, drive.s
+    drive = relate(mean, std, lif)
+    tau_m, s = drive.lif.tau_m, drive.s
     decay = -torch.expm1(-dt / tau_m)  # 1 - e^{-dt/tau_m}
     step_mean = drive.above_th * tau_m * decay
     noisy = s > 0
@@ -152,27 +144,23 @@ def discrete_lif(mean: Tensor, std: Tensor, lif: Neuron, dt: float) -> DiscreteN
     weight = torch.where(drive.silent, 0.0, inverse_slope / drift.clamp(min=1e-6))
     walk = step_std * (harmonic + (wald - harmonic) * weight)
     still = torch.where(drive.above_th > 0, drive.above_th * tau_m * -torch.expm1(-dt / (2 * tau_m)), 0.0)
-    displacement = torch.where(noisy, walk, still) + _phase(drive.above_th * tau_m, drive.tonic, mean, std, lif, dt)
-
-    tau_m, v_th, v_reset, t_ref = (
-        torch.as_tensor(value, dtype=s.dtype, device=s.device)
-        for value in (lif.tau_m, lif.v_th, lif.v_reset, lif.t_ref)
-    )
-    return DiscreteNeuron(tau_m, v_th + displacement, v_reset, t_ref)
+    displacement = torch.where(noisy, walk, still) + _phase(drive, mean, std, dt)
+    return drive.lif._replace(v_th=drive.lif.v_th + displacement)
 
 
-def _phase(excess: Tensor, tonic: Tensor, mean: Tensor, std: Tensor, lif: Neuron, dt: float) -> Tensor:
+def _phase(drive: Drive, mean: Tensor, std: Tensor, dt: float) -> Tensor:
     """Return what a definite phase of the crossing in its step adds to the mean displacement, mV.
 
     The first passage takes X steps, normal with the moments of the continuous theory; E[⌈X⌉] - E[X] is 1/2 where X
-    spreads over more than about half a step. `excess` is the distance of the resting potential above threshold, mV.
+    spreads over more than about half a step.
     """
-    rate, variance, _ = moment_activation(mean, std, lif)
-    rate, variance = (torch.where(tonic, value.to(excess.dtype), 1.0) for value in (rate, variance))
-    t_ref, tau_m = (torch.as_tensor(v, dtype=excess.dtype, device=excess.device) for v in (lif.t_ref, lif.tau_m))
+    tau_m, _, _, t_ref = drive.lif
+    working = drive.s.dtype
+    rate, variance, _ = moment_activation(mean.to(working), std.to(working), drive.lif)
+    rate, variance = (torch.where(drive.tonic, value, 1.0) for value in (rate, variance))
     steps = (1 / rate - t_ref) / dt
     spread = torch.sqrt(variance / rate**3) / dt
-    definite = tonic & (spread < 0.8)
+    definite = drive.tonic & (spread < 0.8)
     steps, spread = torch.where(definite, steps, 0.5), torch.where(definite, spread, 0.0)
     floor = steps.detach().floor()
     wait = floor - FEW - steps
@@ -181,7 +169,7 @@ def _phase(excess: Tensor, tonic: Tensor, mean: Tensor, std: Tensor, lif: Neuron
         later = torch.special.ndtr(distance / torch.where(spread > 0, spread, 1.0))
         wait = wait + torch.where(spread > 0, later, (distance > 0).to(later.dtype))
     shift = torch.exp(-dt / (2 * tau_m)) - torch.exp(-wait * dt / tau_m)
-    return torch.where(definite, excess * shift, 0.0)
+    return torch.where(definite, drive.above_th * tau_m * shift, 0.0)
 
 
 def jump_factors(lif: Neuron, dt: float) -> JumpFactors:
@@ -198,5 +186,5 @@ def jump_factors(lif: Neuron, dt: float) -> JumpFactors:
     dt : float
         Time step, ms; > 0.
     """
-    x = dt / torch.as_tensor(lif.tau_m, dtype=torch.float64)
+    x = dt / as_parameter(lif.tau_m, torch.empty(0, dtype=torch.float64))
     return JumpFactors(x / -torch.expm1(-x), 2 * x / -torch.expm1(-2 * x))

@@ -5,10 +5,62 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+CHUNK = 1 << 15  # elements worked on at a time, so that what comes between stays in the processor's cache
 
-def polynomial(z: Tensor, coefficients: Tensor) -> Tensor:
-    """Return ``Σ coefficients[n] zⁿ`` by Horner's rule."""
-    value = torch.full_like(z, float(coefficients[-1]))
-    for n in range(len(coefficients) - 2, -1, -1):
-        value = value * z + coefficients[n]
-    return value
+
+@torch.library.custom_op("mnnbio::polynomials", mutates_args=())
+def _polynomials(z: Tensor, coefficients: Tensor) -> Tensor:
+    out = z.new_empty((coefficients.shape[0], *z.shape))
+    flat, flat_out = z.reshape(-1), out.view(coefficients.shape[0], -1)
+    for start in range(0, flat.numel(), CHUNK):
+        part = flat[start : start + CHUNK]
+        for row, c in enumerate(coefficients.tolist()):
+            value = torch.full_like(part, c[-1])
+            for coefficient in reversed(c[:-1]):
+                value.mul_(part).add_(coefficient)
+            flat_out[row, start : start + CHUNK] = value
+    return out
+
+
+@_polynomials.register_fake
+def _(z: Tensor, coefficients: Tensor) -> Tensor:
+    return z.new_empty((coefficients.shape[0], *z.shape))
+
+
+@_polynomials.register_vmap
+def _(info: object, in_dims: tuple[int, None], z: Tensor, coefficients: Tensor) -> tuple[Tensor, int]:
+    return _polynomials(z.movedim(in_dims[0], 0), coefficients), 1
+
+
+def _keep(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+    z, coefficients = ctx.saved_tensors  # type: ignore[attr-defined]
+    degree = coefficients.shape[1] - 1
+    if degree == 0:
+        return torch.zeros_like(z), None
+    powers = torch.arange(1, degree + 1, dtype=coefficients.dtype, device=coefficients.device)
+    return (grad * _polynomials(z, coefficients[:, 1:] * powers)).sum(0), None
+
+
+_polynomials.register_autograd(_differentiate, setup_context=_keep)
+
+
+def polynomials(z: Tensor, coefficients: Tensor) -> tuple[Tensor, ...]:
+    """Return ``Σ_n coefficients[i, n] zⁿ`` for each row i, by Horner's rule.
+
+    Parameters
+    ----------
+    z : Tensor
+        Any shape.
+    coefficients : Tensor
+        Shape (row, power), of the dtype of z. Constants: gradients reach z only.
+
+    Returns
+    -------
+    tuple of Tensor
+        A tensor of the shape of z for each row.
+    """
+    return _polynomials(z, coefficients).unbind(0)
