@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from mnnbio.analyses.circuit_text import slowest_membrane
+from mnnbio.analyses.circuit_text import result_of, slowest_membrane
 
 WARMUP_IN_TIME_CONSTANTS = 5.0
 FEW_SAMPLES = 30
@@ -41,7 +41,7 @@ class Aligned(NamedTuple):
     prediction: xr.Dataset
     simulation: xr.Dataset
     attrs: dict[str, Any]
-    """The simulation's attributes, those of the file's root included."""
+    """The simulation's attributes, those of those of the whole result included."""
 
 
 def align(prediction: xr.Dataset | xr.DataTree, simulation: xr.Dataset | xr.DataTree) -> Aligned:
@@ -72,7 +72,7 @@ def align(prediction: xr.Dataset | xr.DataTree, simulation: xr.Dataset | xr.Data
     """
     predicted = group(prediction, "prediction")
     simulated = group(simulation, "simulation")
-    attrs = {**(simulation.root.attrs if isinstance(simulation, xr.DataTree) else {}), **simulated.attrs}
+    attrs = {**(result_of(simulation).attrs if isinstance(simulation, xr.DataTree) else {}), **simulated.attrs}
     _require_labels(predicted, simulated)
     _require_circuit(predicted, attrs)
     _require_times(predicted, attrs)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+from mnnbio.analyses.alignment import FEW_SAMPLES
 
 SIGNIFICANT = 0.01
 
 
 def prefix(comparison: xr.Dataset, name: str) -> str:
-    """Return the name under which a quantity is summarised: pooled over stimuli where there are stimuli."""
-    return f"{name}_pooled" if f"{name}_pooled_predicted" in comparison else name
+    """Return the name under which a quantity is shown: means over stimuli if single stimuli have few samples."""
+    few = comparison.attrs.get("n_samples", FEW_SAMPLES) < FEW_SAMPLES
+    return f"{name}_pooled" if few and f"{name}_pooled_predicted" in comparison else name
 
 
 def number(value: float | xr.DataArray, digits: int = 3) -> str:
@@ -80,6 +82,18 @@ def covariance_verdict(comparison: xr.Dataset, name: str) -> str:
     if np.isfinite(ceiling):
         text += f"; an exact prediction would reach about {ceiling:.2f} at this sampling error"
     return f"{text}. The slope of simulated on predicted covariances is {number(comparison[f'{name}_slope'])}."
+
+
+def decision_verdict(comparison: xr.Dataset) -> str | None:
+    """Say how well moments and spikes decide, or fit values; None if nothing is known."""
+    if "accuracy_difference" in comparison:
+        return accuracy_verdict(comparison)
+    if "agreement" in comparison:
+        return f"Moments and spikes agree on {percent(comparison['agreement'], 3)} of the trials."
+    if {"moment_r2", "spiking_r2"} <= set(comparison):
+        moment, spiking = (number(comparison[f"{side}_r2"]) for side in ("moment", "spiking"))
+        return f"R² of the moment network is {moment}, of the spiking network {spiking}."
+    return None
 
 
 def accuracy_verdict(comparison: xr.Dataset) -> str:

@@ -26,6 +26,13 @@ class LinearReadout(NamedTuple):
     """Names of the outputs."""
 
 
+def result_of(data: xr.DataTree) -> xr.DataTree:
+    """Return the node that holds a whole result: the parent of one of its groups, else the node itself."""
+    if data.name in ("prediction", "simulation", "spikes", "comparison") and data.parent is not None:
+        return data.parent
+    return data
+
+
 def circuit_description(data: xr.Dataset | xr.DataTree) -> dict[str, Any] | None:
     """Return the circuit of a result as the dictionary its JSON text holds, None where no circuit is stored.
 
@@ -34,11 +41,11 @@ def circuit_description(data: xr.Dataset | xr.DataTree) -> dict[str, Any] | None
     ValueError
         If the text is not JSON.
     """
-    root = data.root if isinstance(data, xr.DataTree) else data
-    if "circuit" not in root:
+    holder = result_of(data) if isinstance(data, xr.DataTree) else data
+    if "circuit" not in holder:
         return None
     try:
-        description = json.loads(str(root["circuit"].item()))
+        description = json.loads(str(holder["circuit"].item()))
     except json.JSONDecodeError as error:
         raise ValueError(f"the result's variable `circuit` is not JSON ({error}): the file is damaged") from error
     return description if isinstance(description, dict) else None

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from mnnbio.analyses.alignment import group
+from mnnbio.analyses.circuit_text import result_of
 
 from mnnbio.results import counts
 
@@ -204,7 +205,7 @@ def _positions(labels: npt.ArrayLike | xr.DataArray, readout: xr.DataArray) -> n
 
 def _predicted_choices(predicted: xr.Dataset, simulation: xr.Dataset | xr.DataTree, seed: int) -> Array | None:
     """Return how often Gaussian decision variables choose each output (stimulus, output), None where unknown."""
-    attrs = simulation.root.attrs if isinstance(simulation, xr.DataTree) else simulation.attrs
+    attrs = result_of(simulation).attrs if isinstance(simulation, xr.DataTree) else simulation.attrs
     window, duration = predicted.attrs.get("window"), attrs.get("duration")
     if "readout_covariance" not in predicted or window is None or duration is None:
         return None

@@ -36,7 +36,8 @@ def report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: str = "Mom
 
     Sections appear for what the result has: ``/training`` gives the training curve, ``/spikes`` the raster and, with a
     readout and known classes, accuracy against decision time; ``/comparison`` (or ``/prediction`` and ``/simulation``)
-    the rest. The figures are also written to ``figures/`` beside the report, as PNG, SVG and PDF.
+    the rest. Decisions are taken from the result in the group ``/decisions`` if there is one. The figures are also
+    written to ``figures/`` beside the report, as PNG, SVG and PDF.
 
     Parameters
     ----------
@@ -62,7 +63,9 @@ def report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: str = "Mom
     path = Path(path)
     notes = _notes(tree)
     comparison = _comparison(tree)
-    illustrations = list(_illustrations(tree, comparison))
+    decider = tree.children.get("decisions", tree)
+    decisions = _comparison(decider) if decider is not tree else comparison
+    illustrations = list(_illustrations(tree, comparison, decider, decisions))
     if not illustrations:
         raise ValueError(f"nothing to report on: the result has the groups {', '.join(tree.groups)}")
     shown = []
@@ -78,9 +81,9 @@ def report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: str = "Mom
     )
     page = environment.from_string(template).render(
         title=title,
-        findings=[] if comparison is None else _findings(comparison),
+        findings=_findings(comparison, decisions),
         layers=[] if comparison is None else _layers(comparison),
-        pooled=comparison is not None and "stimulus" in comparison.sizes,
+        pooled=comparison is not None and captions.prefix(comparison, "rate") != "rate",
         min_rate=None if comparison is None else f"{comparison.attrs['min_rate']:g}",
         illustrations=shown,
         notes=notes,
@@ -112,22 +115,25 @@ def _notes(tree: xr.DataTree) -> list[str]:
     return [message[0].upper() + message[1:] + "." for message in messages]
 
 
-def _findings(comparison: xr.Dataset) -> list[tuple[str, str]]:
+def _findings(comparison: xr.Dataset | None, decisions: xr.Dataset | None) -> list[tuple[str, str]]:
     """Return the headline sentences, each with its subject."""
-    found = [("Rates", captions.verdict(comparison, "rate"))]
-    if "count_variance_z" in comparison:
-        ratio = comparison[f"{captions.prefix(comparison, 'count_variance')}_median_ratio"]
-        text = f"The median ratio of simulated to predicted variance is {captions.number(ratio)}. "
-        found.append(("Count variances", text + captions.verdict(comparison, "count_variance")))
-    name = next((n for n in ("count_covariance", "covariance") if f"{n}_r" in comparison), None)
-    if name is not None:
-        found.append(("Covariances", captions.covariance_verdict(comparison, name)))
-    if "accuracy_difference" in comparison:
-        found.append(("Decisions", captions.accuracy_verdict(comparison)))
-    elif "agreement" in comparison:
-        share = captions.percent(comparison["agreement"], 3)
-        found.append(("Decisions", f"Moments and spikes agree on {share} of the trials."))
-    return found
+    found = []
+    if comparison is not None:
+        found.append(("Rates", captions.verdict(comparison, "rate")))
+        if "count_variance_z" in comparison:
+            ratio = comparison[f"{captions.prefix(comparison, 'count_variance')}_median_ratio"]
+            text = f"The median ratio of simulated to predicted variance is {captions.number(ratio)}. "
+            found.append(("Count variances", text + captions.verdict(comparison, "count_variance")))
+        name = _matrix(comparison)
+        if name is not None:
+            found.append(("Covariances", captions.covariance_verdict(comparison, name)))
+    verdict = None if decisions is None else captions.decision_verdict(decisions)
+    return found if verdict is None else [("Decisions", verdict), *found]
+
+
+def _matrix(comparison: xr.Dataset) -> str | None:
+    """Return which covariance is shown, if any."""
+    return next((name for name in ("count_covariance", "covariance") if f"{name}_r" in comparison), None)
 
 
 def _layers(comparison: xr.Dataset) -> list[dict[str, str]]:
@@ -140,13 +146,14 @@ def _layers(comparison: xr.Dataset) -> list[dict[str, str]]:
             chosen = comparison.get(variable if name is None else f"layer_{variable}")
             return float("nan") if chosen is None else float(chosen if name is None else chosen.sel(layer=name))
 
-        mine = slice(None) if name is None else comparison["population"].to_numpy() == name
+        neurons = np.arange(comparison.sizes["neuron"])
+        mine = neurons if name is None else neurons[comparison["population"].to_numpy() == name]
         rows.append(
             {
                 "name": "all neurons" if name is None else str(name),
-                "neurons": str(comparison["neuron"][mine].size),
-                "predicted": captions.number(comparison[f"{rate}_predicted"][mine].mean()),
-                "simulated": captions.number(comparison[f"{rate}_simulated"][mine].mean()),
+                "neurons": str(len(mine)),
+                "predicted": captions.number(comparison[f"{rate}_predicted"].isel(neuron=mine).mean()),
+                "simulated": captions.number(comparison[f"{rate}_simulated"].isel(neuron=mine).mean()),
                 "error": captions.percent(of(f"{rate}_median_relative_error")),
                 "sampling": captions.percent(of(f"{rate}_sampling_relative_error")),
                 "r": captions.correlation(of(f"{rate}_r")),
@@ -159,31 +166,32 @@ def _layers(comparison: xr.Dataset) -> list[dict[str, str]]:
     return rows[1:] + rows[:1] if len(rows) > 2 else rows[:1]
 
 
-def _illustrations(tree: xr.DataTree, comparison: xr.Dataset | None) -> Iterator[_Illustration]:
+def _illustrations(
+    tree: xr.DataTree, comparison: xr.Dataset | None, decider: xr.DataTree, decisions: xr.Dataset | None
+) -> Iterator[_Illustration]:
     """Yield every figure that the result has data for, with its caption."""
     if "training" in tree.children:
+        text = "Loss and score of the moment network."
         training = tree["training"].to_dataset()
-        if any("loss" in str(name) or "accuracy" in str(name) for name in training.data_vars):
-            yield _Illustration(
-                "training", "Training", plots.plot_training(training), "Loss and accuracy of the moment network."
-            )
+        if "best_epoch" in training.attrs:
+            text += " Dotted line: the epoch whose parameters were kept."
+        yield _Illustration("training", "Training", plots.plot_training(training), text)
+    if decisions is not None and "true_class" in decisions and "spikes" in decider.children:
+        yield from _accuracy_illustration(decider, decisions)
     if comparison is not None:
         yield from _comparison_illustrations(comparison)
-    if "spikes" in tree.children:
-        spikes = tree["spikes"].to_dataset()
-        if comparison is not None and "true_class" in comparison:
-            yield from _accuracy_illustration(tree, spikes, comparison)
-        if spikes.sizes["spike"]:
-            text = (
-                "Spikes of one trial (top; one row a neuron, at most 150 evenly chosen) and population rates over all "
-                "trials (bottom). Grey: warm-up, not analysed; rates should have settled where it ends."
-            )
-            yield _Illustration("raster", "Spikes", plots.plot_raster(spikes), text)
+    if "spikes" in tree.children and tree["spikes"].sizes["spike"]:
+        text = (
+            "Spikes of one trial (top; one row a neuron, at most 150 evenly chosen) and population rates over all "
+            "trials (bottom). Grey: warm-up, not analysed; rates should have settled where it ends."
+        )
+        yield _Illustration("raster", "Spikes", plots.plot_raster(tree), text)
 
 
 def _comparison_illustrations(comparison: xr.Dataset) -> Iterator[_Illustration]:
-    pooled = "stimulus" in comparison.sizes
-    points = f"One point a neuron{', mean over stimuli' if pooled else ''}; bars: one standard error"
+    pooled = captions.prefix(comparison, "rate") != "rate"
+    one = "a neuron" if "stimulus" not in comparison.sizes else "a neuron and stimulus"
+    points = f"One point {'a neuron, mean over stimuli' if pooled else one}; bars: one standard error"
     text = f"a, simulated against predicted rates; line: equality. b, their difference. {points}."
     verdict = captions.verdict(comparison, "rate")
     yield _Illustration("rates", "Firing rates", plots.plot_rates(comparison), f"{text} {verdict}")
@@ -194,26 +202,26 @@ def _comparison_illustrations(comparison: xr.Dataset) -> Iterator[_Illustration]
         verdict = captions.verdict(comparison, "count_variance")
         figure = plots.plot_count_statistics(comparison)
         yield _Illustration("count_statistics", "Variability", figure, f"{text} {verdict}")
-    name = next((n for n in ("count_covariance", "covariance") if f"{n}_predicted" in comparison), None)
+    name = _matrix(comparison)
     if name is not None and comparison.sizes["neuron"] > 2:
-        text = "a, b, predicted and simulated covariance matrices without their diagonals, one colour scale; lines "
-        text += "divide populations. c, their elements against each other; line: equality."
+        stimuli = " (means over stimuli)" if "stimulus" in comparison.sizes else ""
+        text = f"a, b, predicted and simulated covariance matrices{stimuli} without their diagonals, one colour scale; "
+        text += "lines divide populations. c, their elements against each other; line: equality."
         yield _Illustration(
             "covariance",
             "Covariances",
             plots.plot_covariance(comparison),
             f"{text} {captions.covariance_verdict(comparison, name)}",
         )
-    rms = captions.number(comparison[f"{captions.prefix(comparison, 'rate')}_z_rms"])
-    expected = captions.number(comparison[f"{captions.prefix(comparison, 'rate')}_z_rms_expected"])
-    text = "Differences in units of their standard errors; line: standard normal distribution, which an exact "
-    text += f"prediction would follow. The root mean square of the rates' is {rms}, {expected} if the prediction were "
-    text += "exact."
+    rate = captions.prefix(comparison, "rate")
+    rms, expected = (captions.number(comparison[f"{rate}_{key}"]) for key in ("z_rms", "z_rms_expected"))
+    text = "Differences of single neurons in units of their standard errors; line: standard normal distribution, which "
+    text += f"an exact prediction would follow. Root mean square for rates: {rms}; for an exact prediction: {expected}."
     yield _Illustration("z", "Differences in standard errors", plots.plot_z(comparison), text)
 
 
-def _accuracy_illustration(tree: xr.DataTree, spikes: xr.Dataset, comparison: xr.Dataset) -> Iterator[_Illustration]:
-    readout = stored_readout(tree)
+def _accuracy_illustration(decider: xr.DataTree, comparison: xr.Dataset) -> Iterator[_Illustration]:
+    readout, spikes = stored_readout(decider), decider["spikes"].to_dataset()
     if readout is None or (spikes["population"] == readout.source).sum() != readout.weights.shape[1]:
         return
     labels = comparison["true_class"].to_numpy()
@@ -232,6 +240,7 @@ def _accuracy_illustration(tree: xr.DataTree, spikes: xr.Dataset, comparison: xr
 def _provenance(tree: xr.DataTree) -> list[tuple[str, str]]:
     """Return how the numbers were made."""
     attrs: dict[Any, Any] = dict(tree.attrs)
+    stimuli = tree["simulation"].sizes.get("stimulus") if "simulation" in tree.children else None
     entries: list[tuple[str, str]] = []
     for key, label, scale, unit in (
         ("duration", "Recorded duration of a trial", 1.0, "s"),
@@ -243,6 +252,10 @@ def _provenance(tree: xr.DataTree) -> list[tuple[str, str]]:
     ):
         if key in attrs and not isinstance(attrs[key], str):
             entries.append((label, f"{attrs[key] * scale:g} {unit}".strip()))
+    if stimuli is not None:
+        entries.append(("Stimuli", str(stimuli)))
+    if "decisions" in tree.children:
+        entries.append(("Decisions", _presentations(tree.children["decisions"])))
     prediction = tree["prediction"].attrs if "prediction" in tree.children else {}
     for key, label in (("theory", "Theory"), ("closure", "Closure")):
         if key in prediction:
@@ -259,3 +272,15 @@ def _provenance(tree: xr.DataTree) -> list[tuple[str, str]]:
     if versions:
         entries.append(("Versions", ", ".join(versions)))
     return entries
+
+
+def _presentations(tree: xr.DataTree) -> str:
+    """Return in words how the stimuli of a simulation were presented."""
+    attrs = tree.attrs
+    known = [f"{attrs['trials']} trials"] if "trials" in attrs else []
+    if "simulation" in tree.children and "stimulus" in tree["simulation"].sizes:
+        known.insert(0, f"{tree['simulation'].sizes['stimulus']} stimuli")
+    known += [f"{1e3 * attrs['duration']:g} ms"] if "duration" in attrs else []
+    text = " × ".join(known)
+    text += f" after {1e3 * attrs['warmup']:g} ms" if "warmup" in attrs else ""
+    return text + (f", seed {attrs['seed']}" if "seed" in attrs else "")

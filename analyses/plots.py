@@ -32,35 +32,35 @@ _MANY = 400
 
 @styled
 def plot_training(training: xr.Dataset) -> Figure:
-    """Draw loss and accuracy against epoch.
+    """Draw loss and score against epoch.
 
     Parameters
     ----------
     training : Dataset
-        Variables over ``epoch`` (or the dimension they share) whose names contain ``loss`` or ``accuracy``.
+        Variables over ``epoch`` whose names end in ``loss``, ``accuracy`` or ``r2``, such as ``validation_loss``; an
+        attribute ``best_epoch`` is marked.
     """
-    kinds = [kind for kind in ("loss", "accuracy") if any(kind in str(name) for name in training.data_vars)]
-    if not kinds:
-        raise ValueError(f"no loss or accuracy among the training variables {', '.join(map(str, training.data_vars))}")
-    figure = new_figure(SINGLE_COLUMN if len(kinds) == 1 else DOUBLE_COLUMN * 0.75, 50)
-    panels = figure.subplots(1, len(kinds), squeeze=False)[0]
-    for axes, kind in zip(panels, kinds, strict=True):
-        names = [str(name) for name in training.data_vars if kind in str(name)]
+    labels = {"loss": "Loss", "accuracy": "Accuracy", "r2": "R²"}
+    curves = {kind: [str(n) for n in training.data_vars if str(n).endswith(kind)] for kind in labels}
+    curves = {kind: names for kind, names in curves.items() if names}
+    if not curves:
+        raise ValueError(f"no loss or score among the training variables {', '.join(map(str, training.data_vars))}")
+    figure = new_figure(SINGLE_COLUMN if len(curves) == 1 else DOUBLE_COLUMN * 0.75, 50)
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axes, (kind, names) in zip(panels, curves.items(), strict=True):
+        if "best_epoch" in training.attrs:
+            axes.axvline(training.attrs["best_epoch"], color=MUTED, linewidth=0.8, linestyle=":")
         for name, colour in zip(names, PALETTE, strict=False):
-            curve = training[name]
-            epoch = curve[curve.dims[0]].to_numpy()
-            values = curve.to_numpy()
-            text = name.replace("_", " ").replace(kind, "").strip() or "training"
+            stem = name.removesuffix(kind).strip("_")
+            epoch, values = training[name]["epoch"].to_numpy(), training[name].to_numpy()
+            text = "training" if stem in ("", "train") else stem.replace("_", " ")
             axes.plot(epoch, values, color=colour, label=text, marker="." if len(values) < 3 else None)
         axes.set_xlabel("Epoch")
-        axes.set_ylabel(f"{kind.capitalize()} (nats)" if kind == "loss" else "Accuracy")
-        if kind == "loss" and (training[names].to_array() > 0).all():
+        axes.set_ylabel(labels[kind])
+        sparse_ticks(axes, x=5, y=6)
+        if kind == "loss" and all((training[name] > 0).all() for name in names):
             axes.set_yscale("log")
-            axes.xaxis.get_major_locator().set_params(nbins=5, integer=True)  # type: ignore[attr-defined]
-        else:
-            sparse_ticks(axes, x=5, y=6)
-        if len(names) > 1:
-            axes.legend()
+        axes.legend()
     letter_panels(panels)
     return figure
 
@@ -160,8 +160,8 @@ def plot_rates(comparison: xr.Dataset) -> Figure:
 def plot_count_statistics(comparison: xr.Dataset) -> Figure:
     """Draw simulated against predicted count variances and Fano factors.
 
-    With stimuli both are means over stimuli; the Fano factors are then ratios of mean variance and mean count, and
-    carry no error bars.
+    If single stimuli have few samples both are means over stimuli; the Fano factors are then ratios of mean variance
+    and mean count, and carry no error bars.
     """
     window = 1e3 * float(comparison.attrs["window"])
     figure = new_figure(DOUBLE_COLUMN * 0.8, 62)
@@ -181,7 +181,7 @@ def plot_covariance(comparison: xr.Dataset) -> Figure:
         np.fill_diagonal(matrix, np.nan)
     pairs = np.triu_indices(len(x), 1)
     extent = np.nanquantile(np.abs(np.concatenate([x[pairs], y[pairs]])), 0.995) or 1.0
-    figure = new_figure(DOUBLE_COLUMN, 62)
+    figure = new_figure(DOUBLE_COLUMN, 54)
     panels = figure.subplots(1, 3)
     n = len(x)
     for axes, matrix, title in zip(panels, (x, y), ("Predicted", "Simulated"), strict=False):
@@ -222,7 +222,7 @@ def plot_covariance(comparison: xr.Dataset) -> Figure:
 def plot_z(comparison: xr.Dataset) -> Figure:
     """Draw histograms of the differences in standard errors, with the standard normal distribution.
 
-    With stimuli the values pooled over stimuli are drawn.
+    Means over stimuli are drawn if single stimuli have few samples.
     """
     names = [name for name in ("rate", "count_variance") if f"{name}_z" in comparison]
     figure = new_figure(SINGLE_COLUMN * len(names), 52)
@@ -238,7 +238,7 @@ def plot_z(comparison: xr.Dataset) -> Figure:
         axes.set_xlim(-4.5, 4.5)
         axes.set_xticks([-4, -2, 0, 2, 4])
         axes.yaxis.set_major_locator(MaxNLocator(3))
-        note = f"{len(z)} neurons\nr.m.s. {np.sqrt(np.mean(z**2)):.2f}" if len(z) else "no neuron"
+        note = f"n = {len(z)}\nr.m.s. {np.sqrt(np.mean(z**2)):.2f}" if len(z) else "n = 0"
         if outside.any():
             note += f"\n{outside.sum()} beyond ±4.5"
         axes.text(0.98, 0.97, note, transform=axes.transAxes, ha="right", va="top")
@@ -286,10 +286,12 @@ def plot_accuracy(curve: xr.Dataset, *, moment_accuracy: float | None = None) ->
 
 
 def _triple(comparison: xr.Dataset, name: str) -> tuple[Array, Array, Array]:
-    """Return predicted, simulated and standard error (NaN if there is none) of every neuron."""
+    """Return predicted, simulated and standard error (NaN if there is none), each ([stimulus,] neuron)."""
     key = prefix(comparison, name)
-    x, y = (comparison[f"{key}_{side}"].to_numpy() for side in ("predicted", "simulated"))
-    return x, y, comparison[f"{key}_se"].to_numpy() if f"{key}_se" in comparison else np.full(x.shape, np.nan)
+    x, y = (comparison[f"{key}_{side}"].transpose(..., "neuron").to_numpy() for side in ("predicted", "simulated"))
+    if f"{key}_se" not in comparison:
+        return x, y, np.full(x.shape, np.nan)
+    return x, y, comparison[f"{key}_se"].transpose(..., "neuron").to_numpy()
 
 
 def _populations(comparison: xr.Dataset) -> dict[str, npt.NDArray[np.bool_]]:
@@ -300,14 +302,15 @@ def _populations(comparison: xr.Dataset) -> dict[str, npt.NDArray[np.bool_]]:
 
 
 def _scatter(axes: Axes, comparison: xr.Dataset, x: Array, y: Array, se: Array) -> None:
-    """Draw one point with its error for each neuron, in the colour of its population."""
+    """Draw one point with its error for each neuron (and stimulus), in the colour of its population."""
     members = _populations(comparison)
     for name, colour in colours(list(members)).items():
         mine = members[name]
-        dense = mine.sum() > _MANY
+        a, b, error = (values[..., mine].ravel() for values in (x, y, se))
+        dense = a.size > _MANY
         bars = axes.errorbar(
-            x[mine], y[mine], yerr=np.nan_to_num(se[mine]), fmt="o", color=colour, label=name, markersize=2.4,
-            markeredgewidth=0, elinewidth=0.6, alpha=0.5 if mine.sum() > 100 else 0.85,
+            a, b, yerr=np.nan_to_num(error), fmt="o", color=colour, label=name, markersize=2.4,
+            markeredgewidth=0, elinewidth=0.6, alpha=0.5 if a.size > 100 else 0.85,
         )  # fmt: skip
         if dense:
             for artist in (bars[0], *bars[2]):

@@ -6,19 +6,21 @@ import pytest
 import synthetic
 import xarray as xr
 from mnnbio.analyses import accuracy_against_time, compare, plots, stored_readout
+from mnnbio.analyses.alignment import FewSamplesWarning
 from mnnbio.analyses.figure_style import DOUBLE_COLUMN, PALETTE, colours, render, save_figure
 
 
 @pytest.fixture(scope="module")
 def made():
     return synthetic.make(
-        {"hidden": 12, "output": 6}, stimuli=25, trials=40, duration=0.1, outputs=3, shared=4.0, seed=1
+        {"hidden": 12, "output": 6}, stimuli=25, trials=20, duration=0.1, outputs=3, shared=4.0, seed=1
     )
 
 
 @pytest.fixture(scope="module")
 def compared(made):
-    return compare(made.prediction, made.simulation, labels=made.labels, permutations=99)
+    with pytest.warns(FewSamplesWarning):
+        return compare(made.prediction, made.simulation, labels=made.labels, permutations=99)
 
 
 def offsets(axes) -> np.ndarray:
@@ -45,6 +47,15 @@ def test_single_stimulus_needs_no_pooling():
     np.testing.assert_allclose(offsets(left)[:, 0], s.prediction["rate"])
     assert left.get_legend() is None
     assert len(plots.plot_count_statistics(c).axes) == 2
+
+
+def test_enough_samples_show_every_stimulus():
+    s = synthetic.make({"a": 4}, stimuli=3, trials=10, seed=2)
+    c = compare(s.prediction, s.simulation, permutations=9)
+    left, _ = plots.plot_rates(c).axes
+    np.testing.assert_allclose(offsets(left)[:, 1], c["rate_simulated"].to_numpy().ravel())
+    _, right = plots.plot_count_statistics(c).axes
+    np.testing.assert_allclose(offsets(right)[:, 1], c["count_fano_simulated"].to_numpy().ravel())
 
 
 def test_count_statistics_name_the_window(compared):
@@ -101,11 +112,13 @@ def test_a_long_raster_is_in_seconds_and_thinned():
 
 def test_training_curves():
     epoch = {"epoch": np.arange(1, 5)}
-    values = {"loss": ("epoch", [1.0, 0.5, 0.2, 0.1]), "validation_accuracy": ("epoch", [0.5, 0.8, 0.9, 0.95])}
-    loss, accuracy = plots.plot_training(xr.Dataset(values, coords=epoch)).axes
-    assert loss.get_ylabel() == "Loss (nats)"
-    np.testing.assert_allclose(accuracy.lines[0].get_ydata(), [0.5, 0.8, 0.9, 0.95])
-    with pytest.raises(ValueError, match="no loss or accuracy among the training variables speed"):
+    values = {"train_loss": ("epoch", [1.0, 0.5, 0.2, 0.1]), "validation_accuracy": ("epoch", [0.5, 0.8, 0.9, 0.95])}
+    loss, accuracy = plots.plot_training(xr.Dataset(values, coords=epoch, attrs={"best_epoch": 3})).axes
+    assert loss.get_ylabel() == "Loss"
+    np.testing.assert_allclose(accuracy.lines[1].get_ydata(), [0.5, 0.8, 0.9, 0.95])
+    assert loss.lines[0].get_xdata() == [3, 3]
+    assert [text.get_text() for text in loss.get_legend().texts] == ["training"]
+    with pytest.raises(ValueError, match="no loss or score among the training variables speed"):
         plots.plot_training(xr.Dataset({"speed": ("epoch", [1.0])}))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import synthetic
 import xarray as xr
-from mnnbio.analyses import compare, report
+from mnnbio.analyses import classification, compare, report
 from mnnbio.analyses.captions import accuracy_verdict, correlation, number, percent, probability, verdict
 
 from mnnbio.results import ResultFileError, load, save
@@ -38,6 +38,7 @@ def full(made, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_report_has_every_figure_and_needs_nothing_else(full):
     page = (full / "report.html").read_text()
     for key in FIGURES:
@@ -50,6 +51,7 @@ def test_report_has_every_figure_and_needs_nothing_else(full):
     assert not list(full.glob(".*part*"))
 
 
+@pytest.mark.slow
 def test_report_says_how_the_numbers_were_made(full, made):
     page = (full / "report.html").read_text()
     for text in (
@@ -76,6 +78,28 @@ def test_sections_appear_only_for_what_there_is(tmp_path):
     assert re.findall(r'<section id="(\w+)">', page) == ["raster"]
     with pytest.raises(ValueError, match="nothing to report on: the result has the groups /"):
         report(xr.DataTree.from_dict({"/prediction": s.prediction}), tmp_path / "none.html")
+
+
+@pytest.mark.slow
+def test_decisions_of_their_own_simulation(made, tmp_path):
+    s = synthetic.make({"hidden": 5}, stimuli=3, trials=40, seed=2)
+    tree = s.simulation.copy()
+    tree["prediction"] = s.prediction
+    decisions = made.simulation.copy()
+    decisions["prediction"] = made.prediction
+    decisions["comparison"] = classification(made.prediction, made.simulation, made.labels)
+    tree["decisions"] = decisions
+    save(tree, tmp_path / "result.nc")
+    page = report(load(tmp_path / "result.nc"), tmp_path / "report.html").read_text()
+    assert "of 20 stimuli" in page
+    assert "20 stimuli × 8 trials × 100 ms after 200 ms, seed 1" in page
+    assert '<section id="accuracy">' in page
+    assert "One point a neuron and stimulus" in page  # 800 windows of each: no need to pool
+    decisions["comparison"] = xr.Dataset({"moment_r2": 0.9, "spiking_r2": 0.8})
+    tree["decisions"] = decisions
+    page = report(tree, tmp_path / "values.html").read_text()
+    assert "R² of the moment network is 0.900, of the spiking network 0.800." in page
+    assert '<section id="accuracy">' not in page
 
 
 def test_long_window_predictions_are_reported_too(tmp_path):
