@@ -37,8 +37,8 @@ class Neuron(Protocol):
         """Absolute refractory period, ms; ≥ 0."""
 
 
-class Parameters(NamedTuple):
-    """Parameters of neurons as tensors of one dtype on one device; ms and mV."""
+class NeuronTensors(NamedTuple):
+    """NeuronTensors of neurons as tensors of one dtype on one device; ms and mV."""
 
     tau_m: Tensor
     v_th: Tensor
@@ -52,7 +52,7 @@ class Drive(NamedTuple):
     above_th: Tensor  # mean - L v_th, mV/ms
     span: Tensor  # L (v_th - v_reset), mV/ms
     s: Tensor  # √L std, mV/ms
-    lif: Parameters
+    lif: NeuronTensors
     tonic: Tensor  # above threshold, by at least EDGE times s
     silent: Tensor  # below threshold, by at least SILENT times s
 
@@ -106,12 +106,12 @@ def as_parameter(value: Any, like: Tensor) -> Tensor:
     return torch.tensor(np.asarray(value), dtype=like.dtype, device=like.device)  # a copy: arrays may be read-only
 
 
-def _parameters(lif: Neuron, like: Tensor) -> Parameters:
-    for name in Parameters._fields:
+def _parameters(lif: Neuron, like: Tensor) -> NeuronTensors:
+    for name in NeuronTensors._fields:
         value = getattr(lif, name)
         if isinstance(value, Tensor) and value.ndim and value.device != like.device:
             raise ValueError(f"`{name}` must be on the device of `mean`, {like.device}, got {value.device}")
-    return Parameters(*(as_parameter(getattr(lif, name), like) for name in Parameters._fields))
+    return NeuronTensors(*(as_parameter(getattr(lif, name), like) for name in NeuronTensors._fields))
 
 
 def _require(condition: Tensor, name: str, rule: str, value: Tensor, *, allow_nan: bool = False) -> None:

@@ -17,7 +17,8 @@ threshold. It obeys ``L(ψ''/2 - xψ') = sψ`` [1]_, so that p = (ln ψ)' obeys 
 
 For x > 0 the functions grow like e^{x²}, e^{2x²} and e^{3x²}. They are therefore evaluated *scaled*, times
 ``e^{-mx²}`` (m = 1, 2, 3) for x > 0 and as they are for x ≤ 0, from piecewise polynomials of degree 6 in
-``x / (3 + |x|)`` that reach 10⁻¹⁵ relative on the whole line. ``benchmarks/make_moment_tables.py`` generates them in 60 digits.
+``x / (3 + |x|)`` that reach 10⁻¹⁵ relative on the whole line. ``benchmarks/make_moment_tables.py`` generates them in
+60 digits.
 
 References
 ----------

@@ -1,8 +1,8 @@
 """Neurons whose threshold is tested in time steps.
 
-Seen at multiples of dt, the membrane potential overshoots the threshold before the spike is noticed. Over one step it
-moves by ``m + s ξ`` near threshold, ξ standard normal: a Gaussian random walk of drift ``β = m/s`` in units of s. To the
-first passage of such a walk the threshold appears displaced, in two ways:
+Seen at multiples of dt, the membrane potential overshoots the threshold before the spike is noticed. Over one step
+it moves by ``m + s ξ`` near threshold, ξ standard normal: a Gaussian random walk of drift ``β = m/s`` in units of s. To
+the first passage of such a walk the threshold appears displaced, in two ways:
 
 - Its mean passage time, for β > 0, is that of a Brownian motion to a threshold higher by the mean overshoot
   ``R₁(β) = (β² + 1)/(2β) - Σ_{k≥1} E[S_k⁻]/k`` (Wald, Spitzer).
@@ -11,11 +11,11 @@ first passage of such a walk the threshold appears displaced, in two ways:
 
 Any solution of the first-passage equation near threshold is a mixture of the two. With S the slope of the mean
 first-passage time there, in steps per s, the displacement of the mixture is, to first order in their difference,
-``R = R₀ + (R₁ - R₀)/(|β| S)``: R₁ for a neuron that drifts over its threshold (S = 1/β), R₀ for one that noise lifts over
-it (S → ∞).
+``R = R₀ + (R₁ - R₀)/(|β| S)``: R₁ for a neuron that drifts over its threshold (S = 1/β), R₀ for one that noise lifts
+over it (S → ∞).
 
-For ``|β| < 2√π`` both sums have closed forms in Riemann's zeta function, with ``R₀(0) = R₁(0) = -ζ(1/2)/√(2π) = 0.5826``;
-for larger β the sums converge within a few terms.
+For ``|β| < 2√π`` both sums have closed forms in Riemann's zeta function, with
+``R₀(0) = R₁(0) = -ζ(1/2)/√(2π) = 0.5826``; for larger β the sums converge within a few terms.
 
 References
 ----------
@@ -35,7 +35,7 @@ from scipy.special import zeta
 from torch import Tensor
 
 from mnnbio.moments.activation import moment_activation
-from mnnbio.moments.drive import Drive, Neuron, Parameters, relate
+from mnnbio.moments.drive import Drive, Neuron, NeuronTensors, as_parameter, relate
 from mnnbio.moments.integrals import scaled_integrals
 from mnnbio.moments.polynomial import polynomials
 
@@ -101,7 +101,7 @@ def overshoot(drift: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def discrete_lif(mean: Tensor, std: Tensor, lif: Neuron, dt: float) -> Parameters:
+def discrete_lif(mean: Tensor, std: Tensor, lif: Neuron, dt: float) -> NeuronTensors:
     """Return the neuron that in continuous time fires like `lif` simulated in steps of dt.
 
     Between spikes the simulation integrates the membrane exactly; at the end of each step it tests the threshold. Only
@@ -117,10 +117,8 @@ def discrete_lif(mean: Tensor, std: Tensor, lif: Neuron, dt: float) -> Parameter
 
     Returns
     -------
-
-    Parameters
-    ----------
-        As tensors in working precision; `v_th` has the broadcast shape of `mean`, `std` and the parameters.
+    NeuronTensors
+        In working precision; `v_th` has the broadcast shape of `mean`, `std` and the parameters.
 
     Raises
     ------
@@ -175,8 +173,8 @@ def _phase(drive: Drive, mean: Tensor, std: Tensor, dt: float) -> Tensor:
 def jump_factors(lif: Neuron, dt: float) -> JumpFactors:
     """Return what an input counts for that arrives in jumps at the ends of steps, after the membrane's decay.
 
-    Spikes through delta synapses arrive so: in ``V' = e^{-dt/tau_m} V + J`` a jump never decays within its own step. The
-    same V follows from an exactly integrated current whose mean and variance are those of the jumps per time, times
+    Spikes through delta synapses arrive so: in ``V' = e^{-dt/tau_m} V + J`` a jump never decays within its own step.
+    The same V follows from an exactly integrated current whose mean and variance are those of the jumps per time, times
     ``dt / (tau_m (1 - a))`` and ``2 dt / (tau_m (1 - a²))`` with ``a = e^{-dt/tau_m}``.
 
     Parameters
