@@ -94,7 +94,7 @@ def _run(arguments: argparse.Namespace) -> None:
     with _session(arguments, compiled=True) as session:
         for step in (train, simulate, compare, report):
             step(session)
-        session.say("\n" + summary(session.folder))
+        session.say("\n" + summary(session))
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -120,7 +120,7 @@ def _compare(arguments: argparse.Namespace) -> None:
 
     with _session(arguments, data=False) as session:
         compare(session)
-        session.say("\n" + summary(session.folder))
+        session.say("\n" + summary(session))
 
 
 def _report(arguments: argparse.Namespace) -> None:
@@ -130,7 +130,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
     with _session(arguments, data=False) as session:
         report(session)
-        session.say("\n" + summary(session.folder))
+        session.say("\n" + summary(session))
 
 
 def _print_config(arguments: argparse.Namespace) -> None:
@@ -151,7 +151,7 @@ def _read(arguments: argparse.Namespace) -> None:
     """Read the output of a C++ project."""
     from mnnbio.run.project import read
 
-    read(arguments.project, arguments.out or arguments.project / "result.nc")
+    print(read(arguments.project, arguments.out or arguments.project / "result.nc"))
 
 
 @contextmanager

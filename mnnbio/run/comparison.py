@@ -9,17 +9,8 @@ import xarray as xr
 
 from mnnbio.run.fingerprint import fingerprint, of_code
 from mnnbio.run.session import Session
-from mnnbio.run.store import DECISIONS, KEY, STATISTICS, key_of, store, stored_parts
+from mnnbio.run.store import DECISIONS, KEY, STATISTICS, key_of
 
-CODE = (
-    "mnnbio.analyses",
-    "mnnbio.circuit",
-    "mnnbio.lif",
-    "mnnbio.moments",
-    "mnnbio.predict",
-    "mnnbio.propagation",
-    "mnnbio.results",
-)
 Closure = Literal["moments", "poisson"]
 
 
@@ -30,21 +21,21 @@ class NotSimulatedError(ValueError):
 def compare(session: Session) -> None:
     """Compare theory and spikes of both simulations, as far as that is not done."""
     closure = session.config.simulation.closure
-    parts = stored_parts(session.folder)
+    parts = session.store.parts
     for name in (DECISIONS, STATISTICS):
         if name not in parts:
             raise NotSimulatedError(
                 f"{session.folder} holds no simulation of the {name}; simulate first: mnnbio simulate {session.folder}"
             )
         part = parts[name]
-        key = fingerprint(key_of(part), of_code(*CODE), closure)
+        key = fingerprint(key_of(part), of_code("mnnbio.predict", "mnnbio.analyses"), closure)
         if "comparison" in part.children and key_of(part.children["comparison"]) == key:
             session.reuse("compare", name)
             continue
         with session.step("compare", f"{name}: theory and spikes"):
             result = with_decisions(part, closure) if name == DECISIONS else with_statistics(part, closure)
             result.children["comparison"].attrs[KEY] = key
-            store(session.folder, name, result)
+            session.store.put(name, result)
 
 
 def with_statistics(tree: xr.DataTree, closure: Closure) -> xr.DataTree:

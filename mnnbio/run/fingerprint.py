@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from collections.abc import Iterable
@@ -38,24 +39,42 @@ def of_file(path: Path) -> str:
 
 @cache
 def of_code(*modules: str) -> str:
-    """Return the fingerprint of the code of modules, of packages with everything in them."""
+    """Return the fingerprint of the code of modules, and of everything in this package that they import."""
     digest = hashlib.sha256()
-    for module in modules:
-        for file in _sources(module):
-            digest.update(file.name.encode())
+    for module, files in sorted(_sources(modules).items()):
+        digest.update(module.encode())
+        for file in files:
             digest.update(file.read_bytes())
     return _short(digest)
 
 
-def _sources(module: str) -> Iterable[Path]:
-    """Return the files of a module or package."""
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"no module {module}")
-    origin = Path(spec.origin)
-    if not spec.submodule_search_locations:
-        return [origin]
-    return sorted(file for file in origin.parent.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+def _sources(modules: Iterable[str]) -> dict[str, list[Path]]:
+    """Return the files of modules and of all that they import, inside functions too; data files go with packages."""
+    found: dict[str, list[Path]] = {}
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module in found:
+            continue
+        spec = find_spec(module)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"no module {module}")
+        path = Path(spec.origin)
+        found[module] = [path]
+        if spec.submodule_search_locations:
+            found[module] += sorted(f for f in path.parent.iterdir() if f.is_file() and f.suffix not in (".py", ".pyc"))
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mnnbio."):
+                waiting.append(node.module)
+                # A name may be a module of its own: from mnnbio.analyses import plots.
+                waiting += [name for alias in node.names if _is_module(name := f"{node.module}.{alias.name}")]
+    return found
+
+
+@cache
+def _is_module(name: str) -> bool:
+    parent = find_spec(name.rpartition(".")[0])
+    return parent is not None and parent.submodule_search_locations is not None and find_spec(name) is not None
 
 
 def _short(digest: Any) -> str:

@@ -15,6 +15,7 @@ from mnnbio.run.fingerprint import of_arrays
 from mnnbio.run.folder import RunFolder
 
 if TYPE_CHECKING:
+    from mnnbio.run.store import Store
     from mnnbio.training import Task
 
 
@@ -46,6 +47,13 @@ class Session:
             assert data.target is not None
             return load_table(data.file, data.target, data.kind, data.test_fraction, data.split_seed)
         return load_task(data.name, data.data_dir)
+
+    @cached_property
+    def store(self) -> Store:
+        """The result file."""
+        from mnnbio.run.store import Store
+
+        return Store(self.folder.result)
 
     @cached_property
     def data_key(self) -> str:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from mnnbio.run.fingerprint import fingerprint, of_code, of_file
+from mnnbio.run.fingerprint import fingerprint, of_arrays, of_code
 from mnnbio.run.session import Session
-from mnnbio.run.store import DECISIONS, KEY, STATISTICS, key_of, store, stored_parts
+from mnnbio.run.store import DECISIONS, KEY, STATISTICS, key_of
 from mnnbio.run.training import trained_network
 
-CODE = (
-    "mnnbio.brian",
-    "mnnbio.circuit",
-    "mnnbio.connectivity",
-    "mnnbio.export",
-    "mnnbio.results",
-    "mnnbio.simulate",
-)
+if TYPE_CHECKING:
+    from mnnbio.circuit import Circuit
+    from mnnbio.nn import MomentMLP
 
 
 class Plan(NamedTuple):
@@ -72,28 +67,26 @@ def spread_samples(targets: npt.NDArray[np.generic], number: int | None) -> npt.
 
 def simulate(session: Session) -> None:
     """Run the simulations that are not there yet."""
-    from mnnbio.export import export
     from mnnbio.simulate import simulate as run_spikes
-    from mnnbio.training.checkpoint import MODEL_FILE
 
-    network, task, shared = trained_network(session), session.task, session.config.simulation
-    model_key = of_file(session.folder.checkpoint / MODEL_FILE)
+    network, shared = trained_network(session), session.config.simulation
     for part in (DECISIONS, STATISTICS):
         planned = plan(session, part)
+        what = _describe(part, planned)
+        circuit = circuit_of(session, network, planned)
+        coords = stimulus_coords(session, planned)
         key = fingerprint(
-            model_key,
-            of_code(*CODE),
-            session.data_key,
-            [*planned._replace(samples=planned.samples.tolist())],
+            circuit.hash(),
+            of_code("mnnbio.simulate"),
+            of_arrays(planned.samples, coords["target"].to_numpy()),
+            [*planned[1:]],
             shared.dt,
             shared.codegen,
         )
-        what = _describe(part, planned)
-        if key_of(stored_parts(session.folder).get(part)) == key:
+        if key_of(session.store.parts.get(part)) == key:
             session.reuse("simulate", what)
             continue
         with session.step("simulate", what):
-            circuit = export(network, task.x_test[planned.samples], labels=task.class_names or None)
             tree = run_spikes(
                 circuit,
                 duration=planned.duration,
@@ -107,21 +100,35 @@ def simulate(session: Session) -> None:
                 progress=session.progress,
             )
             tree.attrs[KEY] = key
-            tree["simulation"] = xr.DataTree(
-                _with_samples(tree.children["simulation"].to_dataset(), session, planned.samples)
-            )
-            store(session.folder, part, tree)
+            session.store.put(part, labelled(tree, coords))
 
 
-def _with_samples(simulation: xr.Dataset, session: Session, samples: npt.NDArray[np.int64]) -> xr.Dataset:
-    """Add which test samples the stimuli are, and their targets."""
+def circuit_of(session: Session, network: MomentMLP, planned: Plan) -> Circuit:
+    """Return the circuit of a network, shown the planned samples."""
+    from mnnbio.export import export
+
     task = session.task
-    targets = task.y_test[samples]
+    return export(network, task.x_test[planned.samples], labels=task.class_names or None)
+
+
+def stimulus_coords(session: Session, planned: Plan) -> xr.Dataset:
+    """Return which test samples the stimuli are, and their targets, as coordinates `sample` and `target`."""
+    task = session.task
+    targets = task.y_test[planned.samples]
     values = np.array(task.class_names)[targets] if task.class_names else targets
-    return simulation.assign_coords(
-        sample=("stimulus", samples, {"long_name": "index into the test data"}),
-        target=("stimulus", values, {"long_name": "true class" if task.class_names else "true value"}),
+    return xr.Dataset(
+        coords={
+            "sample": ("stimulus", planned.samples, {"long_name": "index into the test data"}),
+            "target": ("stimulus", values, {"long_name": "true class" if task.class_names else "true value"}),
+        }
     )
+
+
+def labelled(tree: xr.DataTree, coords: xr.Dataset) -> xr.DataTree:
+    """Return a simulation with coordinates of its stimuli."""
+    result = tree.copy()
+    result["simulation"] = xr.DataTree(tree.children["simulation"].to_dataset().assign_coords(coords.coords))
+    return result
 
 
 def _describe(part: str, planned: Plan) -> str:

@@ -13,40 +13,64 @@ root, `/simulation`,  the statistics: few samples at length; their prediction an
 
 from __future__ import annotations
 
+from functools import cached_property
+from pathlib import Path
+
 import xarray as xr
 
 from mnnbio.results import load, save
-from mnnbio.run.folder import RunFolder
 
 KEY = "key"
 STATISTICS, DECISIONS, TRAINING = "statistics", "decisions", "training"
 
 
-def stored_parts(folder: RunFolder) -> dict[str, xr.DataTree]:
-    """Return the parts that the result file holds.
+class Store:
+    """The result file of a run folder, read once.
 
-    Raises
-    ------
-    ResultFileError
-        If the file is damaged or of another kind.
+    Parameters
+    ----------
+    path : Path
+        The file; it need not exist.
     """
-    if not folder.result.exists():
-        return {}
-    tree = load(folder.result)
-    parts = {name: tree.children[name].copy() for name in (DECISIONS, TRAINING) if name in tree.children}
-    if "simulation" in tree.children:
-        parts[STATISTICS] = tree.drop_nodes(list(parts))
-    return parts
 
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
-def store(folder: RunFolder, name: str, part: xr.DataTree) -> None:
-    """Put a part into the result file, in place of what was there under its name."""
-    groups: dict[str, xr.Dataset] = {}
-    for other, tree in {**stored_parts(folder), name: part}.items():
-        root = "" if other == STATISTICS else f"/{other}"
-        for node in tree.subtree:
-            groups[root + node.path.removesuffix("/") or "/"] = node.to_dataset(inherit=False)
-    save(xr.DataTree.from_dict(groups), folder.result)
+    @cached_property
+    def parts(self) -> dict[str, xr.DataTree]:
+        """The parts that the file holds.
+
+        Raises
+        ------
+        ResultFileError
+            If the file is damaged or of another kind.
+        """
+        if not self.path.exists():
+            return {}
+        tree = load(self.path)
+        parts = {name: tree.children[name].copy() for name in (DECISIONS, TRAINING) if name in tree.children}
+        if "simulation" in tree.children:
+            parts[STATISTICS] = tree.drop_nodes(list(parts))
+        return parts
+
+    @property
+    def tree(self) -> xr.DataTree:
+        """All parts, as the file holds them."""
+        groups: dict[str, xr.Dataset] = {}
+        for name, part in self.parts.items():
+            root = "" if name == STATISTICS else f"/{name}"
+            for node in part.subtree:
+                groups[root + node.path.removesuffix("/") or "/"] = node.to_dataset(inherit=False)
+        return xr.DataTree.from_dict(groups)
+
+    def put(self, name: str, part: xr.DataTree) -> None:
+        """Write the file with a part in place of what was there under its name."""
+        self.parts[name] = part
+        try:
+            save(self.tree, self.path)
+        except BaseException:
+            del self.parts  # read again what the file still holds
+            raise
 
 
 def key_of(tree: xr.DataTree | xr.Dataset | None) -> str | None:

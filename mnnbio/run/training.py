@@ -11,13 +11,12 @@ from mnnbio.lif import LIFParameters
 from mnnbio.run.fingerprint import fingerprint, of_code
 from mnnbio.run.folder import read_json, write_json
 from mnnbio.run.session import Session
-from mnnbio.run.store import KEY, TRAINING, key_of, store, stored_parts
+from mnnbio.run.store import KEY, TRAINING, key_of
 
 if TYPE_CHECKING:
     from mnnbio.nn import MomentMLP
 
 RECORD = "run.json"
-CODE = ("mnnbio.lif", "mnnbio.moments", "mnnbio.nn", "mnnbio.training")
 
 
 class NotTrainedError(ValueError):
@@ -57,8 +56,8 @@ def train(session: Session) -> None:
             save_model(estimator.model_, folder)
             write_json(folder / RECORD, record)
             session.say(f"{'':<10} {_summary(record)}")
-    if key_of(stored_parts(session.folder).get(TRAINING)) != key:
-        store(session.folder, TRAINING, _curves(record))
+    if key_of(session.store.parts.get(TRAINING)) != key:
+        session.store.put(TRAINING, _curves(record))
 
 
 def trained_network(session: Session) -> MomentMLP:
@@ -95,7 +94,7 @@ def trained_network(session: Session) -> MomentMLP:
 
 def _key(session: Session) -> str:
     options = session.config.to_dict()
-    return fingerprint(session.data_key, options["model"], options["training"], of_code(*CODE))
+    return fingerprint(session.data_key, options["model"], options["training"], of_code("mnnbio.training"))
 
 
 def _estimator(session: Session) -> Any:

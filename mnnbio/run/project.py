@@ -1,0 +1,71 @@
+"""A simulation of a run as a C++ project that needs no Python, and its output as a result file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from mnnbio.results import save
+from mnnbio.run.comparison import with_decisions, with_statistics
+from mnnbio.run.folder import read_json, write_json
+from mnnbio.run.session import Session
+from mnnbio.run.simulation import circuit_of, labelled, plan, stimulus_coords
+from mnnbio.run.store import DECISIONS
+from mnnbio.run.summary import figures, table
+from mnnbio.run.training import trained_network
+
+# What the project itself does not know: which of the simulations it is, and of what.
+RECORD = "run.json"
+
+
+def write(session: Session, part: str, path: Path) -> None:
+    """Write one of the simulations of a run as a C++ project."""
+    from mnnbio.project import write_project
+
+    planned, shared = plan(session, part), session.config.simulation
+    circuit = circuit_of(session, trained_network(session), planned)
+    write_project(
+        circuit,
+        path,
+        duration=planned.duration,
+        trials=planned.trials,
+        warmup=planned.warmup,
+        window=planned.window,
+        dt=shared.dt,
+        seed=planned.seed,
+    )
+    coords = stimulus_coords(session, planned)
+    stimuli = {name: coords[name].to_dict() for name in ("sample", "target")}
+    write_json(path / RECORD, {"part": part, "closure": shared.closure, "stimuli": stimuli})
+    session.say(f"{'cpp':<10} {path}: build and run it with `make && ./main` there, then `mnnbio read {path}`")
+
+
+def read(path: Path, out: Path) -> str:
+    """Turn the output of a C++ project into a result file.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the project, whose program has run.
+    out : Path
+        File to write.
+
+    Returns
+    -------
+    str
+        The figures, and the path.
+    """
+    from mnnbio.project import read_project
+
+    record: dict[str, Any] = read_json(path / RECORD)
+    decisions = record.get("part") == DECISIONS
+    tree = read_project(path, covariance=not decisions)
+    if "stimuli" in record:
+        coords = xr.Dataset(coords={name: xr.DataArray.from_dict(c) for name, c in record["stimuli"].items()})
+        tree = labelled(tree, coords)
+    compare = with_decisions if decisions else with_statistics
+    result = compare(tree, record.get("closure", "moments"))
+    save(result, out)
+    return f"{table(figures(result))}\n\n{out}"
