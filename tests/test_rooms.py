@@ -17,6 +17,7 @@ PARTS = {
     "circuit_json": "circuit",
     "connectivity": "circuit",
     "parts": "circuit",
+    "project": "simulate",
     "propagation": "predict",
 }
 EVERYTHING = {

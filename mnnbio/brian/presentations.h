@@ -189,6 +189,7 @@ public:
         spikes.close();
         if (!spikes)
             fail("cannot write " + job.spikes + "; is the disk full?");
+        std::cout << "spikes are in " << job.spikes << std::endl;
     }
 };
 

@@ -20,7 +20,7 @@ from mnnbio.brian.runtime import run_in_python
 from mnnbio.brian.session import Codegen, brian_session
 from mnnbio.brian.standalone import run_program, write_cpp
 from mnnbio.brian.steps import Times, time_step
-from mnnbio.brian.trains import Presentations, RawSpikes, SpikeTrains, sort_spikes
+from mnnbio.brian.trains import Presentations, RawSpikes, SpikeTrains, collect_trains
 from mnnbio.circuit import Circuit
 
 Report = Callable[[int, int], None]
@@ -80,17 +80,10 @@ class Program(ABC):
         presentations = present_all(self.circuit, times, trials, seed)
         progress = _Progress(report)
         raw, replicas = self._spikes(presentations, processes or available_cores(), progress)
-        step, row_size = sort_spikes(raw, self.populations, len(presentations.key), replicas)
+        shape = (self.circuit.n_stimuli or 1, int(trials))
+        trains = collect_trains(raw, self.populations, shape, replicas=replicas, times=times, dt=self.dt, seed=seed)
         progress.finish()
-        return SpikeTrains(
-            step=step - np.int32(times.warmup_steps),
-            row_size=row_size.reshape(self.circuit.n_stimuli or 1, trials, -1),
-            populations=self.populations,
-            dt=self.dt,
-            duration=times.duration,
-            warmup=times.warmup,
-            seed=seed,
-        )
+        return trains
 
     @abstractmethod
     def _spikes(
@@ -215,7 +208,7 @@ def write_sources(
     circuit: Circuit, folder: Path, dt: float, populations: Mapping[str, int], replicas: int | None = None
 ) -> int:
     """Write the C++ project of a circuit into a folder and return the number of presentations that run side by side."""
-    replicas = replicas or _replicas(circuit, 400, 200_000)
+    replicas = replicas or _replicas(circuit, 100, 100_000)
     with brian_session("cpp_standalone"):
         write_cpp(build_network(circuit, dt=dt, replicas=replicas, record=populations), folder)
     return replicas

@@ -36,7 +36,7 @@ def run_in_python(
         try:
             for number, batch in enumerate(batches):
                 model.network.restore("rest")
-                _start(model, batch[:, 0], batch[:, 1])
+                start_presentations(model, batch[:, 0], batch[:, 1])
                 model.network.run(n_steps * model.dt * ms, namespace={})
                 report(n_steps)
                 for name, monitor in model.monitors.items():
@@ -46,7 +46,7 @@ def run_in_python(
             model.network.restore("rest")
 
 
-def _start(model: Model, stimulus: npt.NDArray[np.int64], key: npt.NDArray[np.int64]) -> None:
+def start_presentations(model: Model, stimulus: npt.NDArray[np.int64], key: npt.NDArray[np.int64]) -> None:
     """Put every replica at rest, with the parameters of its stimulus and its own random numbers."""
     for _, variable, table in model.parameters:
         rows = stimulus if len(table) > 1 else np.zeros_like(stimulus)

@@ -13,6 +13,12 @@ _PREFERENCES: dict[str, Any] = {
     "codegen.target": "numpy",
     "devices.cpp_standalone.openmp_threads": 0,  # processes are faster, and the order of sums stays fixed
 }
+# Nothing but the compiler's own folders: the project shall build on another machine as well.
+_CPP_PREFERENCES: dict[str, Any] = {
+    "codegen.cpp.include_dirs": [],
+    "codegen.cpp.library_dirs": [],
+    "codegen.cpp.runtime_library_dirs": [],
+}
 _lock = threading.Lock()
 
 
@@ -45,6 +51,8 @@ def brian_session(codegen: Codegen) -> Iterator[None]:
                 "before `build` or `simulate`"
             )
         wanted = _PREFERENCES | {"core.default_float_dtype": np.float64}
+        if codegen == "cpp_standalone":
+            wanted |= _CPP_PREFERENCES
         before = {name: prefs[name] for name in wanted}
         try:
             for name, value in wanted.items():

@@ -98,6 +98,8 @@ def read_spikes(path: Path, n_batches: int, populations: Sequence[str], first_ba
                 if not len(number) or len(step) != number[0]:
                     raise SimulationFailed(f"{path} is incomplete: it ends in batch {batch + 1} of {n_batches}")
                 yield RawSpikes(first_batch + batch, population, element, step)
+        if file.read(1):
+            raise SimulationFailed(f"{path} holds more than the {n_batches} batches of its plan: it is of another run")
 
 
 def run_program(

@@ -84,8 +84,12 @@ def count_steps(time: npt.ArrayLike, dt: float, name: str) -> npt.NDArray[np.int
 
 
 def _divisor(value: float, dt: float) -> float:
-    """Return the largest round number ≤ dt that divides the value; any divisor if there is no round one."""
+    """Return a divisor of the value that is at most dt: the largest among those with the fewest decimals."""
     least = int(np.ceil(value / dt))
-    candidates = value / np.arange(least, 20 * least + 1)
-    is_round = np.abs(candidates * 1e4 - np.rint(candidates * 1e4)) < 1e-7
-    return float(candidates[np.argmax(is_round)])
+    candidates = value / np.arange(least, 10 * least + 1)
+    for decimals in range(6):
+        scaled = candidates * 10**decimals
+        is_round = np.abs(scaled - np.rint(scaled)) < 1e-6 * scaled
+        if is_round.any():
+            return float(candidates[is_round][0])
+    return float(candidates[0])

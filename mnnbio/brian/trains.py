@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mnnbio.brian.steps import Times
 from mnnbio.brian.streams import presentation_key
 
 
@@ -77,11 +78,34 @@ class SpikeTrains:
         return (self.step.astype(np.float64) + 0.5) * (self.dt * 1e-3)
 
 
-def sort_spikes(
-    raw: Iterable[RawSpikes], populations: Mapping[str, int], n_presentations: int, replicas: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Return the steps sorted by (presentation, neuron, time), and the number of spikes, (presentation, neuron)."""
-    n_neurons = sum(populations.values())
+def collect_trains(
+    raw: Iterable[RawSpikes],
+    populations: Mapping[str, int],
+    shape: tuple[int, int],
+    *,
+    replicas: int,
+    times: Times,
+    dt: float,
+    seed: int,
+) -> SpikeTrains:
+    """Put the spikes of all batches in order.
+
+    Parameters
+    ----------
+    raw : iterable of RawSpikes
+        Within a population and a batch in order of time.
+    populations : mapping
+        Size of each recorded population.
+    shape : (int, int)
+        Numbers of stimuli and of trials.
+    replicas : int
+        Presentations in a batch; those that only fill up the last batch are left out.
+    times : Times
+    dt : float
+        ms.
+    seed : int
+    """
+    n_neurons, n_presentations = sum(populations.values()), shape[0] * shape[1]
     offsets = dict(zip(populations, np.cumsum([0, *populations.values()]).tolist(), strict=False))
     rows: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     steps: list[npt.NDArray[np.int32]] = [np.empty(0, np.int32)]
@@ -91,7 +115,14 @@ def sort_spikes(
         kept = presentation < n_presentations
         rows.append((presentation * n_neurons + offsets[population] + neuron)[kept])
         steps.append(step[kept])
-    row, step = np.concatenate(rows), np.concatenate(steps)
-    order = np.argsort(row, kind="stable")  # within a neuron spikes come in order of time
+    row = np.concatenate(rows)
     sizes = np.bincount(row, minlength=n_presentations * n_neurons)
-    return step[order], sizes.reshape(n_presentations, n_neurons).astype(np.int32)
+    return SpikeTrains(
+        step=np.concatenate(steps)[np.argsort(row, kind="stable")] - np.int32(times.warmup_steps),
+        row_size=sizes.reshape(*shape, n_neurons).astype(np.int32),
+        populations=populations,
+        dt=dt,
+        duration=times.duration,
+        warmup=times.warmup,
+        seed=seed,
+    )

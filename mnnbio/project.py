@@ -1,0 +1,149 @@
+"""C++ projects that stand alone: written here, built and run anywhere with make, read back into a result."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from mnnbio.brian.program import choose_seed, present_all, recorded_populations, write_sources
+from mnnbio.brian.standalone import read_spikes, write_plan
+from mnnbio.brian.steps import Times, time_step
+from mnnbio.brian.trains import collect_trains
+from mnnbio.circuit import Circuit
+from mnnbio.simulate import check_window, describe
+
+_FORMAT = "mnnbio C++ project 1"
+_README = """A network of spiking neurons as a C++ program, written by mnnbio.
+
+    make && ./main
+
+needs a C++ compiler and make. The spikes go to spikes.bin; then, with mnnbio installed,
+
+    mnnbio read {name}
+
+or `mnnbio.project.read_project("{name}")` in Python turns them into a result with rates, variances and covariances.
+manifest.json describes the network and the run.
+"""
+
+
+class ProjectError(ValueError):
+    """A folder does not hold a project, or cannot take one."""
+
+
+def write_project(
+    circuit: Circuit,
+    folder: str | os.PathLike[str],
+    *,
+    duration: Any,
+    trials: int = 1,
+    warmup: Any = 0.0,
+    dt: Any = 0.1,
+    seed: int | None = None,
+    window: Any = None,
+    record: Sequence[str] | None = None,
+) -> Path:
+    """Write a simulation as a C++ project that builds with ``make`` and runs without Python.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    folder : path-like
+        New or empty folder. It is complete or, if something fails, not there.
+    duration, trials, warmup, dt, seed, window, record
+        As in `mnnbio.simulate.simulate`; the spikes are the same too.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    ProjectError
+        If the folder is not empty.
+    ValueError
+        If an argument is out of range or `dt` does not suit the circuit.
+    """
+    step = time_step(dt)
+    times = Times.of(duration, warmup, step)
+    manifest: dict[str, Any] = {
+        "format": _FORMAT,
+        "dt": step,
+        "duration": times.duration,
+        "warmup": times.warmup,
+        "window": check_window(window, times, step),
+        "trials": trials,
+        "seed": choose_seed(seed),
+        "populations": recorded_populations(circuit, record),
+    }
+    presentations = present_all(circuit, times, trials, manifest["seed"])
+    folder = Path(folder).absolute()
+    if folder.exists() and any(folder.iterdir()):
+        raise ProjectError(f"{folder} is not empty: give a new folder, or remove what is in it")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        replicas = write_sources(circuit, aside, step, manifest["populations"])
+        write_plan(aside / "plan.bin", presentations.n_steps, presentations.batches(replicas))
+        manifest |= {"replicas": replicas, "circuit": json.loads(circuit.to_json())}
+        (aside / "manifest.json").write_text(json.dumps(manifest, indent=1))
+        (aside / "README.txt").write_text(_README.format(name=folder.name))
+        aside.chmod(0o755)  # mkdtemp makes private folders
+        aside.replace(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return folder
+
+
+def read_project(folder: str | os.PathLike[str], *, covariance: bool = True) -> xr.DataTree:
+    """Read what the program of a C++ project has written.
+
+    Parameters
+    ----------
+    folder : path-like
+        A folder that `write_project` wrote and in which ``./main`` has been run.
+    covariance : bool
+        Whether to estimate the covariance matrices.
+
+    Returns
+    -------
+    DataTree
+        As `mnnbio.simulate.simulate` returns it.
+
+    Raises
+    ------
+    ProjectError
+        If the folder does not hold a project.
+    SimulationFailed
+        If the program has not been run to its end.
+    """
+    folder = Path(folder)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        if manifest["format"] != _FORMAT:
+            raise ProjectError(f"{folder} holds a project of format {manifest['format']!r}, not {_FORMAT!r}")
+        circuit = Circuit.from_json(json.dumps(manifest["circuit"]))
+        times = Times.of(manifest["duration"], manifest["warmup"], manifest["dt"])
+        presentations = present_all(circuit, times, manifest["trials"], manifest["seed"])
+        n_batches = len(presentations.batches(manifest["replicas"]))
+        raw = read_spikes(folder / "spikes.bin", n_batches, list(manifest["populations"]))
+        trains = collect_trains(
+            raw,
+            manifest["populations"],
+            (circuit.n_stimuli or 1, manifest["trials"]),
+            replicas=manifest["replicas"],
+            times=times,
+            dt=manifest["dt"],
+            seed=manifest["seed"],
+        )
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ProjectError(f"{folder} does not hold a C++ project with a valid manifest.json ({error})") from error
+    return describe(circuit, trains, window=manifest["window"], codegen="cpp_standalone", covariance=covariance)
