@@ -70,7 +70,21 @@ def verdict(comparison: xr.Dataset, name: str) -> str:
     bias = float(comparison[f"{key}_z_mean"])
     side = "above" if bias > 0 else "below"
     leaning = f", on average {number(abs(bias), 2)} standard errors {side} the prediction" if abs(bias) > 0.3 else ""
-    return f"The differences are real ({probability(p)}){leaning}; {size}{alone}."
+    return f"The differences are real ({probability(p)}){leaning}; {size}{alone}{_worst_layer(comparison, key)}."
+
+
+def _worst_layer(comparison: xr.Dataset, key: str) -> str:
+    """Name the population whose errors exceed sampling most, if there are several."""
+    if comparison.sizes.get("layer", 0) < 2:
+        return ""
+    error, sampling = (comparison[f"layer_{key}_{s}"] for s in ("median_relative_error", "sampling_relative_error"))
+    excess = (error / sampling.where(sampling > 0)).to_numpy()
+    if not np.isfinite(excess).any():
+        return ""
+    worst = int(np.nanargmax(excess))
+    name = str(comparison["layer"].to_numpy()[worst])
+    sizes = f"{percent(error[worst])} against {percent(sampling[worst])}"
+    return f". They are largest, for their sampling error, in {name} ({sizes})"
 
 
 def covariance_verdict(comparison: xr.Dataset, name: str) -> str:

@@ -182,8 +182,8 @@ def _illustrations(
         yield from _comparison_illustrations(comparison)
     if "spikes" in tree.children and tree["spikes"].sizes["spike"]:
         text = (
-            "Spikes of one trial (top; one row a neuron, at most 150 evenly chosen) and population rates over all "
-            "trials (bottom). Grey: warm-up, not analysed; rates should have settled where it ends."
+            "Spikes at the beginning of one trial (top; one row a neuron, at most 150 evenly chosen) and population "
+            "rates over all trials (bottom). Grey: warm-up, not analysed; rates should have settled where it ends."
         )
         yield _Illustration("raster", "Spikes", plots.plot_raster(tree), text)
 
@@ -213,10 +213,16 @@ def _comparison_illustrations(comparison: xr.Dataset) -> Iterator[_Illustration]
             plots.plot_covariance(comparison),
             f"{text} {captions.covariance_verdict(comparison, name)}",
         )
-    rate = captions.prefix(comparison, "rate")
-    rms, expected = (captions.number(comparison[f"{rate}_{key}"]) for key in ("z_rms", "z_rms_expected"))
     text = "Differences of single neurons in units of their standard errors; line: standard normal distribution, which "
-    text += f"an exact prediction would follow. Root mean square for rates: {rms}; for an exact prediction: {expected}."
+    text += "an exact prediction would follow. Root mean square (in brackets: for an exact prediction)"
+    for name in ("rate", "count_variance"):
+        if f"{name}_z" in comparison:
+            key = captions.prefix(comparison, name)
+            rms, exact = (captions.number(comparison[f"{key}_{summary}"]) for summary in ("z_rms", "z_rms_expected"))
+            text += f"{':' if name == 'rate' else ','} {name.replace('_', ' ')} {rms} ({exact})"
+    if "min_spikes" in comparison.attrs:
+        text += f"; of estimates expected to rest on {comparison.attrs['min_spikes']:g} spikes or more"
+    text += "."
     yield _Illustration("z", "Differences in standard errors", plots.plot_z(comparison), text)
 
 

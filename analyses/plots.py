@@ -66,7 +66,9 @@ def plot_training(training: xr.Dataset) -> Figure:
 
 
 @styled
-def plot_raster(result: xr.DataTree | xr.Dataset, *, stimuli: int = 3, neurons: int = 150, trial: int = 0) -> Figure:
+def plot_raster(
+    result: xr.DataTree | xr.Dataset, *, stimuli: int = 3, neurons: int = 150, trial: int = 0, span: float = 0.6
+) -> Figure:
     """Draw the spikes of one trial of the first stimuli, and the population rates over all trials below.
 
     Parameters
@@ -79,6 +81,8 @@ def plot_raster(result: xr.DataTree | xr.Dataset, *, stimuli: int = 3, neurons: 
         Largest number of neurons drawn, evenly chosen.
     trial : int
         Position of the trial.
+    span : float
+        Longest time drawn after the warm-up, s; at most half as much is drawn before.
     """
     spikes = group(result, "spikes")
     row_size = spikes["row_size"]
@@ -93,13 +97,13 @@ def plot_raster(result: xr.DataTree | xr.Dataset, *, stimuli: int = 3, neurons: 
     shown = np.unique(np.linspace(0, shape[2] - 1, min(neurons, shape[2])).astype(int))
     place = np.full(shape[2], -1)
     place[shown] = np.arange(len(shown))
-    seconds = float(spikes.attrs["duration"]) > 2
-    unit, scale = ("s", 1.0) if seconds else ("ms", 1e3)
-    time = scale * spikes["spike_time"].to_numpy()
-    duration = scale * float(spikes.attrs["duration"])
+    shown_time = min(float(spikes.attrs["duration"]), span)
+    unit, scale = ("s", 1.0) if shown_time > 2 else ("ms", 1e3)
+    time, end = scale * spikes["spike_time"].to_numpy(), scale * shown_time
     # Half as much warm-up as recording is enough to see that the rates have settled.
-    start = -min(scale * float(spikes.attrs.get("warmup", 0.0)), 0.5 * duration)
-    edges = np.linspace(start, duration, 46)
+    start = -min(scale * float(spikes.attrs.get("warmup", 0.0)), 0.5 * end)
+    inside = (time >= start) & (time <= end)
+    edges = np.linspace(start, end, 46)
     columns = min(stimuli, shape[0])
     figure = new_figure(DOUBLE_COLUMN if columns > 1 else SINGLE_COLUMN * 1.2, 80)
     panels = figure.subplots(2, columns, squeeze=False, sharex=True, sharey="row", height_ratios=[3, 1])
@@ -107,7 +111,7 @@ def plot_raster(result: xr.DataTree | xr.Dataset, *, stimuli: int = 3, neurons: 
         for name, colour in palette.items():
             mine = populations == name
             member = (stimulus_of == k) & mine[neuron_of]
-            drawn = member & (trial_of == trial) & (place[neuron_of] >= 0)
+            drawn = member & inside & (trial_of == trial) & (place[neuron_of] >= 0)
             size = max(1.2, min(4.0, 220 / len(shown)))
             style = {"color": colour, "markersize": size, "markeredgewidth": 0.5, "rasterized": True}
             top.plot(time[drawn], place[neuron_of[drawn]], "|", **style)
@@ -123,7 +127,7 @@ def plot_raster(result: xr.DataTree | xr.Dataset, *, stimuli: int = 3, neurons: 
         if start < 0:
             for axes in (top, bottom):
                 axes.axvspan(start, 0, color=FAINT, alpha=0.5, linewidth=0, zorder=0)
-        top.set_xlim(start, duration)
+        top.set_xlim(start, end)
         top.set_yticks([0, len(shown) - 1], ["1", str(shape[2])])
         top.set_ylim(-1, len(shown))
         sparse_ticks(bottom, y=2)
@@ -238,7 +242,7 @@ def plot_z(comparison: xr.Dataset) -> Figure:
         axes.set_xlim(-4.5, 4.5)
         axes.set_xticks([-4, -2, 0, 2, 4])
         axes.yaxis.set_major_locator(MaxNLocator(3))
-        note = f"n = {len(z)}\nr.m.s. {np.sqrt(np.mean(z**2)):.2f}" if len(z) else "n = 0"
+        note = f"n = {len(z)}"
         if outside.any():
             note += f"\n{outside.sum()} beyond ±4.5"
         axes.text(0.98, 0.97, note, transform=axes.transAxes, ha="right", va="top")

@@ -133,6 +133,10 @@ def test_verdicts_follow_the_truth():
     text = verdict(compare(wrong, s.simulation, permutations=9), "rate")
     assert text.startswith("The differences are real (p < 0.0001), on average")
     assert "standard errors below the prediction; the median relative error is 1" in text
+    two = synthetic.make({"a": 20, "b": 20}, trials=20, seed=4)
+    wrong = two.prediction.copy()
+    wrong["rate"] = wrong["rate"] * np.where(wrong["population"] == "b", 1.2, 1.0)
+    assert "for their sampling error, in b (1" in verdict(compare(wrong, two.simulation, permutations=9), "rate")
     few = synthetic.make({"a": 3}, trials=2, rates=np.full(3, 0.01), seed=4)
     assert "cannot be said from these data" in verdict(compare(few.prediction, few.simulation, permutations=9), "rate")
 
