@@ -12,7 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from mnnbio.brian import SpikeTrains, build
-from mnnbio.brian.program import recorded_populations, require_integer
+from mnnbio.brian.program import choose_seed, require_integer
 from mnnbio.brian.session import Codegen
 from mnnbio.brian.steps import Times, count_steps, time_step
 from mnnbio.circuit import Circuit
@@ -116,7 +116,9 @@ def simulate(
     times = Times.of(duration, warmup, step)  # whatever is wrong is said before the compiler starts
     window_ms = check_window(window, times, step)
     require_integer(trials, "trials", 1)
-    recorded_populations(circuit, record)
+    seed = choose_seed(seed)
+    if processes is not None:
+        require_integer(processes, "processes", 1)
     with (
         build(circuit, dt=step, record=record, codegen=codegen, build_dir=build_dir) as program,
         _progress_bar(progress) as report,
