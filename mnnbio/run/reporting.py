@@ -23,7 +23,7 @@ def report(session: Session) -> None:
                 f"{folder} holds no comparison of the {name}; compare first: mnnbio compare {folder}"
             )
     made_of = [key_of(parts[name].children["comparison"]) for name in (DECISIONS, STATISTICS)]
-    key = fingerprint([*made_of, *map(key_of, parts.values())], of_code("mnnbio.analyses.html_report"))
+    key = fingerprint(made_of, sorted(map(str, map(key_of, parts.values()))), of_code("mnnbio.analyses.html_report"))
     if folder.report.is_file() and folder.figures.is_dir() and read_json(folder.path / RECORD).get(KEY) == key:
         session.reuse("report", str(folder.report))
         return
