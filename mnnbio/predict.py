@@ -11,7 +11,7 @@ import xarray as xr
 from mnnbio.circuit import Circuit, Readout
 from mnnbio.lif import in_unit
 from mnnbio.moments import count_variance
-from mnnbio.propagation import CircuitMoments, Closure, propagate
+from mnnbio.propagation import CircuitMoments, Closure, Theory, propagate
 from mnnbio.results import array, neuron_coords, versions
 
 # Covariance blocks of this many numbers are held at a time: 0.2 GB in float64.
@@ -24,6 +24,7 @@ def predict(
     dt: Any = None,
     window: Any = None,
     closure: Closure = "moments",
+    theory: Theory = "diffusion",
     covariance: bool = True,
 ) -> xr.Dataset:
     """Return the statistics of a circuit's spike trains that the moment theory predicts.
@@ -42,6 +43,9 @@ def predict(
     closure : {"moments", "poisson"}
         Variance of the presynaptic trains that drives the next neuron: their long-window count variance per time, or
         their rate.
+    theory : {"diffusion", "first_passage"}
+        Inputs as Gaussian white noise; or Poisson jumps of their true size in steps of `dt`, exact for neurons that
+        receive Poisson and Gaussian input, at the cost of some 50 ms per neuron and stimulus.
     covariance : bool
         Whether to give the covariance matrices of all neurons.
 
@@ -69,6 +73,10 @@ def predict(
     """
     if closure not in ("moments", "poisson"):
         raise ValueError(f"Invalid value {closure!r} for `closure`. Must be one of ['moments', 'poisson']")
+    if theory not in ("diffusion", "first_passage"):
+        raise ValueError(f"Invalid value {theory!r} for `theory`. Must be one of ['diffusion', 'first_passage']")
+    if theory == "first_passage" and dt is None:
+        raise ValueError("theory='first_passage' describes discrete time and needs `dt`")
     step = None if dt is None else _positive(dt, "dt")
     span = None if window is None else _positive(window, "window")
     single = circuit.n_stimuli is None
@@ -79,13 +87,13 @@ def predict(
     for start in range(0, number, at_once):
         chunk = circuit if single else circuit.select(slice(start, start + at_once))
         with torch.no_grad():
-            moments = propagate(chunk, dt=step, closure=closure, covariance=covariance)
+            moments = propagate(chunk, dt=step, closure=closure, theory=theory, covariance=covariance)
             parts.append(_dataset(circuit, moments, span, covariance))
     result = parts[0] if len(parts) == 1 else xr.concat(parts, "stimulus")
     result = result.isel(stimulus=0) if single else result.assign_coords(stimulus=np.arange(number))
     return result.assign_attrs(
         group="prediction",
-        theory="diffusion",
+        theory=theory,
         closure=closure,
         dt="continuous" if step is None else step * 1e-3,
         window="long" if span is None else span * 1e-3,

@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from mnnbio.circuit import Circuit, Matrix, ModeMatrix, PoissonDrive, Population
+from mnnbio.exact import exact_passages
 from mnnbio.moments import discrete_lif, interval_skewness, jump_factors, moment_activation
 
 Closure = Literal["moments", "poisson"]
+Theory = Literal["diffusion", "first_passage"]
 
-# The diffusion approximation is called doubtful where the skewness of the membrane potential changes its density at
-# threshold by more than this fraction, in neurons that fire at all (spikes/ms).
-TOLERATED_SKEW = 0.1
+# The diffusion approximation is called doubtful where the asymmetry of jumps may change rates by more than this
+# fraction, in neurons that fire at all (spikes/ms).
+TOLERATED_CHANGE = 0.05
 LOWEST_RATE = 1e-4
 
 
@@ -65,7 +67,9 @@ class _Trains(NamedTuple):
         return None if block is None else weights @ block
 
 
-def propagate(circuit: Circuit, *, dt: float | None, closure: Closure, covariance: bool) -> CircuitMoments:
+def propagate(
+    circuit: Circuit, *, dt: float | None, closure: Closure, theory: Theory, covariance: bool
+) -> CircuitMoments:
     """Return the moments of every population of a feed-forward circuit.
 
     Every population sums its inputs, ``μ = Σ W r`` and ``Σ = Σ W C Wᵀ``, and answers with the moment activation; off
@@ -80,6 +84,8 @@ def propagate(circuit: Circuit, *, dt: float | None, closure: Closure, covarianc
         Time step of the simulation to describe, ms; None for continuous time.
     closure : {"moments", "poisson"}
         Whether a train drives the next neuron with its count variance or with its rate.
+    theory : {"diffusion", "first_passage"}
+        Inputs as Gaussian white noise, or jumps of their true size in discrete time (needs `dt`).
     covariance : bool
         Whether the covariances within and between all populations are wanted; without, only what the following layers
         need is computed.
@@ -131,8 +137,14 @@ def propagate(circuit: Circuit, *, dt: float | None, closure: Closure, covarianc
         mean, std = torch.broadcast_tensors(current.mean, (current.variance + received).sqrt())
         lif = population.lif if dt is None else discrete_lif(mean, std, population.lif, dt)
         rate, variance, gain = moment_activation(mean, std, lif)
-        _warn_of_finite_weights(population, mean, std, current.third, rate)
-        outputs[name] = Output(mean, std, rate, variance, interval_skewness(mean, std, lif))
+        skewness = interval_skewness(mean, std, lif)
+        if theory == "diffusion":
+            tau_m = torch.tensor(population.lif.tau_m)
+            _warn_of_finite_weights(population, std, current.third, rate, gain, tau_m)
+        else:
+            assert dt is not None
+            rate, variance, gain, skewness = exact_passages(circuit, population, mean, std, dt)
+        outputs[name] = Output(mean, std, rate, variance, skewness)
         trains.rate[name] = rate
         trains.drive[name] = variance if closure == "moments" else rate
         if covariance or feeds_neurons:
@@ -217,7 +229,7 @@ def _own_drive(circuit: Circuit, population: Population, dt: float | None) -> tu
             rate = _rows(drive.rate)
             jump = drive.weight * _arrival(population, dt).T
             mean = mean + rate * jump
-            variance = variance + _bernoulli_variance(rate, dt) * jump**2
+            variance = variance + rate * jump**2  # any number of spikes a step
             third = third + rate * jump**3
         else:
             mean = mean + _rows(drive.mean)
@@ -235,24 +247,25 @@ def _with_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:
     return result
 
 
-def _warn_of_finite_weights(population: Population, mean: Tensor, std: Tensor, third: Tensor, rate: Tensor) -> None:
-    """Warn where jumps skew the free membrane potential so much that its density at threshold is in doubt.
+def _warn_of_finite_weights(
+    population: Population, std: Tensor, third: Tensor, rate: Tensor, gain: Tensor, tau_m: Tensor
+) -> None:
+    """Warn where the asymmetry of the jumps is felt at threshold.
 
-    The leading (Edgeworth) correction of a normal density at x standard deviations from the mean is γ(x³ − 3x)/6, with
-    the skewness of shot noise γ = (τ/3) Σ r J³ / (std √(τ/2))³.
+    The mean size of the jumps that carry the variance, ``ΣrJ³/(3 Σ)``, is the scale by which a threshold is overshot or
+    missed; displacing it by so much changes the rate by ``gain/(tau_m rate)`` times it.
     """
-    tau_m, v_th = (torch.tensor(value) for value in (population.lif.tau_m, population.lif.v_th))
-    spread = torch.where(std > 0, std, torch.inf) * (tau_m / 2).sqrt()
-    below = ((v_th - mean * tau_m) / spread).relu()
-    change = (tau_m / 3 * third / spread**3 * (below**3 - 3 * below) / 6).abs()
-    doubtful = (change > TOLERATED_SKEW) & (rate > LOWEST_RATE)
-    if bool(doubtful.any()):
-        worst = torch.where(doubtful, change, 0.0).amax(0)
+    displacement = (third / torch.where(std > 0, 3 * std**2, torch.inf)).abs()
+    firing = rate > LOWEST_RATE
+    change = torch.where(firing, displacement * gain / (tau_m * torch.where(firing, rate, 1.0)), 0.0)
+    worst = change.amax(0)
+    if bool((worst > TOLERATED_CHANGE).any()):
+        place = int(worst.argmax())
         warnings.warn(
-            f"the weights into {population.name!r} are not small: single jumps change the density of the membrane "
-            f"potential at threshold by {worst.max().item():.0%} in neuron {int(worst.argmax())} and by more than "
-            f"{TOLERATED_SKEW:.0%} in {doubtful.double().mean().item():.1%} of all cases; the rates that a diffusion "
-            "predicts are off by about as much there",
+            f"the weights into {population.name!r} are not small: single jumps act like a threshold displaced by up to "
+            f"{displacement[:, place].max().item():.2g} mV, a change of rate of {worst.max().item():.0%} in neuron {place}, "
+            f"and of more than {TOLERATED_CHANGE:.0%} in {(change > TOLERATED_CHANGE).double().mean().item():.1%} of all "
+            "cases. A diffusion may be off by as much there: with a time step, theory='first_passage' is exact",
             FiniteWeightWarning,
             stacklevel=4,
         )

@@ -16,6 +16,7 @@ PLACES = {"mnnbio.analyses": ROOT / "analyses", "mnnbio.circuits": ROOT / "circu
 PARTS = {
     "circuit_json": "circuit",
     "connectivity": "circuit",
+    "exact": "predict",
     "parts": "circuit",
     "project": "simulate",
     "propagation": "predict",
