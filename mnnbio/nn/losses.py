@@ -14,6 +14,10 @@ from torch.nn import functional
 from mnnbio.moments.covariance import cholesky
 from mnnbio.nn.state import Moments
 
+# Share of the mean variance that sampled outputs have of their own. Two outputs read with opposite weights, as two
+# classes tend to be, have a singular covariance, and this is what lets it be factored in single precision.
+OWN_NOISE = 1e-5
+
 
 def cross_entropy(moments: Moments, target: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
     """Return the mean cross-entropy of the softmax of the mean output.
@@ -78,8 +82,9 @@ def sampled_cross_entropy(
     _check_window(window)
     if samples < 1:
         raise ValueError(f"`samples` must be ≥ 1, got {samples}")
-    factor = cholesky(moments.covariance.to_dense() / window)
-    mean = moments.mean
+    mean, covariance = moments.mean, moments.covariance
+    own = OWN_NOISE * covariance.diagonal().mean(-1, keepdim=True).expand(mean.shape)
+    factor = cholesky(covariance.add_diagonal(own).to_dense() / window)
     noise = torch.randn(samples, *mean.shape, dtype=mean.dtype, device=mean.device, generator=generator)
     outputs = mean + (factor @ noise.unsqueeze(-1)).squeeze(-1)
     return functional.cross_entropy(outputs.flatten(0, 1), target.repeat(samples), label_smoothing=label_smoothing)

@@ -94,7 +94,7 @@ class MomentEstimator(BaseEstimator):
         learning_rate: float = 0.01,
         schedule: Schedule = "one_cycle",
         weight_decay: float = 0.01,
-        label_smoothing: float = 0.0,
+        label_smoothing: float = 0.1,
         window: float = 100.0,
         validation_fraction: float = 0.1,
         patience: int | None = 20,
@@ -163,10 +163,10 @@ class MomentEstimator(BaseEstimator):
             dtype=dtype,
             device=device,
         )
-        y = torch.as_tensor(targets, device=device)
+        y = torch.tensor(targets, device=device)
         training = train(
             model,
-            torch.as_tensor(x, dtype=dtype, device=device),
+            torch.tensor(x, dtype=dtype, device=device),
             y.to(dtype) if y.is_floating_point() else y,
             options,
             checkpoint_dir=self.checkpoint_dir,
@@ -181,7 +181,8 @@ class MomentEstimator(BaseEstimator):
         """Return the mean output of the network, shape (n, outputs)."""
         check_is_fitted(self)
         x = validate_data(self, X, reset=False, dtype=INPUT_DTYPES)
-        parts = torch.as_tensor(x, dtype=torch.float64).split(EVALUATION_BATCH)
+        starts = range(0, len(x), EVALUATION_BATCH)
+        parts = (torch.tensor(x[start : start + EVALUATION_BATCH], dtype=torch.float64) for start in starts)
         return torch.cat([self.model_(part).mean for part in parts]).numpy()
 
 
@@ -223,7 +224,9 @@ class MomentClassifier(ClassifierMixin, MomentEstimator):
         check_classification_targets(labels)
         self.classes_, targets = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"targets must have at least two classes, got one class only: {self.classes_[0]!r}")
+            raise ValueError(
+                f"targets must have at least two classes, got one class only: {self.classes_.tolist()[0]!r}"
+            )
         self.model_ = self._fit(x, targets.astype(np.int64), len(self.classes_))
         return self
 

@@ -54,10 +54,8 @@ def read_idx(path: str | PathLike[str]) -> npt.NDArray[Any]:
         except (EOFError, OSError, zlib.error) as error:
             raise ValueError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or content[3] == 0:
-        raise ValueError(
-            f"{path} is not an IDX file: expected a magic number 0x0000TTDD of a known type TT, got "
-            f"0x{content[:4].hex() or 'nothing'}"
-        )
+        found = f"0x{content[:4].hex()}" if content else "an empty file"
+        raise ValueError(f"{path} is not an IDX file: expected a magic number 0x0000TTDD of a known type, got {found}")
     dtype, ndim = _TYPES[content[2]], content[3]
     header = 4 + 4 * ndim
     if len(content) < header:

@@ -158,6 +158,7 @@ class _Run:
             for group, peak in zip(self.optimiser.param_groups, self.peaks, strict=True):
                 group["lr"] = peak * factor
             moments = self.model(self.features[rows])
+            _require_finite(moments.mean, state.epoch + 1)
             loss = self.loss(moments, self.targets[rows])
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -166,11 +167,10 @@ class _Run:
             outputs.append(moments.mean.detach())
             bar.update()
         state.epoch += 1
-        loss_value = total.item() / len(shuffled)
-        _require_finite(loss_value, state.epoch)
+        _require_finite(total, state.epoch)
         measures = {
             "learning_rate": factor * options.learning_rate,
-            "train_loss": loss_value,
+            "train_loss": total.item() / len(shuffled),
             "train_score": score(torch.cat(outputs), self.targets[shuffled]),
         }
         monitored = None
@@ -178,7 +178,6 @@ class _Run:
             validation = self.evaluate(self.validation_rows)
             measures |= {"validation_loss": validation[0], "validation_score": validation[1]}
             monitored = validation[0]
-            _require_finite(monitored, state.epoch)
         for name, value in measures.items():
             state.history.setdefault(name, []).append(value)
         if monitored is None or state.best_loss is None or monitored < state.best_loss:
@@ -270,12 +269,13 @@ def split_rows(targets: torch.Tensor, fraction: float, generator: torch.Generato
 
 
 def score(outputs: torch.Tensor, targets: torch.Tensor) -> float:
-    """Return the accuracy for integer targets, R² (averaged over outputs) for others."""
+    """Return the accuracy for integer targets, R² for others (averaged over outputs; 0 for constant targets)."""
     if not targets.is_floating_point():
         return (outputs.argmax(-1) == targets).double().mean().item()
     residual = (outputs - targets).square().sum(0)
     total = (targets - targets.mean(0)).square().sum(0)
-    return (1 - residual / total).mean().item()
+    explained = 1 - residual / torch.where(total > 0, total, 1.0)
+    return torch.where(total > 0, explained, 0.0).mean().item()
 
 
 def _loss_function(options: TrainingOptions, generator: torch.Generator) -> LossFunction:
@@ -294,9 +294,11 @@ def _loss_function(options: TrainingOptions, generator: torch.Generator) -> Loss
     return functions[options.loss]
 
 
-def _require_finite(loss: float, epoch: int) -> None:
-    if not abs(loss) < float("inf"):
-        raise FloatingPointError(f"the loss became {loss} in epoch {epoch}; a smaller `learning_rate` may help")
+def _require_finite(values: torch.Tensor, epoch: int) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise FloatingPointError(
+            f"training diverged: outputs or loss are not finite in epoch {epoch}; a smaller `learning_rate` may help"
+        )
 
 
 def _require_same_run(stored: dict[str, Any], current: dict[str, Any], path: Path) -> None:
