@@ -12,7 +12,7 @@ from typing import Any
 
 import xarray as xr
 
-from mnnbio.brian.program import choose_seed, present_all, recorded_populations, write_sources
+from mnnbio.brian.program import choose_seed, present_all, recorded_populations, require_integer, write_sources
 from mnnbio.brian.standalone import read_spikes, write_plan
 from mnnbio.brian.steps import Times, time_step
 from mnnbio.brian.trains import collect_trains
@@ -73,17 +73,18 @@ def write_project(
     """
     step = time_step(dt)
     times = Times.of(duration, warmup, step)
+    require_integer(trials, "trials", 1)
     manifest: dict[str, Any] = {
         "format": _FORMAT,
         "dt": step,
         "duration": times.duration,
         "warmup": times.warmup,
         "window": check_window(window, times, step),
-        "trials": trials,
+        "trials": int(trials),
         "seed": choose_seed(seed),
         "populations": recorded_populations(circuit, record),
     }
-    presentations = present_all(circuit, times, trials, manifest["seed"])
+    presentations = present_all(circuit, times, manifest["trials"], manifest["seed"])
     folder = Path(folder).absolute()
     if folder.exists() and any(folder.iterdir()):
         raise ProjectError(f"{folder} is not empty: give a new folder, or remove what is in it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +28,17 @@ def run_in_python(
     batches : ndarray of int64, shape (batch, replica, 2)
         As `Presentations.batches` gives them.
     report : callable
-        Told the number of steps that each batch has taken.
+        Told the number of steps taken since it was last told.
     """
-    from brian2 import ms
+    from brian2 import ms, second
+
+    done = 0
+
+    def tell(elapsed: Any, completed: float, start: Any, duration: Any) -> None:
+        nonlocal done
+        now = number * n_steps + round(completed * n_steps)
+        report(now - done)
+        done = now
 
     with brian_session("runtime"):
         model.network.store("rest")
@@ -37,8 +46,8 @@ def run_in_python(
             for number, batch in enumerate(batches):
                 model.network.restore("rest")
                 start_presentations(model, batch[:, 0], batch[:, 1])
-                model.network.run(n_steps * model.dt * ms, namespace={})
-                report(n_steps)
+                duration = n_steps * model.dt * ms
+                model.network.run(duration, report=tell, report_period=0.2 * second, namespace={})
                 for name, monitor in model.monitors.items():
                     step = np.rint(monitor.t_[:] / (model.dt * 1e-3)).astype(np.int32)
                     yield RawSpikes(number, name, np.array(monitor.i[:], dtype=np.int32), step)

@@ -29,12 +29,12 @@ def write_cpp(model: Model, folder: Path) -> None:
 
     Must run within the session of the standalone device in which the model was made. Brian2 generates what a step does;
     the loop over presentations and steps is ours (`presentations.h`), so that one program runs any number of them for
-    any time.
+    any time, and Brian2's own loop, which looks up clocks in every step, is left at zero steps.
     """
     from brian2 import get_device, second
 
     device = get_device()
-    device.insert_code("before_start", f"const mnnbio::Job job = mnnbio::take_job(args);{_STOP_HANDLING_SIGNALS}")
+    device.insert_code("before_start", "const mnnbio::Job job = mnnbio::take_job(args);")
     model.network.run(0 * second, namespace={})
     device.insert_code("main", "\n".join(_main_lines(model)))
     # Without this, Brian2 would write every array of the network, weights included, to disk at the end.
@@ -53,8 +53,6 @@ def write_cpp(model: Model, folder: Path) -> None:
     for name, _, table in model.parameters:
         table.tofile(folder / "inputs" / name)
 
-
-_STOP_HANDLING_SIGNALS = "\nstd::signal(SIGINT, SIG_DFL);"
 
 # Most of the time of compiling goes into the same headers again and again, so they are compiled once.
 _PRELUDE = """#include "objects.h"

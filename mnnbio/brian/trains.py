@@ -56,7 +56,7 @@ class SpikeTrains:
         Step of each spike, 0 the first one after the warm-up: a spike of step k was fired in (k dt, (k + 1) dt]. Sorted
         by stimulus, trial, neuron and time.
     row_size : ndarray of int32, shape (stimulus, trial, neuron)
-        Number of spikes of each train; one stimulus if the circuit has no stimulus dimension.
+        Number of spikes of each train, the warm-up's included; one stimulus if the circuit has no stimulus dimension.
     populations : dict
         Size of each recorded population; the neurons stand in this order.
     dt, duration, warmup : float
