@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,7 +102,7 @@ def as_parameter(value: Any, like: Tensor) -> Tensor:
     """Return a number, array or tensor as a tensor of the dtype and on the device of `like`."""
     if isinstance(value, Tensor):
         return value.to(like.device, like.dtype)
-    return torch.tensor(np.asarray(value), dtype=like.dtype, device=like.device)  # a copy: arrays may be read-only
+    return torch.tensor(value, dtype=like.dtype, device=like.device)  # a copy: arrays may be read-only
 
 
 def _parameters(lif: Neuron, like: Tensor) -> NeuronTensors:

@@ -27,9 +27,8 @@ References
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -58,12 +57,17 @@ class Tables(NamedTuple):
     edge: float
 
 
-@cache
+_loaded: dict[tuple[torch.dtype, torch.device], Tables] = {}
+
+
+@torch.compiler.assume_constant_result
 def load_tables(dtype: torch.dtype, device: torch.device) -> Tables:
     """Return the tables, read once for each dtype and device."""
-    with np.load(Path(__file__).with_name("tables.npz")) as file:
-        pieces, tonic = (torch.from_numpy(file[name]).to(device, dtype) for name in ("pieces", "tonic"))
-        return Tables(pieces, tonic, float(file["knee"]), float(file["edge"]))
+    if (dtype, device) not in _loaded:
+        with np.load(Path(__file__).with_name("tables.npz")) as file:
+            pieces, tonic = (torch.from_numpy(file[name]).to(device, dtype) for name in ("pieces", "tonic"))
+            _loaded[dtype, device] = Tables(pieces, tonic, float(file["knee"]), float(file["edge"]))
+    return _loaded[dtype, device]
 
 
 @torch.library.custom_op("mnnbio::scaled_integrals", mutates_args=())
@@ -113,29 +117,37 @@ def _(info: object, in_dims: tuple[int | None, None], x: Tensor, order: int) -> 
     return _scaled(x.movedim(in_dims[0] or 0, 0), order), 1
 
 
-def _keep(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, int], output: Tensor) -> None:
-    ctx.save_for_backward(inputs[0], output)
-    ctx.order = inputs[1]  # type: ignore[attr-defined]
+class _Scaled(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, order: int) -> Tensor:
+        return _scaled(x, order)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        slopes = _slopes(*ctx.saved_tensors)
+        return sum((g * slope for g, slope in zip(grad.unbind(0), slopes, strict=True)), start=0.0), None
 
 
-def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
-    """Apply the chain of equations, which for the scaled functions has one term more where x > 0."""
-    x, output = ctx.saved_tensors  # type: ignore[attr-defined]
+def _slopes(x: Tensor, output: Tensor) -> list[Tensor]:
+    """Return the derivatives by the chain of equations, in which scaling adds a term where x > 0."""
     positive = x > 0
     x_plus = torch.where(positive, x, 0.0)
     x_minus = torch.where(positive, 0.0, x)
     g, G, *rest = output.unbind(0)
-    slope = grad[0] * (torch.exp(-x_plus * x_plus) + 2 * x_minus * g) + grad[1] * (g - 2 * x_plus * G)
+    slopes = [torch.exp(-x_plus * x_plus) + 2 * x_minus * g, g - 2 * x_plus * G]
     if rest:
         h, H = rest[:2]
-        slope = slope + grad[2] * (g * g + 2 * (x_minus - x_plus) * h) + grad[3] * (h - 4 * x_plus * H)
+        slopes += [g * g + 2 * (x_minus - x_plus) * h, h - 4 * x_plus * H]
     if rest[2:]:
         k, K = rest[2:]
-        slope = slope + grad[4] * (2 * g * h + 2 * (x_minus - 2 * x_plus) * k) + grad[5] * (k - 6 * x_plus * K)
-    return slope, None
-
-
-_scaled.register_autograd(_differentiate, setup_context=_keep)
+        slopes += [2 * g * h + 2 * (x_minus - 2 * x_plus) * k, k - 6 * x_plus * K]
+    return slopes
 
 
 def scaled_integrals(x: Tensor, order: int = 3) -> tuple[Tensor, ...]:
@@ -155,7 +167,7 @@ def scaled_integrals(x: Tensor, order: int = 3) -> tuple[Tensor, ...]:
     tuple of Tensor
         The 2·order functions, each of the shape of x.
     """
-    return _scaled(x, order).unbind(0)
+    return _Scaled.apply(x, order).unbind(0)
 
 
 def integrals(x: Tensor) -> Integrals:

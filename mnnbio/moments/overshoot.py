@@ -141,7 +141,7 @@ def discrete_lif(mean: Tensor, std: Tensor, lif: Neuron, dt: float) -> NeuronTen
     inverse_slope = torch.sqrt(dt / tau_m) / 2 * torch.exp(-torch.where(x > 0, x * x, 0.0)) / scaled_integrals(x, 1)[0]
     weight = torch.where(drive.silent, 0.0, inverse_slope / drift.clamp(min=1e-6))
     walk = step_std * (harmonic + (wald - harmonic) * weight)
-    still = torch.where(drive.above_th > 0, drive.above_th * tau_m * -torch.expm1(-dt / (2 * tau_m)), 0.0)
+    still = step_mean.clamp(min=0) / 2
     displacement = torch.where(noisy, walk, still) + _phase(drive, mean, std, dt)
     return drive.lif._replace(v_th=drive.lif.v_th + displacement)
 
@@ -157,7 +157,8 @@ def _phase(drive: Drive, mean: Tensor, std: Tensor, dt: float) -> Tensor:
     rate, variance, _ = moment_activation(mean.to(working), std.to(working), drive.lif)
     rate, variance = (torch.where(drive.tonic, value, 1.0) for value in (rate, variance))
     steps = (1 / rate - t_ref) / dt
-    spread = torch.sqrt(variance / rate**3) / dt
+    power = variance / rate**3 / dt**2
+    spread = torch.where(power > 0, torch.sqrt(torch.where(power > 0, power, 1.0)), 0.0)
     definite = drive.tonic & (spread < 0.8)
     steps, spread = torch.where(definite, steps, 0.5), torch.where(definite, spread, 0.0)
     floor = steps.detach().floor()
@@ -166,7 +167,7 @@ def _phase(drive: Drive, mean: Tensor, std: Tensor, dt: float) -> Tensor:
         distance = steps - floor - n
         later = torch.special.ndtr(distance / torch.where(spread > 0, spread, 1.0))
         wait = wait + torch.where(spread > 0, later, (distance > 0).to(later.dtype))
-    shift = torch.exp(-dt / (2 * tau_m)) - torch.exp(-wait * dt / tau_m)
+    shift = torch.expm1(-dt / tau_m) / 2 - torch.expm1(-wait * dt / tau_m)
     return torch.where(definite, drive.above_th * tau_m * shift, 0.0)
 
 
@@ -183,6 +184,13 @@ def jump_factors(lif: Neuron, dt: float) -> JumpFactors:
         Only `tau_m` (ms) counts.
     dt : float
         Time step, ms; > 0.
+
+    Raises
+    ------
+    ValueError
+        If dt is not positive.
     """
+    if not dt > 0:
+        raise ValueError(f"`dt` must be > 0 ms, got {dt}")
     x = dt / as_parameter(lif.tau_m, torch.empty(0, dtype=torch.float64))
     return JumpFactors(x / -torch.expm1(-x), 2 * x / -torch.expm1(-2 * x))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,20 +34,29 @@ def _(info: object, in_dims: tuple[int, None], z: Tensor, coefficients: Tensor) 
     return _polynomials(z.movedim(in_dims[0], 0), coefficients), 1
 
 
-def _keep(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+class _Polynomials(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: Tensor, coefficients: Tensor) -> Tensor:
+        return _polynomials(z, coefficients)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return (grad * _slopes(*ctx.saved_tensors)).sum(0), None
 
 
-def _differentiate(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
-    z, coefficients = ctx.saved_tensors  # type: ignore[attr-defined]
-    degree = coefficients.shape[1] - 1
-    if degree == 0:
-        return torch.zeros_like(z), None
-    powers = torch.arange(1, degree + 1, dtype=coefficients.dtype, device=coefficients.device)
-    return (grad * _polynomials(z, coefficients[:, 1:] * powers)).sum(0), None
-
-
-_polynomials.register_autograd(_differentiate, setup_context=_keep)
+def _slopes(z: Tensor, coefficients: Tensor) -> Tensor:
+    """Return the derivatives of the polynomials, stacked."""
+    rows, terms = coefficients.shape
+    if terms == 1:
+        return z.new_zeros((rows, *z.shape))
+    powers = torch.arange(1, terms, dtype=coefficients.dtype, device=coefficients.device)
+    return _Polynomials.apply(z, coefficients[:, 1:] * powers)
 
 
 def polynomials(z: Tensor, coefficients: Tensor) -> tuple[Tensor, ...]:
@@ -63,4 +74,4 @@ def polynomials(z: Tensor, coefficients: Tensor) -> tuple[Tensor, ...]:
     tuple of Tensor
         A tensor of the shape of z for each row.
     """
-    return _polynomials(z, coefficients).unbind(0)
+    return _Polynomials.apply(z, coefficients).unbind(0)
