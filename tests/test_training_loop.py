@@ -127,7 +127,7 @@ def test_progress_is_shown_on_request(capsys):
     shown = capsys.readouterr().err
     assert "epoch 2/2" in shown
     assert "loss=" in shown
-    assert "score=" in shown
+    assert "accuracy=" in shown
     train(network(), *data(), TrainingOptions(epochs=2))
     assert capsys.readouterr().err == ""
 
@@ -148,6 +148,16 @@ def test_score_of_values_is_r2():
     y, predicted = rng.normal(size=(2, 20, 3))
     assert score(torch.tensor(predicted), torch.tensor(y)) == pytest.approx(r2_score(y, predicted))
     assert score(torch.ones(4, 1), torch.zeros(4, 1)) == 0
+
+
+def test_the_number_of_threads_is_left_as_it_was(monkeypatch):
+    threads = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    train(network(), *data(), TrainingOptions(epochs=1))
+    with pytest.raises(FloatingPointError):
+        train(network(), torch.full((9, 4), torch.nan), data(9)[1], TrainingOptions(epochs=1))
+    assert threads == [1, 3, 1, 3]
 
 
 def test_errors():

@@ -45,7 +45,7 @@ def write_file(path: Path, kind: str, tensors: dict[str, torch.Tensor], descript
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {"format": f"mnnbio {kind}", "description": json.dumps(description)}
     content = to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, header)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.part")  # one name: what a kill leaves is overwritten next time
     try:
         with aside.open("wb") as file:
             file.write(content)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from os import PathLike
@@ -27,6 +29,8 @@ from mnnbio.training.options import TrainingOptions, learning_rate_factor
 TRAINING_FILE = "training.safetensors"
 # Samples per step where no gradients are kept.
 EVALUATION_BATCH = 1000
+# Steps of fewer products of sample and parameter are run on one thread.
+ONE_THREAD_WORK = 4_000_000
 
 History = dict[str, list[float]]
 
@@ -90,7 +94,8 @@ def train(
     options : TrainingOptions
     checkpoint_dir : path, optional
         Where the state is saved after every epoch (``training.safetensors``). A run that finds one of the same
-        network, data and options there continues it, and ends with bitwise the weights of an uninterrupted run.
+        network, data and options there continues it, and ends with bitwise the weights of an uninterrupted run (on
+        the same machine and number of threads).
     progress : bool
         Whether to show a progress bar.
 
@@ -110,9 +115,12 @@ def train(
     if path is not None and path.is_file():
         run.resume(path)
     steps = len(run.batches(run.train_rows))
-    with tqdm(
-        total=options.epochs * steps, initial=run.progress.epoch * steps, disable=not progress, unit="batch"
-    ) as bar:
+    with (
+        tqdm(
+            total=options.epochs * steps, initial=run.progress.epoch * steps, disable=not progress, unit="batch"
+        ) as bar,
+        _threads_for(model, options),
+    ):
         while run.progress.epoch < options.epochs and not run.progress.stopped(options.patience):
             run.epoch(bar)
             if path is not None:
@@ -183,7 +191,8 @@ class _Run:
         if monitored is None or state.best_loss is None or monitored < state.best_loss:
             state.best_loss, state.best_epoch, self.best = monitored, state.epoch, _copy(self.model)
         part = "validation" if monitored is not None else "train"
-        bar.set_postfix(loss=f"{measures[f'{part}_loss']:.4f}", score=f"{measures[f'{part}_score']:.4f}")
+        name = "R²" if self.targets.is_floating_point() else "accuracy"
+        bar.set_postfix({"loss": f"{measures[f'{part}_loss']:.4f}", name: f"{measures[f'{part}_score']:.4f}"})
 
     @torch.no_grad()
     def evaluate(self, rows: torch.Tensor) -> tuple[float, float]:
@@ -238,6 +247,22 @@ class _Run:
             digest.update(tensor.detach().cpu().contiguous().numpy().data)
         identity = {"network": self.model.config(), "options": asdict(self.options), "data": digest.hexdigest()}
         return json.loads(json.dumps(identity))
+
+
+@contextmanager
+def _threads_for(model: MomentMLP, options: TrainingOptions) -> Iterator[None]:
+    """Let small steps run on one thread.
+
+    They gain nothing from more, on a busy machine they lose tenfold by waiting for one another, and their sums are
+    then rounded alike on every machine.
+    """
+    threads = torch.get_num_threads()
+    work = options.batch_size * sum(parameter.numel() for parameter in model.parameters())
+    torch.set_num_threads(1 if work < ONE_THREAD_WORK else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def split_rows(targets: torch.Tensor, fraction: float, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
