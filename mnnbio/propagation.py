@@ -261,11 +261,12 @@ def _warn_of_finite_weights(
     worst = change.amax(0)
     if bool((worst > TOLERATED_CHANGE).any()):
         place = int(worst.argmax())
+        affected = (change > TOLERATED_CHANGE).double().mean().item()
         warnings.warn(
             f"the weights into {population.name!r} are not small: single jumps act like a threshold displaced by up to "
-            f"{displacement[:, place].max().item():.2g} mV, a change of rate of {worst.max().item():.0%} in neuron {place}, "
-            f"and of more than {TOLERATED_CHANGE:.0%} in {(change > TOLERATED_CHANGE).double().mean().item():.1%} of all "
-            "cases. A diffusion may be off by as much there: with a time step, theory='first_passage' is exact",
+            f"{displacement[:, place].max().item():.2g} mV, a change of rate of {worst.max().item():.0%} in neuron "
+            f"{place}, and of more than {TOLERATED_CHANGE:.0%} in {affected:.1%} of all cases. A diffusion may be off "
+            "by as much there: with a time step, theory='first_passage' is exact",
             FiniteWeightWarning,
             stacklevel=4,
         )

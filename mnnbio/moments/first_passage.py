@@ -1,10 +1,10 @@
 """Exact interspike intervals of a neuron that is simulated in steps and receives jumps of finite size.
 
-Between spikes the membrane is a Markov chain, ``V' = aV + b + J`` with ``a = e^{−dt/tau_m}``, a constant b, and J the sum
-of one step's jumps and noise; it is absorbed at threshold. The number n of steps from v to threshold obeys the backward
-equation ``E[n](v) = 1 + Σ_J P(J) E[n](av + b + J)``, zero at threshold and above, and its higher moments likewise (Kemeny
-& Snell, Finite Markov Chains, ch. 3, for the finite chain). With piecewise cubic functions on a voltage grid this is
-one linear system, with three right-hand sides for three moments and one for the gain.
+Between spikes the membrane is a Markov chain, ``V' = aV + b + J`` with ``a = e^{−dt/tau_m}``, a constant b, and J the
+sum of one step's jumps and noise; it is absorbed at threshold. The number n of steps from v to threshold obeys the
+backward equation ``E[n](v) = 1 + Σ_J P(J) E[n](av + b + J)``, zero at threshold and above, and its higher moments
+likewise (Kemeny & Snell, Finite Markov Chains, ch. 3, for the finite chain). With piecewise cubic functions on a
+voltage grid this is one linear system, with three right-hand sides for three moments and one for the gain.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from mnnbio.moments.drive import Neuron, as_parameter
 
-# Nodes between reset and threshold, and points of the distribution of J between two nodes. With some Gaussian noise, 800
-# nodes change rates by less than 0.1 %; without, where few inputs of equal weight make J a lattice, by up to 0.5 %.
+# Nodes between reset and threshold, and points of the distribution of J between two nodes. With some Gaussian noise,
+# 800 nodes change rates by less than 0.1 %; without, where few inputs of equal weight make J a lattice, by up to 0.5 %.
 NODES = 200
 SUBDIVISION = 8
 # How far below its mean the free potential is followed, and the distribution of J, in standard deviations.
@@ -25,7 +25,7 @@ REACH = 6.0
 
 
 class Passage(NamedTuple):
-    """Output statistics of a neuron: those of `Activation`, and the third central interval moment over the mean cubed."""
+    """Output statistics of a neuron: those of `Activation`, and `interval_skewness`."""
 
     rate: Tensor
     variance: Tensor
