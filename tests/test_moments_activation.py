@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,7 +35,7 @@ def by_quadrature(mean, std, values):
     ub, lb = ((v / tau - mean) / (tau**-0.5 * std) for v in (v_th, v_reset))
 
     def integral(f, *cuts):
-        pairs = zip(cuts[:-1], cuts[1:], strict=True)
+        pairs = pairwise(cuts)
         return sum(quad(f, a, b, epsabs=0, epsrel=1e-13, limit=200)[0] for a, b in pairs)
 
     def g(u):

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import mpmath as mp
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def test_third_order_meets_its_definition(x):
         cuts = widths(x)
         return sum(
             quad(lambda v: np.exp(v * (2 * x - v)) * f(x - v), a, b, epsabs=0, epsrel=1e-12)[0]
-            for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+            for a, b in pairwise(cuts)
         )
 
     def source(u):

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from mnnbio.moments.roots import cholesky, semidefinite_root
+
 
 class Covariance(ABC):
     """A symmetric positive semidefinite matrix (neuron, neuron) for each element of the leading batch dimensions."""
@@ -59,7 +61,7 @@ class Covariance(ABC):
 
     def linear(self, weight: Tensor) -> Covariance:
         """Return ``W C Wᵀ`` for weight of shape (row, neuron), unevaluated where that saves work."""
-        return Mapped(_matrix(weight, "weight", self.size), self)
+        return Mapped(weight, self)
 
     def linear_modes(self, input_modes: Tensor, scores: Tensor, output_modes: Tensor) -> LowRank:
         """Return ``W C Wᵀ`` for ``W = input_modes diag(scores) output_modesᵀ``: exactly of rank P.
@@ -73,7 +75,8 @@ class Covariance(ABC):
         output_modes : Tensor
             What the modes read, shape (neuron, P).
         """
-        _matrix(output_modes.mT, "output_modes, transposed,", self.size)
+        if output_modes.ndim < 2 or output_modes.shape[-2] != self.size:
+            raise ValueError(f"`output_modes` must have the shape ({self.size}, mode), got {tuple(output_modes.shape)}")
         if not input_modes.shape[-1] == scores.shape[-1] == output_modes.shape[-1]:
             raise ValueError(
                 "`input_modes`, `scores` and `output_modes` must have one number of modes as their last axis, got "
@@ -81,6 +84,19 @@ class Covariance(ABC):
             )
         core = self.quadratic(output_modes.mT) * scores[..., :, None] * scores[..., None, :]
         return LowRank(core.new_zeros(*core.shape[:-2], input_modes.shape[-2]), input_modes, core)
+
+    def check(self) -> None:
+        """Raise a `ValueError` unless the matrix is symmetric and positive semidefinite, to rounding.
+
+        It costs an eigendecomposition: meant for what comes from outside, not for every layer.
+        """
+        matrix = self.to_dense()
+        difference = float((matrix - matrix.mT).abs().max())
+        if difference > 1e3 * torch.finfo(matrix.dtype).eps * float(matrix.abs().max()):
+            raise ValueError(
+                f"the covariance must be symmetric, an element differs from its mirror by {difference:.3g}"
+            )
+        semidefinite_root(matrix)
 
     def solve(self, right: Tensor) -> Tensor:
         """Return ``C⁻¹ right`` for right of shape (..., neuron, column)."""
@@ -145,15 +161,23 @@ class Diagonal(Covariance):
 
     @override
     def solve(self, right: Tensor) -> Tensor:
-        return right / self.variance[..., None]
+        return right / self._positive(strictly=True)[..., None]
 
     @override
     def logdet(self) -> Tensor:
-        return self.variance.log().sum(-1)
+        return self._positive(strictly=True).log().sum(-1)
 
     @override
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        return self.variance.sqrt() * _normal(n, self.variance, generator)
+        return self._positive(strictly=False).sqrt() * _normal(n, self.variance, generator)
+
+    def _positive(self, *, strictly: bool) -> Tensor:
+        """Return the variances after a check that they are positive, or at least not negative."""
+        least = float(self.variance.min())
+        if least < 0 or (strictly and least == 0):
+            kind = "positive definite" if strictly else "positive semidefinite"
+            raise ValueError(f"the covariance must be {kind}, its smallest eigenvalue is {least:.3g}")
+        return self.variance
 
 
 class Dense(Covariance):
@@ -321,7 +345,7 @@ class Mapped(Covariance):
     def __init__(
         self, weight: Tensor, inner: Covariance, gain: Tensor | None = None, added: Tensor | None = None
     ) -> None:
-        self.weight = weight
+        self.weight = _matrix(weight, "weight", inner.size)
         self.inner = inner
         self.gain = gain
         self.added = added
@@ -394,29 +418,6 @@ class Mapped(Covariance):
         outer = weight if self.gain is None else weight * self.gain[..., None, :]
         variance = self.inner.quadratic_diagonal(outer @ self.weight)
         return variance if self.added is None else variance + _apply(weight * weight, self.added)
-
-
-def cholesky(matrix: Tensor) -> Tensor:
-    """Return the lower Cholesky factor of positive definite matrices, shape (..., neuron, neuron)."""
-    root, status = torch.linalg.cholesky_ex(matrix)
-    if bool((status != 0).any()):
-        least = torch.linalg.eigvalsh(matrix)[..., 0].min()
-        raise ValueError(
-            f"the covariance must be positive definite, its smallest eigenvalue is {float(least):.3g}; "
-            "add a variance of its own to every variable (`add_diagonal`)"
-        )
-    return root
-
-
-def semidefinite_root(matrix: Tensor) -> Tensor:
-    """Return R with ``R Rᵀ = matrix`` for positive semidefinite matrices, shape (..., neuron, neuron)."""
-    value, vector = torch.linalg.eigh(matrix)
-    floor = -1e3 * torch.finfo(matrix.dtype).eps * value[..., -1:].abs()
-    if bool((value < floor).any()):
-        raise ValueError(
-            f"the covariance must be positive semidefinite, its smallest eigenvalue is {float(value.min()):.3g}"
-        )
-    return vector * value.clamp(min=0).sqrt()[..., None, :]
 
 
 def _normal(n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -131,7 +131,10 @@ class _Scaled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         slopes = _slopes(*ctx.saved_tensors)
-        return sum((g * slope for g, slope in zip(grad.unbind(0), slopes, strict=True)), start=0.0), None
+        total = torch.zeros_like(slopes[0])
+        for part, slope in zip(grad.unbind(0), slopes, strict=True):
+            total = total + part * slope
+        return total, None
 
 
 def _slopes(x: Tensor, output: Tensor) -> list[Tensor]:
