@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 OUT ?= runs/digits
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test quick lint benchmark clean compiler
+.PHONY: demo test quick lint clean compiler
 .DELETE_ON_ERROR:
 
 demo: compiler $(INSTALLED)

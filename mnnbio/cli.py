@@ -48,7 +48,7 @@ them, and the steps that depend on a changed option are done anew."""
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 # Errors in what was asked for or given, not in doing it.
-BAD_INPUT = (ValueError, TypeError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+BAD_INPUT = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
 EXPECTED = (*BAD_INPUT, OSError, RuntimeError, ArithmeticError, MemoryError)
 
 
@@ -274,6 +274,7 @@ def _parser() -> Parser:
 
     one = command("compare", _compare, "predict the simulations of a run folder and compare")
     _add_folder(one)
+    add_options(one, ["simulation"], without=["simulation.dt", "simulation.codegen", "simulation.seed"])
 
     one = command("report", _report, "write report and figures of a run folder")
     _add_folder(one)

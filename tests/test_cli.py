@@ -164,6 +164,8 @@ def test_only_what_depends_on_a_changed_option_is_done_again(folder):
     assert lines[2].startswith("simulate   reused: statistics")
     lines = run("compare", folder).out.splitlines()
     assert lines[:2] == ["compare    decisions: theory and spikes", "compare    reused: statistics"]
+    lines = run("compare", folder, "--closure", "poisson").out.splitlines()
+    assert lines[:2] == ["option     simulation.closure: moments → poisson", "compare    decisions: theory and spikes"]
 
 
 def test_parts_one_after_another_equal_a_run(finished, tmp_path):

@@ -12,6 +12,7 @@ from mnnbio.run.session import Session
 from mnnbio.run.store import DECISIONS, KEY, STATISTICS, key_of
 
 Closure = Literal["moments", "poisson"]
+Theory = Literal["diffusion", "first_passage"]
 
 
 class NotSimulatedError(ValueError):
@@ -20,7 +21,7 @@ class NotSimulatedError(ValueError):
 
 def compare(session: Session) -> None:
     """Compare theory and spikes of both simulations, as far as that is not done."""
-    closure = session.config.simulation.closure
+    closure, theory = session.config.simulation.closure, session.config.simulation.theory
     parts = session.store.parts
     for name in (DECISIONS, STATISTICS):
         if name not in parts:
@@ -28,21 +29,22 @@ def compare(session: Session) -> None:
                 f"{session.folder} holds no simulation of the {name}; simulate first: mnnbio simulate {session.folder}"
             )
         part = parts[name]
-        key = fingerprint(key_of(part), of_code("mnnbio.predict", "mnnbio.analyses"), closure)
+        key = fingerprint(key_of(part), of_code("mnnbio.predict", "mnnbio.analyses"), closure, theory)
         if "comparison" in part.children and key_of(part.children["comparison"]) == key:
             session.reuse("compare", name)
             continue
         with session.step("compare", f"{name}: theory and spikes"):
-            result = with_decisions(part, closure) if name == DECISIONS else with_statistics(part, closure)
+            # Exact predictions of hundreds of samples would take longer than everything else.
+            result = with_decisions(part, closure) if name == DECISIONS else with_statistics(part, closure, theory)
             result.children["comparison"].attrs[KEY] = key
             session.store.put(name, result)
 
 
-def with_statistics(tree: xr.DataTree, closure: Closure) -> xr.DataTree:
+def with_statistics(tree: xr.DataTree, closure: Closure, theory: Theory) -> xr.DataTree:
     """Return a simulation with its prediction, and the comparison of rates, variances and covariances."""
     from mnnbio.analyses import compare as compare_results
 
-    prediction = _prediction(tree, closure, covariance=True)
+    prediction = _prediction(tree, closure, theory, covariance=True)
     return _with(tree, prediction, compare_results(prediction, tree))
 
 
@@ -64,7 +66,7 @@ def with_decisions(tree: xr.DataTree, closure: Closure) -> xr.DataTree:
     """
     from mnnbio.analyses import classification, stored_readout
 
-    prediction = _prediction(tree, closure, covariance=False)
+    prediction = _prediction(tree, closure, "diffusion", covariance=False)
     simulation = tree.children["simulation"].to_dataset()
     target, readout = simulation["target"], stored_readout(tree)
     if readout is not None and readout.labels is not None:
@@ -72,14 +74,14 @@ def with_decisions(tree: xr.DataTree, closure: Closure) -> xr.DataTree:
     return _with(tree, prediction, _determination(prediction["readout"], simulation["readout"], target))
 
 
-def _prediction(tree: xr.DataTree, closure: Closure, *, covariance: bool) -> xr.Dataset:
+def _prediction(tree: xr.DataTree, closure: Closure, theory: Theory, *, covariance: bool) -> xr.Dataset:
     """Return the prediction of a simulation as it ran."""
     from mnnbio.circuit import Circuit
     from mnnbio.predict import predict
 
     circuit = Circuit.from_json(str(tree["circuit"].item()))
     dt, window = (1e3 * tree.attrs[name] for name in ("dt", "window"))  # s → ms
-    return predict(circuit, dt=dt, window=window, closure=closure, covariance=covariance)
+    return predict(circuit, dt=dt, window=window, closure=closure, theory=theory, covariance=covariance)
 
 
 def _with(tree: xr.DataTree, prediction: xr.Dataset, comparison: xr.Dataset) -> xr.DataTree:

@@ -81,11 +81,12 @@ class Training(_Section):
     loss: Literal["auto", "cross_entropy", "sampled_cross_entropy", "mean_squared_error", "gaussian_likelihood"] = (
         option("auto", "loss; auto: cross-entropy, or mean squared error for a regression")
     )
-    label_smoothing: float = option(0.0, "of the cross-entropies", at_least=0, below=1)
+    label_smoothing: float = option(0.1, "of the cross-entropies", at_least=0, below=1)
     window: float = option(100.0, "decision time that losses with noise assume", flag="loss_window", unit="ms", above=0)
     validation_fraction: float = option(0.1, "share of the training data that picks the epoch", at_least=0, below=1)
     patience: int | None = option(20, "epochs without improvement before stopping; none: never stop early", at_least=1)
     dtype: Literal["float32", "float64"] = option("float32", "precision of the training")
+    threads: int = option(1, "processor threads; more slow small networks down", at_least=1)
     device: str = option("cpu", "where to train, as torch names it")
     seed: int = option(0, "seed of weights, validation split and order", at_least=0)
 
@@ -97,6 +98,10 @@ class Simulation(_Section):
     dt: float = option(0.1, "time step", unit="ms", above=0)
     codegen: Literal["cpp_standalone", "runtime"] = option(
         "cpp_standalone", "generated C++ (needs a compiler), or NumPy, slow"
+    )
+    theory: Literal["diffusion", "first_passage"] = option(
+        "diffusion",
+        "prediction of the statistics; first_passage: exact for large weights, 50 ms per neuron and sample",
     )
     closure: Literal["moments", "poisson"] = option("moments", "variance that the prediction passes between layers")
     seed: int = option(1, "seed of the spikes", flag="simulation_seed", at_least=0)

@@ -38,7 +38,7 @@ def write(session: Session, part: str, path: Path) -> None:
     )
     coords = stimulus_coords(session, planned)
     stimuli = {name: coords[name].to_dict() for name in ("sample", "target")}
-    write_json(path / RECORD, {"part": part, "closure": shared.closure, "stimuli": stimuli})
+    write_json(path / RECORD, {"part": part, "closure": shared.closure, "theory": shared.theory, "stimuli": stimuli})
     session.say(f"{'cpp':<10} {path}: build and run it with `make && ./main` there, then `mnnbio read {path}`")
 
 
@@ -65,7 +65,7 @@ def read(path: Path, out: Path) -> str:
     if "stimuli" in record:
         coords = xr.Dataset(coords={name: xr.DataArray.from_dict(c) for name, c in record["stimuli"].items()})
         tree = labelled(tree, coords)
-    compare = with_decisions if decisions else with_statistics
-    result = compare(tree, record.get("closure", "moments"))
+    closure, theory = record.get("closure", "moments"), record.get("theory", "diffusion")
+    result = with_decisions(tree, closure) if decisions else with_statistics(tree, closure, theory)
     save(result, out)
     return f"{table(figures(result))}\n\n{out}"
