@@ -44,7 +44,7 @@ MAY_IMPORT = {
 # Heavy or optional packages, and the rooms that may use them. Units at the boundary need Brian2 in `lif`.
 HOMES = {
     "brian2": {"brian", "lif"},
-    "torch": {"export", "moments", "nn", "predict", "run", "training"},
+    "torch": {"export", "moments", "nn", "predict", "training"},
     "safetensors": {"training"},
     "sklearn": {"training"},
     "pandas": {"training"},

@@ -86,7 +86,6 @@ class Training(_Section):
     validation_fraction: float = option(0.1, "share of the training data that picks the epoch", at_least=0, below=1)
     patience: int | None = option(20, "epochs without improvement before stopping; none: never stop early", at_least=1)
     dtype: Literal["float32", "float64"] = option("float32", "precision of the training")
-    threads: int = option(1, "processor threads; more slow small networks down", at_least=1)
     device: str = option("cpu", "where to train, as torch names it")
     seed: int = option(0, "seed of weights, validation split and order", at_least=0)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,8 +43,7 @@ def train(session: Session) -> None:
         what = f"{task.name}: {len(task.x_train)} training samples, {len(task.x_test)} test samples{continued}"
         with session.step("train", what):
             estimator = _estimator(session)
-            with _threads(session.config.training.threads):
-                estimator.fit(task.x_train, task.y_train)
+            estimator.fit(task.x_train, task.y_train)
             record = {
                 KEY: key,
                 "done": True,
@@ -129,19 +126,6 @@ def _estimator(session: Session) -> Any:
         checkpoint_dir=session.folder.checkpoint,
         random_state=training.seed,
     )
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Let torch use so many threads; a number that is left open would let the results depend on the machine."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _summary(record: dict[str, Any]) -> str:
