@@ -2,11 +2,12 @@
 
 from mnnbio.moments.activation import Activation, fano_factor, interval_skewness, moment_activation
 from mnnbio.moments.counts import count_variance, long_window_count_variance
-from mnnbio.moments.covariance import Covariance, Dense, Diagonal, LowRank, Mapped
+from mnnbio.moments.covariance import Covariance, LowRank, Mapped
 from mnnbio.moments.drive import Neuron, NeuronTensors
 from mnnbio.moments.first_passage import Passage, StepInput, first_passage
 from mnnbio.moments.integrals import Integrals, integrals, scaled_integrals
 from mnnbio.moments.overshoot import JumpFactors, discrete_lif, jump_factors, overshoot
+from mnnbio.moments.plain import Dense, Diagonal
 
 __all__ = [
     "Activation",

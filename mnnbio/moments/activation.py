@@ -18,8 +18,9 @@ formulas that are smooth and well conditioned there:
 
 References
 ----------
-N. Brunel (2000), J. Comput. Neurosci. 8, 183, eqs. 21 and A.1 ff. (rate, variance). Y. Feng, W. Lu (2020), and
-Z. Qi (2024), Phys. Rev. E 110, 024310 (moment neural networks).
+N. Brunel (2000), J. Comput. Neurosci. 8, 183, appendix A.1 (rate and coefficient of variation; the Fano factor is its
+square). J. Feng, Y. Deng, E. Rossoni (2006), Phys. Rev. E 73, 041906 (moment neuronal networks). The third cumulant is
+derived in `mnnbio.moments.integrals`.
 """
 
 from __future__ import annotations

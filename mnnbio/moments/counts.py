@@ -37,7 +37,7 @@ def long_window_count_variance(rate: Tensor, fano: Tensor, skewness: Tensor, win
 
     References
     ----------
-    .. [1] D. R. Cox (1962), Renewal Theory, Methuen, section 4.5.
+    .. [1] D. R. Cox (1962), Renewal Theory, Methuen, chapter 4.
     """
     return fano * rate * window + 1 / 6 + fano**2 / 2 - skewness / 3
 

@@ -109,124 +109,7 @@ class Covariance(ABC):
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
         """Return `n` Gaussian samples of zero mean, shape (n, ..., neuron)."""
         root = semidefinite_root(self.to_dense())
-        return (root @ _normal(n, root[..., 0, :], generator)[..., None])[..., 0]
-
-
-class Diagonal(Covariance):
-    """Independent variables.
-
-    Parameters
-    ----------
-    variance : Tensor
-        Shape (..., neuron).
-    """
-
-    def __init__(self, variance: Tensor) -> None:
-        if variance.ndim == 0:
-            raise ValueError("`variance` must have the shape (..., neuron), got a scalar")
-        self.variance = variance
-
-    @property
-    @override
-    def size(self) -> int:
-        return self.variance.shape[-1]
-
-    @override
-    def diagonal(self) -> Tensor:
-        return self.variance
-
-    @override
-    def to_dense(self) -> Tensor:
-        return torch.diag_embed(self.variance)
-
-    @override
-    def scale(self, gain: Tensor) -> Diagonal:
-        return Diagonal(self.variance * _vector(gain, "gain", self.size) ** 2)
-
-    @override
-    def with_diagonal(self, variance: Tensor) -> Diagonal:
-        return Diagonal(_vector(variance, "variance", self.size))
-
-    @override
-    def add_diagonal(self, variance: Tensor) -> Diagonal:
-        return Diagonal(self.variance + _vector(variance, "variance", self.size))
-
-    @override
-    def quadratic(self, weight: Tensor) -> Tensor:
-        return (weight * self.variance[..., None, :]) @ weight.mT
-
-    @override
-    def quadratic_diagonal(self, weight: Tensor) -> Tensor:
-        return _apply(weight * weight, self.variance)
-
-    @override
-    def solve(self, right: Tensor) -> Tensor:
-        return right / self._positive(strictly=True)[..., None]
-
-    @override
-    def logdet(self) -> Tensor:
-        return self._positive(strictly=True).log().sum(-1)
-
-    @override
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        return self._positive(strictly=False).sqrt() * _normal(n, self.variance, generator)
-
-    def _positive(self, *, strictly: bool) -> Tensor:
-        """Return the variances after a check that they are positive, or at least not negative."""
-        least = float(self.variance.min())
-        if least < 0 or (strictly and least == 0):
-            kind = "positive definite" if strictly else "positive semidefinite"
-            raise ValueError(f"the covariance must be {kind}, its smallest eigenvalue is {least:.3g}")
-        return self.variance
-
-
-class Dense(Covariance):
-    """A full matrix.
-
-    Parameters
-    ----------
-    matrix : Tensor
-        Symmetric, shape (..., neuron, neuron).
-    """
-
-    def __init__(self, matrix: Tensor) -> None:
-        if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
-            raise ValueError(f"`matrix` must have the shape (..., neuron, neuron), got {tuple(matrix.shape)}")
-        self.matrix = matrix
-
-    @property
-    @override
-    def size(self) -> int:
-        return self.matrix.shape[-1]
-
-    @override
-    def diagonal(self) -> Tensor:
-        return self.matrix.diagonal(dim1=-2, dim2=-1)
-
-    @override
-    def to_dense(self) -> Tensor:
-        return self.matrix
-
-    @override
-    def scale(self, gain: Tensor) -> Dense:
-        gain = _vector(gain, "gain", self.size)
-        return Dense(self.matrix * gain[..., :, None] * gain[..., None, :])
-
-    @override
-    def with_diagonal(self, variance: Tensor) -> Dense:
-        return Dense(_replace_diagonal(self.matrix, _vector(variance, "variance", self.size)))
-
-    @override
-    def add_diagonal(self, variance: Tensor) -> Dense:
-        return Dense(self.matrix + torch.diag_embed(_vector(variance, "variance", self.size)))
-
-    @override
-    def quadratic(self, weight: Tensor) -> Tensor:
-        return weight @ self.matrix @ weight.mT
-
-    @override
-    def quadratic_diagonal(self, weight: Tensor) -> Tensor:
-        return ((weight @ self.matrix) * weight).sum(-1)
+        return (root @ normal_samples(n, root[..., 0, :], generator)[..., None])[..., 0]
 
 
 class LowRank(Covariance):
@@ -278,16 +161,16 @@ class LowRank(Covariance):
 
     @override
     def scale(self, gain: Tensor) -> LowRank:
-        gain = _vector(gain, "gain", self.size)
+        gain = check_vector(gain, "gain", self.size)
         return LowRank(self.remainder * gain**2, self.factor * gain[..., None], self.core)
 
     @override
     def with_diagonal(self, variance: Tensor) -> LowRank:
-        return self.add_diagonal(_vector(variance, "variance", self.size) - self._variance)
+        return self.add_diagonal(check_vector(variance, "variance", self.size) - self._variance)
 
     @override
     def add_diagonal(self, variance: Tensor) -> LowRank:
-        return LowRank(self.remainder + _vector(variance, "variance", self.size), self.factor, self.core)
+        return LowRank(self.remainder + check_vector(variance, "variance", self.size), self.factor, self.core)
 
     @override
     def quadratic(self, weight: Tensor) -> Tensor:
@@ -299,7 +182,7 @@ class LowRank(Covariance):
     def quadratic_diagonal(self, weight: Tensor) -> Tensor:
         mapped = weight @ self.factor
         inner = mapped if self.core is None else mapped @ self.core
-        return _apply(weight * weight, self.remainder) + (inner * mapped).sum(-1)
+        return apply_weight(weight * weight, self.remainder) + (inner * mapped).sum(-1)
 
     def _capacitance(self) -> Tensor:
         """Return ``I + M Fᵀ diag(d)⁻¹ F``, the small matrix of Woodbury's identity."""
@@ -322,8 +205,8 @@ class LowRank(Covariance):
         if bool((self.remainder < 0).any()):
             return super().sample(n, generator)
         factor = self.factor if self.core is None else self.factor @ semidefinite_root(self.core)
-        shared = _normal(n, (factor[..., 0, :] + self.remainder[..., :1]), generator)
-        own = _normal(n, self.remainder + factor[..., 0], generator)
+        shared = normal_samples(n, (factor[..., 0, :] + self.remainder[..., :1]), generator)
+        own = normal_samples(n, self.remainder + factor[..., 0], generator)
         return self.remainder.sqrt() * own + (factor @ shared[..., None])[..., 0]
 
 
@@ -345,7 +228,7 @@ class Mapped(Covariance):
     def __init__(
         self, weight: Tensor, inner: Covariance, gain: Tensor | None = None, added: Tensor | None = None
     ) -> None:
-        self.weight = _matrix(weight, "weight", inner.size)
+        self.weight = check_matrix(weight, "weight", inner.size)
         self.inner = inner
         self.gain = gain
         self.added = added
@@ -390,17 +273,17 @@ class Mapped(Covariance):
 
     @override
     def scale(self, gain: Tensor) -> Mapped:
-        gain = _vector(gain, "gain", self.size)
+        gain = check_vector(gain, "gain", self.size)
         added = None if self.added is None else self.added * gain**2
         return self._derived(gain if self.gain is None else self.gain * gain, added)
 
     @override
     def with_diagonal(self, variance: Tensor) -> Mapped:
-        return self.add_diagonal(_vector(variance, "variance", self.size) - self.diagonal())
+        return self.add_diagonal(check_vector(variance, "variance", self.size) - self.diagonal())
 
     @override
     def add_diagonal(self, variance: Tensor) -> Mapped:
-        variance = _vector(variance, "variance", self.size)
+        variance = check_vector(variance, "variance", self.size)
         return self._derived(self.gain, variance if self.added is None else self.added + variance)
 
     @override
@@ -417,32 +300,30 @@ class Mapped(Covariance):
             return ((weight @ self._dense) * weight).sum(-1)
         outer = weight if self.gain is None else weight * self.gain[..., None, :]
         variance = self.inner.quadratic_diagonal(outer @ self.weight)
-        return variance if self.added is None else variance + _apply(weight * weight, self.added)
+        return variance if self.added is None else variance + apply_weight(weight * weight, self.added)
 
 
-def _normal(n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+def normal_samples(n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return independent standard normal samples, shape (n, shape of like)."""
     return torch.randn((n, *like.shape), generator=generator, dtype=like.dtype, device=like.device)
 
 
-def _apply(weight: Tensor, vector: Tensor) -> Tensor:
+def apply_weight(weight: Tensor, vector: Tensor) -> Tensor:
     """Return the matrix-vector product for weight (..., row, neuron), vector (..., neuron)."""
     if weight.ndim == 2:
         return vector @ weight.mT
     return (weight @ vector[..., None])[..., 0]
 
 
-def _replace_diagonal(matrix: Tensor, variance: Tensor) -> Tensor:
-    eye = torch.eye(matrix.shape[-1], dtype=torch.bool, device=matrix.device)
-    return torch.where(eye, variance[..., None, :], matrix)
-
-
-def _vector(value: Tensor, name: str, size: int) -> Tensor:
+def check_vector(value: Tensor, name: str, size: int) -> Tensor:
+    """Return the value if its last axis has the given size."""
     if value.ndim == 0 or value.shape[-1] != size:
         raise ValueError(f"`{name}` must have the shape (..., {size}), got {tuple(value.shape)}")
     return value
 
 
-def _matrix(value: Tensor, name: str, size: int) -> Tensor:
+def check_matrix(value: Tensor, name: str, size: int) -> Tensor:
+    """Return the value if it is a matrix with the given number of columns."""
     if value.ndim < 2 or value.shape[-1] != size:
         raise ValueError(f"`{name}` must have the shape (..., row, {size}), got {tuple(value.shape)}")
     return value

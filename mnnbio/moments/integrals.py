@@ -22,7 +22,7 @@ For x > 0 the functions grow like e^{x²}, e^{2x²} and e^{3x²}. They are there
 
 References
 ----------
-.. [1] A. J. F. Siegert (1951), On the first passage time probability problem, Phys. Rev. 81, 617, eq. 3.12 ff.
+.. [1] A. J. F. Siegert (1951), On the first passage time probability problem, Phys. Rev. 81, 617.
 """
 
 from __future__ import annotations

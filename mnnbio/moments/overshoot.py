@@ -21,7 +21,7 @@ References
 ----------
 F. Spitzer (1956), Trans. AMS 82, 323. D. Siegmund (1985), Sequential Analysis, Springer, chapters VIII and X.
 J. T. Chang, Y. Peres (1997), Ann. Probab. 25, 787, theorem 1.1 (R₀). A. J. E. M. Janssen, J. S. H. van Leeuwaarden
-(2007), Ann. Appl. Probab. 17, 421, theorem 2 (R₁).
+(2007), Ann. Appl. Probab. 17, 421 (R₁).
 """
 
 from __future__ import annotations
