@@ -82,7 +82,7 @@ def count_variance(
     --------
     >>> import torch
     >>> count_variance(torch.tensor(0.02), torch.tensor(1.0), torch.tensor(2.0), 100.0)
-    tensor(2.0000)
+    tensor(2.)
     """
     dtype = torch.promote_types(torch.promote_types(rate.dtype, fano.dtype), skewness.dtype)
     rate, fano, skewness, length, hold = torch.broadcast_tensors(
