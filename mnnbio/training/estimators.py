@@ -200,7 +200,7 @@ class MomentClassifier(ClassifierMixin, MomentEstimator):
     --------
     >>> from sklearn.datasets import load_iris
     >>> x, y = load_iris(return_X_y=True)
-    >>> classifier = MomentClassifier((20,), epochs=30, random_state=0).fit(x, y)
+    >>> classifier = MomentClassifier((20,), batch_size=16, random_state=0).fit(x, y)
     >>> bool(classifier.score(x, y) > 0.9)
     True
     """
