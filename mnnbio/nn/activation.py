@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
+
 import numpy as np
 import torch
 from torch import nn
 
 from mnnbio.lif import LIFParameters
-from mnnbio.moments import moment_activation
+from mnnbio.moments import Diagonal, Neuron, NeuronTensors, moment_activation
 from mnnbio.nn.state import Moments
+
+NeuronParameter = Literal["tau_m", "v_th", "v_reset", "t_ref"]
+Correlations = Literal["full", "variance", "none"]
 
 
 def square_root(variance: torch.Tensor) -> torch.Tensor:
     """Return √variance with gradient 0 instead of infinity where the variance is exactly 0."""
     positive = variance > 0
     return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0 * variance)
+
+
+def learned_neurons(initial: NeuronTensors, raw: dict[str, torch.Tensor]) -> NeuronTensors:
+    """Return neurons whose learned parameters stay in their valid range for every raw value θ.
+
+    ``tau_m = tau_m⁰ e^θ``, ``t_ref = t_ref⁰ e^θ``, ``v_th = v_reset⁰ + (v_th⁰ − v_reset⁰) e^θ`` and
+    ``v_reset = v_th − (v_th⁰ − v_reset⁰) e^θ``: θ = 0 is the initial value ⁰, and a step of θ a relative change, so
+    that one learning rate suits all of them. A learned threshold stays above the initial reset potential.
+
+    Parameters
+    ----------
+    initial : NeuronTensors
+        ms and mV.
+    raw : dict of str to Tensor
+        θ by the name of the parameter, dimensionless, broadcasting with the initial values; those without one stay
+        as they are.
+
+    Returns
+    -------
+    NeuronTensors
+    """
+    tau_m, v_th, v_reset, t_ref = initial
+    span = v_th - v_reset
+    if "tau_m" in raw:
+        tau_m = tau_m * raw["tau_m"].exp()
+    if "t_ref" in raw:
+        t_ref = t_ref * raw["t_ref"].exp()
+    if "v_th" in raw:
+        v_th = v_reset + span * raw["v_th"].exp()
+    if "v_reset" in raw:
+        v_reset = v_th - span * raw["v_reset"].exp()
+    return NeuronTensors(tau_m, v_th, v_reset, t_ref)
 
 
 class MomentActivation(nn.Module):
@@ -26,29 +64,113 @@ class MomentActivation(nn.Module):
     Parameters
     ----------
     lif : LIFParameters
-        The neurons, alike or one value per neuron.
+        The neurons, alike or one value per neuron; where they are learned, the start.
+    features : int, optional
+        Number of neurons: each then learns parameters of its own. Without it, neurons that start alike stay alike.
+    learn : iterable of {"tau_m", "v_th", "v_reset", "t_ref"}
+        Parameters to learn, kept in their valid range by `learned_neurons`.
+    correlations : {"full", "variance", "none"}
+        What is passed on: mean and covariance; mean and variances, as if neurons were uncorrelated; or the mean alone,
+        as if currents were constant up to white noise of strength `fixed_std` and spike trains had no variance.
+    fixed_std : float
+        Standard deviation of the currents under ``correlations="none"``, mV/√ms; ≥ 0. At 0 the rate starts with
+        infinite slope at threshold and has no gradient below.
     dtype, device
-        Of the buffers `tau_m`, `t_ref` (ms), `v_th`, `v_reset` (mV).
-    """
+        Of the learned parameters.
 
-    tau_m: torch.Tensor
-    v_th: torch.Tensor
-    v_reset: torch.Tensor
-    t_ref: torch.Tensor
+    Attributes
+    ----------
+    initial : LIFParameters
+        As given.
+    raw : ParameterDict
+        θ of the learned parameters, each of shape (features,) or (); 0 at the start.
+
+    Raises
+    ------
+    ValueError
+        If an option is invalid, sizes differ, or a refractory period of 0 is to be learned.
+    """
 
     def __init__(
         self,
         lif: LIFParameters,
+        features: int | None = None,
         *,
+        learn: Iterable[NeuronParameter] = (),
+        correlations: Correlations = "full",
+        fixed_std: float = 0.0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        for name, value in lif.items():
-            buffer = torch.tensor(np.array(value), dtype=dtype or torch.get_default_dtype(), device=device)
-            self.register_buffer(name, buffer)
+        if correlations not in get_args(Correlations):
+            raise ValueError(
+                f"Invalid value {correlations!r} for `correlations`. Must be one of {sorted(get_args(Correlations))}"
+            )
+        if not 0 <= fixed_std < float("inf"):
+            raise ValueError(f"`fixed_std` must be ≥ 0 mV/√ms, got {fixed_std}")
+        if fixed_std and correlations != "none":
+            raise ValueError(
+                f"`fixed_std` describes currents with correlations='none' only, got {fixed_std} with {correlations!r}"
+            )
+        if features is not None and lif.size not in (None, features):
+            raise ValueError(f"`lif` describes {lif.size} neurons, the layer has {features}")
+        self.initial = lif
+        self.learn = checked_learn(learn, lif)
+        self.correlations, self.fixed_std = correlations, float(fixed_std)
+        size = lif.size if features is None else features
+        shape = () if size is None else (size,)
+        self.raw = nn.ParameterDict(
+            {name: nn.Parameter(torch.zeros(shape, dtype=dtype, device=device)) for name in self.learn}
+        )
+
+    def neurons(self) -> Neuron:
+        """Return the parameters of the neurons as they are now, differentiable where they are learned."""
+        if not self.learn:
+            return self.initial
+        like = self.raw[self.learn[0]]
+        # float64, as the theory computes: rounding tau_m and v_th apart would move the threshold.
+        dtype = torch.float32 if like.device.type == "mps" else torch.float64
+        initial = NeuronTensors(
+            *(torch.tensor(value, dtype=dtype, device=like.device) for _, value in self.initial.items())
+        )
+        return learned_neurons(initial, {name: self.raw[name].to(dtype) for name in self.learn})
+
+    def lif(self) -> LIFParameters:
+        """Return the neurons as they are now, detached from the graph: numbers, or one value per neuron."""
+        neurons = self.neurons()
+        if isinstance(neurons, LIFParameters):
+            return neurons
+        values: dict[str, Any] = dict(self.initial.items())
+        # What a learned parameter leaves unchanged stays as it was given, to the last digit.
+        for name in self.learn:
+            values[name] = np.asarray(getattr(neurons, name).detach().to("cpu", torch.float64))
+        return LIFParameters(**values)
 
     def forward(self, moments: Moments) -> Moments:
         """Return the moments of the spike trains: spikes/ms, and long-window count covariance per ms."""
-        rate, variance, gain = moment_activation(moments.mean, square_root(moments.variance), self)
+        mean, neurons = moments.mean, self.neurons()
+        if self.correlations == "none":
+            rate = moment_activation(mean, mean.new_full((), self.fixed_std), neurons).rate
+            return Moments(rate, Diagonal(torch.zeros_like(rate)))
+        rate, variance, gain = moment_activation(mean, square_root(moments.variance), neurons)
+        if self.correlations == "variance":
+            return Moments(rate, Diagonal(variance))
         return Moments(rate, moments.covariance.scale(gain).with_diagonal(variance))
+
+    def extra_repr(self) -> str:
+        """Describe the settings."""
+        text = f"{self.initial}, learn={self.learn}, correlations={self.correlations!r}"
+        return text + (f", fixed_std={self.fixed_std}" if self.fixed_std else "")
+
+
+def checked_learn(learn: Iterable[NeuronParameter], lif: LIFParameters) -> tuple[NeuronParameter, ...]:
+    """Return names of parameters, each once and in their usual order, after a check that they can be learned."""
+    names = list(learn) if not isinstance(learn, str) else [learn]
+    choices = get_args(NeuronParameter)
+    for name in names:
+        if name not in choices:
+            raise ValueError(f"Invalid value {name!r} in `learn`. Must be one of {list(choices)}")
+    if "t_ref" in names and not np.all(np.asarray(lif.t_ref) > 0):
+        raise ValueError("`t_ref` can be learned only from a start above 0 ms: give `lif` a positive t_ref")
+    return tuple(name for name in choices if name in names)
