@@ -43,12 +43,14 @@ def iris():
 @pytest.fixture(scope="module")
 def classifier(iris):
     x, y = iris
-    return MomentClassifier((10,), **FAST).fit(x, np.array(["setosa", "versicolor", "virginica"])[y])
+    return MomentClassifier((10,), epochs=40, batch_size=16, random_state=0).fit(
+        x, np.array(["setosa", "versicolor", "virginica"])[y]
+    )
 
 
 def test_classifier_learns(classifier, iris):
     x, y = iris
-    assert classifier.score(x, classifier.classes_[y]) > 0.93
+    assert classifier.score(x, classifier.classes_[y]) > 0.9
     assert set(classifier.predict(x)) == {"setosa", "versicolor", "virginica"}
     proba = classifier.predict_proba(x)
     np.testing.assert_allclose(proba.sum(1), 1)
