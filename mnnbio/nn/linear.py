@@ -16,10 +16,26 @@ def uniform_(parameter: torch.Tensor, bound: float, generator: torch.Generator |
         parameter.uniform_(-bound, bound, generator=generator)
 
 
-def linear(moments: Moments, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Moments:
-    """Return the moments of ``W x + b``: mean ``W μ + b``, covariance ``W C Wᵀ`` (evaluated when asked for)."""
+def inverse_softplus(value: torch.Tensor) -> torch.Tensor:
+    """Return x with softplus(x) = value, for values > 0."""
+    return value + torch.log(-torch.expm1(-value))
+
+
+def linear(
+    moments: Moments,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    bias_std: torch.Tensor | None = None,
+) -> Moments:
+    """Return the moments of ``W x + b``, with b of mean `bias` and standard deviation `bias_std`, independent.
+
+    The mean is ``W μ + bias``, the covariance ``W C Wᵀ + diag(bias_std²)`` (evaluated when asked for).
+    """
     mean = nn.functional.linear(moments.mean, weight, bias)
-    return Moments(mean, moments.covariance.linear(weight))
+    covariance = moments.covariance.linear(weight)
+    if bias_std is not None:
+        covariance = covariance.add_diagonal(bias_std.square().expand(mean.shape))
+    return Moments(mean, covariance)
 
 
 class MomentLinear(nn.Module):
@@ -31,6 +47,9 @@ class MomentLinear(nn.Module):
         Numbers of sources and targets.
     bias : bool
         Whether a constant is added to the mean.
+    bias_std : float, optional
+        Where given, every output has independent noise of its own, a bias that fluctuates: its standard deviation is
+        learned from this start, > 0 (mV/√ms for currents).
     weight_scale : float
         The weights start uniform within ±weight_scale/√in_features.
     generator : torch.Generator, optional
@@ -43,9 +62,17 @@ class MomentLinear(nn.Module):
     weight : Parameter, shape (out_features, in_features)
         mV for synapses onto neurons.
     bias : Parameter, shape (out_features,), or None
+    raw_bias_std : Parameter, shape (out_features,), or None
+        ``bias_std = softplus(raw_bias_std)``: positive for every value, smooth.
+
+    Raises
+    ------
+    ValueError
+        If `bias_std` is not positive.
     """
 
     bias: nn.Parameter | None
+    raw_bias_std: nn.Parameter | None
 
     def __init__(
         self,
@@ -53,20 +80,32 @@ class MomentLinear(nn.Module):
         out_features: int,
         bias: bool = False,
         *,
+        bias_std: float | None = None,
         weight_scale: float = 1.0,
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
+        if bias_std is not None and not 0 < bias_std < math.inf:
+            raise ValueError(f"`bias_std` must be > 0, got {bias_std}; None leaves the noise out")
         self.in_features, self.out_features = in_features, out_features
         self.weight = nn.Parameter(torch.empty(out_features, in_features, dtype=dtype, device=device))
         self.bias = nn.Parameter(torch.zeros(out_features, dtype=dtype, device=device)) if bias else None
+        self.raw_bias_std = None
+        if bias_std is not None:
+            start = torch.full((out_features,), bias_std, dtype=dtype, device=device)
+            self.raw_bias_std = nn.Parameter(inverse_softplus(start))
         uniform_(self.weight, weight_scale / math.sqrt(in_features), generator)
+
+    @property
+    def bias_std(self) -> torch.Tensor | None:
+        """Standard deviation of the learned noise of each output, shape (out_features,); None without."""
+        return None if self.raw_bias_std is None else nn.functional.softplus(self.raw_bias_std)
 
     def forward(self, moments: Moments) -> Moments:
         """Return the moments of the weighted sums, shape (..., out_features)."""
-        return linear(moments, self.weight, self.bias)
+        return linear(moments, self.weight, self.bias, self.bias_std)
 
     @torch.no_grad()
     def rescale_outputs(self, scale: torch.Tensor, shift: torch.Tensor) -> None:
@@ -81,10 +120,15 @@ class MomentLinear(nn.Module):
             raise ValueError("outputs can be shifted only in a layer with bias=True")
         self.weight.mul_(scale[:, None])
         self.bias.mul_(scale).add_(shift)
+        if self.raw_bias_std is not None and self.bias_std is not None:
+            self.raw_bias_std.copy_(inverse_softplus(self.bias_std * scale.abs()))
 
     def extra_repr(self) -> str:
         """Describe the shape."""
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+        return (
+            f"{self.in_features}, {self.out_features}, bias={self.bias is not None}, "
+            f"bias_std={self.raw_bias_std is not None}"
+        )
 
 
 class ModeLinear(nn.Module):
