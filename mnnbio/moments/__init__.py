@@ -6,22 +6,29 @@ from mnnbio.moments.covariance import Covariance, LowRank, Mapped
 from mnnbio.moments.drive import Neuron, NeuronTensors
 from mnnbio.moments.first_passage import Passage, StepInput, first_passage
 from mnnbio.moments.integrals import Integrals, integrals, scaled_integrals
+from mnnbio.moments.maps import Convolution, ImageShape, LinearMap, Pooling
 from mnnbio.moments.overshoot import JumpFactors, discrete_lif, jump_factors, overshoot
 from mnnbio.moments.plain import Dense, Diagonal
+from mnnbio.moments.transformed import Transformed, transform
 
 __all__ = [
     "Activation",
+    "Convolution",
     "Covariance",
     "Dense",
     "Diagonal",
+    "ImageShape",
     "Integrals",
     "JumpFactors",
+    "LinearMap",
     "LowRank",
     "Mapped",
     "Neuron",
     "NeuronTensors",
     "Passage",
+    "Pooling",
     "StepInput",
+    "Transformed",
     "count_variance",
     "discrete_lif",
     "fano_factor",
@@ -33,4 +40,5 @@ __all__ = [
     "moment_activation",
     "overshoot",
     "scaled_integrals",
+    "transform",
 ]

@@ -1,0 +1,185 @@
+"""Covariance behind a linear map that is known by what it does: a convolution, a pooling."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+from torch import Tensor, diag_embed
+from typing_extensions import override
+
+from mnnbio.moments.covariance import Covariance, LowRank, apply_weight, check_vector
+from mnnbio.moments.maps import LinearMap
+from mnnbio.moments.plain import Diagonal
+
+
+class Factors(NamedTuple):
+    """A covariance as ``diag(d) + F diag(v) Fᵀ``; no F for independent variables."""
+
+    diagonal: Tensor  # d, shape (..., neuron)
+    columns: Tensor | None = None  # Fᵀ, shape (..., column, neuron)
+    weights: Tensor | None = None  # v, shape (..., column); ones if left out
+
+    @property
+    def number(self) -> int:
+        """Number of columns of F."""
+        return 0 if self.columns is None else self.columns.shape[-2]
+
+
+class Transformed(Covariance):
+    """The unevaluated ``A W C Wᵀ A`` plus a diagonal, with ``A = diag(gain)`` and W a linear map.
+
+    What is asked for is computed in the cheapest of three ways. A few linear combinations of the rows are pulled back
+    through Wᵀ. Where C is diagonal, or a diagonal plus few columns (a convolution of an image that is smaller than the
+    layers after it), the columns are sent through W. Otherwise C is formed, and W applied from both sides.
+
+    Parameters
+    ----------
+    map : LinearMap
+        W, of shape (row, neuron).
+    inner : Covariance
+        C, of `neuron` rows.
+    gain : Tensor, optional
+        Shape (..., row); ones if left out.
+    added : Tensor, optional
+        What is added to the diagonal, shape (..., row).
+
+    Raises
+    ------
+    ValueError
+        If the sizes do not fit.
+    """
+
+    def __init__(
+        self, map: LinearMap, inner: Covariance, gain: Tensor | None = None, added: Tensor | None = None
+    ) -> None:
+        if map.columns != inner.size:
+            raise ValueError(f"the map takes {map.columns} variables, the covariance has {inner.size}")
+        self.map, self.inner, self.gain, self.added = map, inner, gain, added
+
+    @property
+    @override
+    def size(self) -> int:
+        return self.map.rows
+
+    @cached_property
+    def _bare_diagonal(self) -> Tensor:
+        """Diagonal of ``W C Wᵀ``."""
+        factors = factors_of(self.inner)
+        if factors is None:
+            return self._bare_matrix.diagonal(dim1=-2, dim2=-1)
+        variance = self.map.apply_squared(factors.diagonal)
+        if factors.columns is None:
+            return variance
+        squares = self.map.apply(factors.columns) ** 2
+        if factors.weights is None:
+            return variance + squares.sum(-2)
+        return variance + (factors.weights[..., None, :] @ squares)[..., 0, :]
+
+    @cached_property
+    def _bare_matrix(self) -> Tensor:
+        """``W C Wᵀ``."""
+        factors = factors_of(self.inner)
+        if factors is None:
+            return self.map.apply(self.map.apply(self.inner.to_dense()).mT)
+        matrix = self.map.apply(self.map.to_dense() * factors.diagonal[..., None, :])
+        if factors.columns is None:
+            return matrix
+        columns = self.map.apply(factors.columns)
+        left = columns if factors.weights is None else columns * factors.weights[..., None]
+        return matrix + left.mT @ columns
+
+    @cached_property
+    def _dense(self) -> Tensor:
+        matrix = self._bare_matrix
+        if self.gain is not None:
+            matrix = matrix * self.gain[..., :, None] * self.gain[..., None, :]
+        return matrix if self.added is None else matrix + diag_embed(self.added)
+
+    @override
+    def diagonal(self) -> Tensor:
+        variance = self._bare_diagonal if self.gain is None else self._bare_diagonal * self.gain**2
+        return variance if self.added is None else variance + self.added
+
+    @override
+    def to_dense(self) -> Tensor:
+        return self._dense
+
+    def _derived(self, gain: Tensor | None, added: Tensor | None) -> Transformed:
+        """Return another gain and added diagonal of the same product, of which nothing is computed twice."""
+        new = Transformed(self.map, self.inner, gain, added)
+        for name in ("_bare_diagonal", "_bare_matrix"):
+            if name in self.__dict__:
+                new.__dict__[name] = self.__dict__[name]
+        return new
+
+    @override
+    def scale(self, gain: Tensor) -> Transformed:
+        gain = check_vector(gain, "gain", self.size)
+        added = None if self.added is None else self.added * gain**2
+        return self._derived(gain if self.gain is None else self.gain * gain, added)
+
+    @override
+    def with_diagonal(self, variance: Tensor) -> Transformed:
+        return self.add_diagonal(check_vector(variance, "variance", self.size) - self.diagonal())
+
+    @override
+    def add_diagonal(self, variance: Tensor) -> Transformed:
+        variance = check_vector(variance, "variance", self.size)
+        return self._derived(self.gain, variance if self.added is None else self.added + variance)
+
+    @override
+    def quadratic(self, weight: Tensor) -> Tensor:
+        if self._is_formed_for(weight):
+            return weight @ self._dense @ weight.mT
+        matrix = self.inner.quadratic(self._pull_back(weight))
+        return matrix if self.added is None else matrix + (weight * self.added[..., None, :]) @ weight.mT
+
+    @override
+    def quadratic_diagonal(self, weight: Tensor) -> Tensor:
+        if self._is_formed_for(weight):
+            return ((weight @ self._dense) * weight).sum(-1)
+        variance = self.inner.quadratic_diagonal(self._pull_back(weight))
+        return variance if self.added is None else variance + apply_weight(weight * weight, self.added)
+
+    def _is_formed_for(self, weight: Tensor) -> bool:
+        """Return whether the full matrix is the cheaper way to combine the rows by weight, (..., row, neuron)."""
+        return weight.shape[-2] >= self.size or "_dense" in self.__dict__
+
+    def _pull_back(self, weight: Tensor) -> Tensor:
+        """Return ``weight A W``, row by row through Wᵀ."""
+        return self.map.transpose(weight if self.gain is None else weight * self.gain[..., None, :])
+
+
+def transform(covariance: Covariance, map: LinearMap) -> Covariance:
+    """Return ``W C Wᵀ`` for a linear map W, unevaluated; diagonal where it stays so."""
+    if map.disjoint and isinstance(covariance, Diagonal):
+        return Diagonal(map.apply_squared(covariance.variance))
+    return Transformed(map, covariance)
+
+
+def factors_of(covariance: Covariance) -> Factors | None:
+    """Return a covariance as a diagonal plus fewer columns than it has rows, None if it is not of that structure."""
+    if isinstance(covariance, Diagonal):
+        return Factors(covariance.variance)
+    if isinstance(covariance, LowRank) and covariance.core is None:
+        return Factors(covariance.remainder, covariance.factor.mT)
+    if not isinstance(covariance, Transformed) or "_dense" in covariance.__dict__:
+        return None
+    inner = factors_of(covariance.inner)
+    if inner is None:
+        return None
+    map, gain, added = covariance.map, covariance.gain, covariance.added
+    if map.disjoint:
+        diagonal = map.apply_squared(inner.diagonal)
+        columns = None if inner.columns is None else map.apply(inner.columns)
+        weights = inner.weights
+        if gain is not None:
+            diagonal = diagonal * gain**2
+    elif inner.columns is None and map.columns < map.rows:
+        diagonal, columns, weights = inner.diagonal.new_zeros(map.rows), map.to_dense().mT, inner.diagonal
+    else:
+        return None
+    if gain is not None and columns is not None:
+        columns = columns * gain[..., None, :]
+    return Factors(diagonal if added is None else diagonal + added, columns, weights)
