@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from mnnbio.moments import ImageShape
 from mnnbio.nn.state import Moments
 
 
@@ -16,8 +17,8 @@ class AffineCurrent(NamedTuple):
 
     Attributes
     ----------
-    weight : Tensor, shape (out_features, in_features)
-        mV.
+    weight : Tensor, shape (out_features, in_features) or (out_channels, in_channels, height, width)
+        Weights or kernel, mV.
     bias_current : Tensor, shape (out_features,)
         Constant current, mV/ms.
     noise_std : Tensor, shape (out_features,)
@@ -45,7 +46,102 @@ def normalise(
     return Moments(scale * (moments.mean - centre) + bias, covariance)
 
 
-class MomentBatchNorm1d(nn.Module):
+class _MomentBatchNorm(nn.Module):
+    """What batch normalisation of single neurons and of images have in common: one affine map per channel."""
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    raw_noise: nn.Parameter | None
+
+    def __init__(
+        self,
+        channels: int,
+        neurons: int,
+        momentum: float,
+        eps: float,
+        noise: bool,
+        initial_weight: float,
+        initial_bias: float,
+        initial_noise: float,
+        dtype: torch.dtype | None,
+        device: torch.device | str | None,
+    ) -> None:
+        super().__init__()
+        if not 0 < momentum <= 1:
+            raise ValueError(f"`momentum` must be in (0, 1], got {momentum}")
+        if not eps > 0:
+            raise ValueError(f"`eps` must be > 0 (mV/ms)², got {eps}")
+        if not initial_noise > 0:
+            raise ValueError(f"`initial_noise` must be > 0 mV/√ms, got {initial_noise}; noise=False leaves it out")
+        self.channels, self.neurons, self.momentum, self.eps = channels, neurons, momentum, eps
+
+        def full(value: float) -> torch.Tensor:
+            return torch.full((channels,), value, dtype=dtype, device=device)
+
+        self.weight = nn.Parameter(full(initial_weight))
+        self.bias = nn.Parameter(full(initial_bias))
+        self.raw_noise = nn.Parameter(full(math.log(math.expm1(initial_noise)))) if noise else None
+        self.register_buffer("running_mean", full(0.0))
+        self.register_buffer("running_var", full(1.0))
+
+    @property
+    def noise_std(self) -> torch.Tensor | None:
+        """Standard deviation of the learned noise, mV/√ms, one value per channel; None without noise."""
+        return None if self.raw_noise is None else nn.functional.softplus(self.raw_noise)
+
+    def forward(self, moments: Moments) -> Moments:
+        """Return the normalised moments; in training mode, update the running statistics.
+
+        Raises
+        ------
+        ValueError
+            If the number of neurons is wrong, or there are fewer than two samples in training mode.
+        """
+        mean = moments.mean
+        if mean.ndim == 0 or mean.shape[-1] != self.neurons:
+            raise ValueError(f"expected currents of {self.neurons} neurons, got the shape {tuple(mean.shape)}")
+        centre, variance = self._batch_statistics(mean) if self.training else (self.running_mean, self.running_var)
+        noise_std = self.noise_std
+        return normalise(
+            moments,
+            self._per_neuron(centre),
+            self._per_neuron((variance + self.eps).sqrt()),
+            self._per_neuron(self.weight),
+            self._per_neuron(self.bias),
+            None if noise_std is None else self._per_neuron(noise_std),
+        )
+
+    def _per_neuron(self, values: torch.Tensor) -> torch.Tensor:
+        """Return one value per neuron from one per channel."""
+        return values if self.neurons == self.channels else values.repeat_interleave(self.neurons // self.channels)
+
+    def _batch_statistics(self, mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        samples = mean.reshape(-1, self.channels, self.neurons // self.channels)
+        count = samples.shape[0] * samples.shape[2]
+        if count < 2:
+            raise ValueError(
+                f"batch normalisation needs at least 2 samples in training mode, got a batch of shape "
+                f"{tuple(mean.shape)}; call eval() to use the running statistics"
+            )
+        variance, centre = torch.var_mean(samples, dim=(0, 2), correction=0)
+        with torch.no_grad():
+            self.running_mean.lerp_(centre, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+        return centre, variance
+
+    def _fold(self, weight: torch.Tensor) -> AffineCurrent:
+        """Return the weights scaled along their first axis, and current and noise per neuron; all detached."""
+        with torch.no_grad():
+            scale = self.weight / (self.running_var + self.eps).sqrt()
+            noise_std = self.noise_std
+            return AffineCurrent(
+                weight=scale.reshape(-1, *[1] * (weight.ndim - 1)) * weight,
+                bias_current=self._per_neuron(self.bias - scale * self.running_mean),
+                noise_std=self._per_neuron(torch.zeros_like(scale) if noise_std is None else noise_std),
+            )
+
+
+class MomentBatchNorm1d(_MomentBatchNorm):
     """Normalise the mean current of every neuron over the batch, and scale its covariance by the same factor.
 
     ``μ' = w (μ − m)/√(v + eps) + b``,  ``C' = S C S + diag(σ²)`` with ``S = diag(w/√(v + eps))``: one affine map of
@@ -88,10 +184,6 @@ class MomentBatchNorm1d(nn.Module):
     S. Ioffe, C. Szegedy (2015), Batch normalization, Algorithm 1, for the mean.
     """
 
-    running_mean: torch.Tensor
-    running_var: torch.Tensor
-    raw_noise: nn.Parameter | None
-
     def __init__(
         self,
         features: int,
@@ -105,56 +197,19 @@ class MomentBatchNorm1d(nn.Module):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        super().__init__()
-        if not 0 < momentum <= 1:
-            raise ValueError(f"`momentum` must be in (0, 1], got {momentum}")
-        if not eps > 0:
-            raise ValueError(f"`eps` must be > 0 (mV/ms)², got {eps}")
-        if not initial_noise > 0:
-            raise ValueError(f"`initial_noise` must be > 0 mV/√ms, got {initial_noise}; noise=False leaves it out")
-        self.features, self.momentum, self.eps = features, momentum, eps
-
-        def full(value: float) -> torch.Tensor:
-            return torch.full((features,), value, dtype=dtype, device=device)
-
-        self.weight = nn.Parameter(full(initial_weight))
-        self.bias = nn.Parameter(full(initial_bias))
-        self.raw_noise = nn.Parameter(full(math.log(math.expm1(initial_noise)))) if noise else None
-        self.register_buffer("running_mean", full(0.0))
-        self.register_buffer("running_var", full(1.0))
-
-    @property
-    def noise_std(self) -> torch.Tensor | None:
-        """Standard deviation of the learned noise, mV/√ms, shape (features,); None without noise."""
-        return None if self.raw_noise is None else nn.functional.softplus(self.raw_noise)
-
-    def forward(self, moments: Moments) -> Moments:
-        """Return the normalised moments; in training mode, update the running statistics.
-
-        Raises
-        ------
-        ValueError
-            If a batch has fewer than two samples in training mode.
-        """
-        centre, variance = self._batch_statistics(moments.mean) if self.training else self._running_statistics()
-        return normalise(moments, centre, (variance + self.eps).sqrt(), self.weight, self.bias, self.noise_std)
-
-    def _running_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.running_mean, self.running_var
-
-    def _batch_statistics(self, mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        samples = mean.reshape(-1, self.features)
-        count = len(samples)
-        if count < 2:
-            raise ValueError(
-                f"batch normalisation needs at least 2 samples in training mode, got a batch of shape "
-                f"{tuple(mean.shape)}; call eval() to use the running statistics"
-            )
-        variance, centre = torch.var_mean(samples, dim=0, correction=0)
-        with torch.no_grad():
-            self.running_mean.lerp_(centre, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-        return centre, variance
+        super().__init__(
+            features,
+            features,
+            momentum,
+            eps,
+            noise,
+            initial_weight,
+            initial_bias,
+            initial_noise,
+            dtype,
+            device,
+        )
+        self.features = features
 
     def fold(self, weight: torch.Tensor) -> AffineCurrent:
         """Return the weights, constant current and noise that equal `weight` followed by this layer in eval mode.
@@ -176,15 +231,89 @@ class MomentBatchNorm1d(nn.Module):
         """
         if weight.ndim != 2 or len(weight) != self.features:
             raise ValueError(f"`weight` must have shape ({self.features}, in_features), got {tuple(weight.shape)}")
-        with torch.no_grad():
-            scale = self.weight / (self.running_var + self.eps).sqrt()
-            noise_std = self.noise_std
-            return AffineCurrent(
-                weight=scale[:, None] * weight,
-                bias_current=self.bias - scale * self.running_mean,
-                noise_std=torch.zeros_like(scale) if noise_std is None else noise_std,
-            )
+        return self._fold(weight)
 
     def extra_repr(self) -> str:
         """Describe the settings."""
         return f"{self.features}, momentum={self.momentum}, eps={self.eps}, noise={self.raw_noise is not None}"
+
+
+class MomentBatchNorm2d(_MomentBatchNorm):
+    """Normalise the mean currents of a layer arranged like an image, channel by channel, over batch and space.
+
+    The neurons of a channel share scale, centre and noise, as they share the kernel of the convolution before; for
+    the rest see `MomentBatchNorm1d`.
+
+    Parameters
+    ----------
+    image : ImageShape or tuple of int
+        Channels, height and width of the layer: `out_image` of the convolution.
+    momentum, eps, noise, initial_weight, initial_bias, initial_noise, dtype, device
+        As in `MomentBatchNorm1d`.
+
+    Attributes
+    ----------
+    weight, bias, raw_noise, running_mean, running_var
+        As in `MomentBatchNorm1d`, of shape (channels,).
+
+    References
+    ----------
+    S. Ioffe, C. Szegedy (2015), Batch normalization, sec. 3.2.
+    """
+
+    def __init__(
+        self,
+        image: tuple[int, int, int],
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+        noise: bool = True,
+        *,
+        initial_weight: float = 1.0,
+        initial_bias: float = 1.0,
+        initial_noise: float = 1.0,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        shape = ImageShape(*image)
+        super().__init__(
+            shape.channels,
+            shape.size,
+            momentum,
+            eps,
+            noise,
+            initial_weight,
+            initial_bias,
+            initial_noise,
+            dtype,
+            device,
+        )
+        self.image = shape
+
+    def fold(self, weight: torch.Tensor) -> AffineCurrent:
+        """Return the kernel, constant current and noise that equal `weight` followed by this layer in eval mode.
+
+        Parameters
+        ----------
+        weight : Tensor, shape (channels, in_channels, height, width)
+            Kernel of the convolution before this one, mV.
+
+        Returns
+        -------
+        AffineCurrent
+            Current and noise one value per neuron. Detached from the graph; this module is not changed.
+
+        Raises
+        ------
+        ValueError
+            If `weight` is not a kernel with as many output channels.
+        """
+        if weight.ndim != 4 or len(weight) != self.channels:
+            raise ValueError(
+                f"`weight` must have shape ({self.channels}, in_channels, height, width), got {tuple(weight.shape)}"
+            )
+        return self._fold(weight)
+
+    def extra_repr(self) -> str:
+        """Describe the settings."""
+        noise = self.raw_noise is not None
+        return f"{tuple(self.image)}, momentum={self.momentum}, eps={self.eps}, noise={noise}"
