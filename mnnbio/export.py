@@ -8,10 +8,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy import sparse
 
-from mnnbio.circuit import Circuit, Drive, GaussianDrive, PoissonSource, Population, Projection, Readout
+from mnnbio.circuit import (
+    Circuit,
+    Drive,
+    GaussianDrive,
+    PoissonDrive,
+    PoissonSource,
+    Population,
+    Projection,
+    Readout,
+)
 from mnnbio.lif import in_unit
-from mnnbio.nn import GaussianEncoder, MomentMLP, PoissonEncoder
+from mnnbio.nn import GaussianBackground, GaussianEncoder, MomentMLP, PoissonBackground, PoissonEncoder, SparseLinear
 
 INPUT = "input"
 
@@ -21,7 +31,9 @@ def export(model: Any, stimulus: Any, *, labels: Sequence[Any] | None = None) ->
 
     Batch normalisation is folded into weights and constant currents, learned noise becomes a Gaussian drive, and the
     readout stays a linear readout of spike counts. No weight is tuned: ``predict(export(model, x))`` without a time
-    step equals ``model(x)`` in evaluation mode. The model is not changed.
+    step equals ``model(x)`` in evaluation mode (of a network with full correlations: spiking neurons have them, whether
+    or not the network took them into account). Learned neurons are exported as they are now, fixed in-degree weights
+    as sparse matrices. The model is not changed.
 
     Parameters
     ----------
@@ -64,9 +76,15 @@ def export(model: Any, stimulus: Any, *, labels: Sequence[Any] | None = None) ->
             bias = _array(inputs.mean) @ weight.T + bias
             factor = network.encoder.std * weight if network.encoder.std > 0 else None
         else:
-            projections.append(Projection(source, name, weights=weight))
-        populations.append(Population(name, len(weight), network.lif))
-        drives.append(GaussianDrive(name, mean=bias, std=noise, factor=factor))
+            fixed_degree = isinstance(block.linear, SparseLinear)
+            projections.append(Projection(source, name, sparse.csr_array(weight) if fixed_degree else weight))
+        populations.append(Population(name, len(weight), block.activation.lif()))
+        std = np.hypot(noise, block.activation.fixed_std)
+        if isinstance(block.background, PoissonBackground):
+            drives.append(PoissonDrive(name, block.background.rate, block.background.weight))
+        elif isinstance(block.background, GaussianBackground):
+            bias, std = bias + block.background.mean, np.hypot(std, block.background.std)
+        drives.append(GaussianDrive(name, mean=bias, std=std, factor=factor))
         source = name
     if isinstance(network.encoder, PoissonEncoder):
         populations.insert(0, PoissonSource(INPUT, network.encoder.out_features, rates=_array(inputs.mean)))

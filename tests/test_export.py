@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from mnnbio import LIFParameters, export, predict
-from mnnbio.nn import GaussianEncoder, MomentMLP, PoissonEncoder
+from mnnbio.nn import GaussianBackground, GaussianEncoder, MomentMLP, PoissonBackground, PoissonEncoder
 
 RNG = np.random.default_rng(0)
 
@@ -62,6 +63,40 @@ def test_the_circuit_predicts_what_the_network_computes(hidden, encoding, noise)
         start = stop
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), f"export changed {name}"
+
+
+OPTIONS = {
+    "learned neurons": {"learn": ("tau_m", "v_th", "v_reset", "t_ref"), "lif": LIFParameters(v_reset=5.0)},
+    "fixed in-degree": {"in_degree": 3},
+    "Poisson background": {"background": PoissonBackground(0.4, 0.5)},
+    "Gaussian background": {"background": GaussianBackground(0.4, 0.2)},
+    "dropout": {"dropout": 0.3},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_of_hidden_layers_are_exported(option):
+    model = trained((6, 8, 7, 3), **OPTIONS[option])
+    x = RNG.uniform(0.1, 1, (5, 6))
+    circuit = export(model, x)
+    prediction = predict(circuit)
+    with torch.no_grad():
+        output = model(torch.from_numpy(x))
+    np.testing.assert_allclose(prediction["readout"], output.mean, rtol=1e-10, atol=1e-10)
+    noise_of_readout = prediction["readout_covariance"] * 1e3  # s → ms
+    np.testing.assert_allclose(noise_of_readout, output.covariance.to_dense().detach(), rtol=1e-10, atol=1e-10)
+    if option == "learned neurons":
+        assert [population.lif.size for population in circuit.neurons] == [8, 7]
+        assert len(set(circuit.neurons[0].lif.v_th)) == 8
+    if option == "fixed in-degree":
+        assert all(sparse.issparse(projection.weights) for projection in circuit.projections)
+        assert [projection.weights.nnz for projection in circuit.projections] == [24, 21]
+
+
+def test_constant_currents_are_exported_with_their_noise():
+    model = trained((6, 8, 3), correlations="none", fixed_std=1.5, noise=False)
+    drive = export(model, np.ones(6)).drives[0]
+    np.testing.assert_array_equal(drive.std, np.full(8, 1.5))
 
 
 def test_a_network_in_training_mode_exports_its_running_statistics():

@@ -6,7 +6,7 @@ import torch
 
 from mnnbio.lif import LIFParameters
 from mnnbio.moments import moment_activation
-from mnnbio.nn import GaussianEncoder, MomentMLP, PoissonEncoder
+from mnnbio.nn import GaussianBackground, GaussianEncoder, MomentMLP, PoissonBackground, PoissonEncoder
 
 f64 = torch.float64
 
@@ -107,6 +107,48 @@ def test_configuration_and_state_restore_a_network(encoder, lif):
     assert again.lif == model.lif
 
 
+OPTIONS = {
+    "learned neurons": {"learn": ("v_th", "tau_m")},
+    "fixed in-degree": {"in_degree": 3},
+    "dropout": {"dropout": 0.3},
+    "Poisson background": {"background": PoissonBackground(0.4, 0.5)},
+    "Gaussian background": {"background": GaussianBackground(0.4, 0.2)},
+    "uncorrelated": {"correlations": "variance"},
+    "constant currents": {"correlations": "none", "fixed_std": 1.0, "noise": False},
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_options_of_hidden_layers(option):
+    options = OPTIONS[option]
+    model = MomentMLP((5, 7, 6, 3), seed=0, dtype=f64, **options)
+    x = torch.rand(8, 5, dtype=f64, generator=torch.Generator().manual_seed(0))
+    optimiser = torch.optim.AdamW(model.parameter_groups(0.01))
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    model(x).mean.square().sum().backward()
+    optimiser.step()
+    for name, value in model.named_parameters():
+        assert not torch.equal(value, before[name]), name
+    again = MomentMLP.from_config(json.loads(json.dumps(model.config())))
+    assert again.config() == model.config()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again(x).mean, model(x).mean)  # in training mode: masks are part of the state
+    assert torch.equal(again.eval()(x).variance, model.eval()(x).variance)
+
+
+def test_uncorrelated_network_keeps_variances_only():
+    model = seen_data(MomentMLP((5, 7, 6, 3), seed=0, dtype=f64, correlations="variance"))
+    x = np.random.default_rng(0).random((1, 5))
+    mean = variance = torch.tensor(x[0])
+    for block in model.blocks:
+        W, bias, noise = (part.detach() for part in block.norm.fold(block.linear.weight))
+        mean, variance, _ = moment_activation(W @ mean + bias, (W**2 @ variance + noise**2).sqrt(), model.lif)
+    W = model.readout.weight.detach()
+    out = model(torch.tensor(x))
+    torch.testing.assert_close(out.mean[0].detach(), W @ mean + model.readout.bias.detach())
+    torch.testing.assert_close(out.covariance.to_dense()[0].detach(), (W * variance) @ W.T)
+
+
 def test_seed_decides_the_weights():
     first, second, other = (MomentMLP((5, 7, 3), seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first.readout.weight, second.readout.weight)
@@ -137,8 +179,12 @@ def test_errors():
         MomentMLP((5, 7, 2, 3), LIFParameters(tau_m=[10.0, 20.0]))
     with pytest.raises(ValueError, match=r"`dtype` must be torch\.float32 or torch\.float64, got torch\.float16"):
         MomentMLP((5, 7, 3), dtype=torch.float16)
+    with pytest.raises(ValueError, match="correlations='none' cannot learn noise: give noise=False"):
+        MomentMLP((5, 7, 3), correlations="none")
+    with pytest.raises(ValueError, match=r"`p` must be in \[0, 1\), got 1.5"):
+        MomentMLP((5, 7, 3), dropout=1.5)
     config = MomentMLP((5, 7, 3)).config()
     with pytest.raises(ValueError, match="Invalid value 'float16' for `dtype`"):
         MomentMLP.from_config(config | {"dtype": "float16"})
-    with pytest.raises(ValueError, match=r"a network's configuration has the keys \['dtype', .* got \['sizes'\]"):
+    with pytest.raises(ValueError, match=r"a network's configuration has the keys \['background', .* got \['sizes'\]"):
         MomentMLP.from_config({"sizes": [5, 7, 3]})

@@ -29,9 +29,19 @@ class PoissonBackground(nn.Module):
             raise ValueError(f"`weight` must be finite, in mV, got {weight}")
         self.rate, self.weight = float(rate), float(weight)
 
+    @property
+    def mean(self) -> float:
+        """Mean of the current, mV/ms."""
+        return self.rate * self.weight
+
+    @property
+    def variance(self) -> float:
+        """Variance of the current, mV²/ms."""
+        return self.rate * self.weight**2
+
     def forward(self, moments: Moments) -> Moments:
         """Return the moments of the currents with the background, for currents of shape (..., n)."""
-        return add_independent(moments, self.rate * self.weight, self.rate * self.weight**2)
+        return add_independent(moments, self.mean, self.variance)
 
     def config(self) -> dict[str, Any]:
         """Return what builds this background again."""
@@ -61,9 +71,14 @@ class GaussianBackground(nn.Module):
             raise ValueError(f"`mean` must be finite, in mV/ms, got {mean}")
         self.std, self.mean = float(std), float(mean)
 
+    @property
+    def variance(self) -> float:
+        """Variance of the current, mV²/ms."""
+        return self.std**2
+
     def forward(self, moments: Moments) -> Moments:
         """Return the moments of the currents with the background, for currents of shape (..., n)."""
-        return add_independent(moments, self.mean, self.std**2)
+        return add_independent(moments, self.mean, self.variance)
 
     def config(self) -> dict[str, Any]:
         """Return what builds this background again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from mnnbio.lif import LIFParameters
-from mnnbio.nn.activation import MomentActivation
+from mnnbio.nn.activation import Correlations, MomentActivation, NeuronParameter, checked_learn
+from mnnbio.nn.background import Background, background_from_config
+from mnnbio.nn.dropout import MomentDropout
 from mnnbio.nn.encoders import Encoder, PoissonEncoder, encoder_from_config
 from mnnbio.nn.linear import MomentLinear
 from mnnbio.nn.norm import MomentBatchNorm1d
+from mnnbio.nn.sparse import SparseLinear
 from mnnbio.nn.state import Moments
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -23,15 +26,27 @@ READOUT_SCALE = 20.0
 
 
 class MomentBlock(nn.Module):
-    """One hidden layer of neurons: `linear`, then `norm`, then `activation`."""
+    """One hidden layer of neurons: `linear`, `norm`, `background` if there is one, `activation`, `dropout` if any."""
 
-    def __init__(self, linear: MomentLinear, norm: MomentBatchNorm1d, activation: MomentActivation) -> None:
+    def __init__(
+        self,
+        linear: MomentLinear | SparseLinear,
+        norm: MomentBatchNorm1d,
+        activation: MomentActivation,
+        background: Background | None = None,
+        dropout: MomentDropout | None = None,
+    ) -> None:
         super().__init__()
         self.linear, self.norm, self.activation = linear, norm, activation
+        self.background, self.dropout = background, dropout
 
     def forward(self, moments: Moments) -> Moments:
         """Return the moments of the layer's spike trains."""
-        return self.activation(self.norm(self.linear(moments)))
+        moments = self.norm(self.linear(moments))
+        if self.background is not None:
+            moments = self.background(moments)
+        moments = self.activation(moments)
+        return moments if self.dropout is None else self.dropout(moments)
 
 
 class MomentMLP(nn.Module):
@@ -47,6 +62,18 @@ class MomentMLP(nn.Module):
         How features become inputs. By default the features are Poisson rates in spikes/ms.
     noise : bool
         Whether the neurons learn independent input noise.
+    learn : iterable of {"tau_m", "v_th", "v_reset", "t_ref"}
+        Parameters that every hidden neuron learns for itself, from `lif` as the start.
+    correlations : {"full", "variance", "none"}
+        What the neurons take into account and pass on, see `MomentActivation`. "none" needs ``noise=False``.
+    fixed_std : float
+        Standard deviation of the currents under ``correlations="none"``, mV/√ms.
+    in_degree : int, optional
+        Every hidden neuron receives from so many random neurons of the layer before; from all if not given.
+    dropout : float
+        Share of hidden neurons silenced in training, in [0, 1).
+    background : PoissonBackground or GaussianBackground, optional
+        Input of its own for every hidden neuron.
     seed : int or torch.Generator, optional
         Of the initial weights; the global generator by default.
     dtype : torch.dtype, optional
@@ -83,6 +110,12 @@ class MomentMLP(nn.Module):
         encoder: Encoder | None = None,
         noise: bool = True,
         *,
+        learn: Iterable[NeuronParameter] = (),
+        correlations: Correlations = "full",
+        fixed_std: float = 0.0,
+        in_degree: int | None = None,
+        dropout: float = 0.0,
+        background: Background | None = None,
         seed: int | torch.Generator | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
@@ -94,6 +127,11 @@ class MomentMLP(nn.Module):
         self.sizes = _checked_sizes(sizes)
         self.lif = LIFParameters() if lif is None else lif
         self.noise = noise
+        if noise and correlations == "none":
+            raise ValueError("neurons with correlations='none' cannot learn noise: give noise=False")
+        self.learn = checked_learn(learn, self.lif)
+        self.correlations, self.fixed_std = correlations, float(fixed_std)
+        self.in_degree, self.dropout, self.background = in_degree, float(dropout), background
         if self.lif.size is not None and any(n != self.lif.size for n in self.sizes[1:-1]):
             raise ValueError(
                 f"`lif` describes {self.lif.size} neurons, but the hidden layers have {list(self.sizes[1:-1])}"
@@ -105,16 +143,9 @@ class MomentMLP(nn.Module):
                 f"got {self.sizes[0]}"
             )
         generator = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
-        centre, spread, noise_std = _sensitive_currents(self.lif)
         # A ModuleList, typed by what its users do with it: torch's does not know the type of its items.
         self.blocks: Sequence[MomentBlock] = nn.ModuleList(  # type: ignore[assignment]
-            MomentBlock(
-                MomentLinear(fan_in, fan_out, generator=generator),
-                MomentBatchNorm1d(
-                    fan_out, noise=noise, initial_bias=centre, initial_weight=spread, initial_noise=noise_std
-                ),
-                MomentActivation(self.lif, dtype=dtype),
-            )
+            self._block(fan_in, fan_out, generator)
             for fan_in, fan_out in zip(self.sizes[:-2], self.sizes[1:-1], strict=True)
         )
         self.readout = MomentLinear(
@@ -122,6 +153,24 @@ class MomentMLP(nn.Module):
         )
         # Drawn in the default precision on the CPU, then moved: the seed means the same weights everywhere.
         self.to(dtype=dtype, device=device)
+
+    def _block(self, fan_in: int, fan_out: int, generator: torch.Generator | None) -> MomentBlock:
+        centre, spread, noise_std = _sensitive_currents(self.lif)
+        if self.background is not None:
+            centre -= self.background.mean
+        return MomentBlock(
+            MomentLinear(fan_in, fan_out, generator=generator)
+            if self.in_degree is None
+            else SparseLinear(fan_in, fan_out, self.in_degree, generator=generator),
+            MomentBatchNorm1d(
+                fan_out, noise=self.noise, initial_bias=centre, initial_weight=spread, initial_noise=noise_std
+            ),
+            MomentActivation(
+                self.lif, fan_out, learn=self.learn, correlations=self.correlations, fixed_std=self.fixed_std
+            ),
+            self.background,
+            MomentDropout(self.dropout, int(torch.randint(2**31, (), generator=generator))) if self.dropout else None,
+        )
 
     def forward(self, features: torch.Tensor) -> Moments:
         """Return the moments of the readout.
@@ -161,7 +210,7 @@ class MomentMLP(nn.Module):
         divided likewise, so that it pulls all weights at one pace.
         """
         readout = [self.readout.weight]
-        weights = [block.linear.weight for block in self.blocks]
+        weights = [parameter for block in self.blocks for parameter in block.linear.parameters()]
         named = {id(parameter) for parameter in [*readout, *weights]}
         others = [parameter for parameter in self.parameters() if id(parameter) not in named]
         return [
@@ -185,6 +234,12 @@ class MomentMLP(nn.Module):
             "lif": self.lif.to_dict(),
             "encoder": self.encoder.config(),
             "noise": self.noise,
+            "learn": list(self.learn),
+            "correlations": self.correlations,
+            "fixed_std": self.fixed_std,
+            "in_degree": self.in_degree,
+            "dropout": self.dropout,
+            "background": None if self.background is None else self.background.config(),
             "dtype": names[self.dtype],
         }
 
@@ -197,7 +252,8 @@ class MomentMLP(nn.Module):
         ValueError
             If a key is missing or unknown.
         """
-        expected = {"sizes", "lif", "encoder", "noise", "dtype"}
+        options = {"noise", "learn", "correlations", "fixed_std", "in_degree", "dropout"}
+        expected = {"sizes", "lif", "encoder", "background", "dtype", *options}
         if set(config) != expected:
             raise ValueError(f"a network's configuration has the keys {sorted(expected)}, got {sorted(config)}")
         if config["dtype"] not in DTYPES:
@@ -206,9 +262,10 @@ class MomentMLP(nn.Module):
             config["sizes"],
             LIFParameters(**config["lif"]),
             encoder_from_config(config["encoder"]),
-            config["noise"],
+            background=None if config["background"] is None else background_from_config(config["background"]),
             seed=0,
             dtype=DTYPES[config["dtype"]],
+            **{name: config[name] for name in options},
         )
 
 
