@@ -21,7 +21,8 @@ from mnnbio.run.config import all_fields, make_config, read_layer
 
 SMALL = [
     "--hidden", "10", "--epochs", "2", "--codegen", "runtime", "--dt", "0.5", "--decision-stimuli", "10", "--decision-trials", "2",
-    "--decision-warmup", "0", "--stimuli", "2", "--trials", "2", "--duration", "200", "--warmup", "100", "--no-progress",
+    "--decision-window", "50", "--decision-warmup", "0", "--stimuli", "2", "--trials", "2", "--duration", "100", "--warmup", "50",
+    "--window", "50", "--no-progress",
 ]  # fmt: skip
 
 
@@ -48,6 +49,20 @@ def fails(code: int, message: str, *arguments: object) -> Done:
     return done
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_figures():
+    """Leave the drawing out: it takes most of the time of a small run, and has tests of its own."""
+    import mnnbio.analyses.html_report as module
+
+    def write(tree, path, **_):
+        path.write_text("report")
+        (path.parent / "figures").mkdir(exist_ok=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "report", write)
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, Done]:
     folder = tmp_path_factory.mktemp("runs") / "digits"
@@ -60,18 +75,6 @@ def finished(tmp_path_factory) -> tuple[Path, Done]:
 def folder(finished, tmp_path) -> Path:
     """Return a finished run folder to play with."""
     return Path(shutil.copytree(finished[0], tmp_path / "run"))
-
-
-@pytest.fixture
-def no_figures(monkeypatch) -> None:
-    """Leave the drawing out: it takes most of the time of a small run."""
-    import mnnbio.analyses.html_report as module
-
-    def write(tree, path, **_):
-        path.write_text("report")
-        (path.parent / "figures").mkdir(exist_ok=True)
-
-    monkeypatch.setattr(module, "report", write)
 
 
 @pytest.fixture
@@ -90,7 +93,7 @@ def table(tmp_path) -> Path:
 def test_a_run_ends_with_its_figures_and_paths(finished):
     folder, done = finished
     assert "moment network: accuracy, all test samples" in done.out
-    assert "spiking network: accuracy, 10 samples × 2 trials, decided in 100 ms" in done.out
+    assert "spiking network: accuracy, 10 samples × 2 trials, decided in 50 ms" in done.out
     assert "rates, predicted and simulated: Pearson r" in done.out
     assert str(folder / "result.nc") in done.out
     assert str(folder / "report.html") in done.out
@@ -192,7 +195,6 @@ def test_options_of_a_file_lose_against_the_command_line(tmp_path):
     assert (config.training.epochs, config.training.batch_size, config.model.hidden) == (9, 32, (5,))
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_an_interrupted_run_continues(finished, tmp_path, monkeypatch):
     import mnnbio.run.simulation as step
 
@@ -211,7 +213,6 @@ def test_an_interrupted_run_continues(finished, tmp_path, monkeypatch):
     assert done.out.split("\n\n")[1] == finished[1].out.split("\n\n")[1]
 
 
-@pytest.mark.usefixtures("no_figures")
 def test_a_table_of_values_gives_r2(table, tmp_path):
     done = run("run", "table", table, "--target", "value", "--out", tmp_path / "run", *SMALL)
     assert done.code == 0, done

@@ -55,14 +55,18 @@ def test_a_run_killed_again_and_again_ends_with_the_same_results(tmp_path):
         pytest.fail("the run never came to its end")
     assert kills > 0
     assert_same_results(whole, broken)
-    assert (broken / "report.html").is_file()
+    report = (broken / "report.html").read_text()
+    assert all(
+        f"<h2>{title}" in report for title in ("Training", "Accuracy against time", "Firing rates", "Covariances")
+    )
+    assert {path.suffix for path in (broken / "figures").iterdir()} == {".png", ".svg", ".pdf"}
     assert not [path for path in broken.rglob(".*") if path.name not in (".lock", ".report.json")]
 
 
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_continue(tmp_path):
     process = subprocess.Popen(
-        [*COMMAND, "run", "digits", "--out", str(tmp_path / "run"), *SMALL, *RUNTIME, "--epochs", "1000"],
+        [*COMMAND, "run", "digits", "--out", str(tmp_path / "run"), *SMALL[:-1], *RUNTIME, "--epochs", "1000"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     training = tmp_path / "run/checkpoint/training.safetensors"
@@ -72,6 +76,7 @@ def test_ctrl_c_says_how_to_continue(tmp_path):
     _, err = process.communicate()
     assert process.returncode == 130
     assert f"continue with: mnnbio run --out {tmp_path / 'run'}" in err
+    assert "epoch 1/1000" in err  # the progress bar
     assert "Traceback" not in err
 
 
