@@ -71,12 +71,13 @@ class Session:
         """Announce a step, and its time when it is done; warnings become lines."""
         self.say(f"{name:<10} {what}")
         start = time.monotonic()
-        shown: set[str] = set()
+        shown: set[type[Warning]] = set()
 
         def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-            if str(message) not in shown:
-                shown.add(str(message))
-                self.say(f"{'':<10} note ({category.__name__}): {message}")
+            # One warning of a kind is enough on the terminal: long runs warn of one batch of samples after the other.
+            tell = self.folder.note if category in shown else self.say
+            shown.add(category)
+            tell(f"{'':<10} note ({category.__name__}): {message}")
 
         with warnings.catch_warnings():
             warnings.simplefilter("always", UserWarning)
