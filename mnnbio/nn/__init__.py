@@ -2,12 +2,15 @@
 
 from mnnbio.nn.activation import MomentActivation
 from mnnbio.nn.background import Background, GaussianBackground, PoissonBackground
+from mnnbio.nn.convolution import MomentConv2d
 from mnnbio.nn.dropout import MomentDropout
 from mnnbio.nn.encoders import Encoder, GaussianEncoder, PoissonEncoder
 from mnnbio.nn.linear import ModeLinear, MomentLinear
 from mnnbio.nn.losses import cross_entropy, gaussian_likelihood, mean_squared_error, sampled_cross_entropy
-from mnnbio.nn.mlp import MomentBlock, MomentMLP
-from mnnbio.nn.norm import AffineCurrent, MomentBatchNorm1d
+from mnnbio.nn.mlp import MomentMLP
+from mnnbio.nn.network import MomentBlock, MomentNetwork
+from mnnbio.nn.norm import AffineCurrent, MomentBatchNorm1d, MomentBatchNorm2d
+from mnnbio.nn.pooling import MomentAvgPool2d, MomentSumPool2d
 from mnnbio.nn.sparse import SparseLinear
 from mnnbio.nn.state import Moments
 
@@ -19,11 +22,16 @@ __all__ = [
     "GaussianEncoder",
     "ModeLinear",
     "MomentActivation",
+    "MomentAvgPool2d",
     "MomentBatchNorm1d",
+    "MomentBatchNorm2d",
     "MomentBlock",
+    "MomentConv2d",
     "MomentDropout",
     "MomentLinear",
     "MomentMLP",
+    "MomentNetwork",
+    "MomentSumPool2d",
     "Moments",
     "PoissonBackground",
     "PoissonEncoder",

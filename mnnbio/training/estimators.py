@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mnnbio.lif import LIFParameters
 from mnnbio.nn import MomentMLP
-from mnnbio.nn.mlp import DTYPES
+from mnnbio.nn.network import DTYPES
 from mnnbio.training.encoding import Encoding, Scaling, make_encoder
 from mnnbio.training.loop import EVALUATION_BATCH, History, train
 from mnnbio.training.options import Loss, Schedule, TrainingOptions
