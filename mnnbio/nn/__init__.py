@@ -2,6 +2,7 @@
 
 from mnnbio.nn.activation import MomentActivation
 from mnnbio.nn.background import Background, GaussianBackground, PoissonBackground
+from mnnbio.nn.cnn import MomentCNN
 from mnnbio.nn.convolution import MomentConv2d
 from mnnbio.nn.dropout import MomentDropout
 from mnnbio.nn.encoders import Encoder, GaussianEncoder, PoissonEncoder
@@ -26,6 +27,7 @@ __all__ = [
     "MomentBatchNorm1d",
     "MomentBatchNorm2d",
     "MomentBlock",
+    "MomentCNN",
     "MomentConv2d",
     "MomentDropout",
     "MomentLinear",
