@@ -4,10 +4,19 @@ from mnnbio.nn.activation import MomentActivation
 from mnnbio.nn.background import Background, GaussianBackground, PoissonBackground
 from mnnbio.nn.cnn import MomentCNN
 from mnnbio.nn.convolution import MomentConv2d
+from mnnbio.nn.decisions import decision_probabilities, log_decision_probabilities, log_winner_probability
+from mnnbio.nn.decoders import MeanDecoder, WindowDecoder
 from mnnbio.nn.dropout import MomentDropout
 from mnnbio.nn.encoders import Encoder, GaussianEncoder, PoissonEncoder
 from mnnbio.nn.linear import ModeLinear, MomentLinear
-from mnnbio.nn.losses import cross_entropy, gaussian_likelihood, mean_squared_error, sampled_cross_entropy
+from mnnbio.nn.losses import (
+    cross_entropy,
+    earth_movers,
+    fidelity_entropy,
+    gaussian_likelihood,
+    mean_squared_error,
+    sampled_cross_entropy,
+)
 from mnnbio.nn.mlp import MomentMLP
 from mnnbio.nn.network import MomentBlock, MomentNetwork
 from mnnbio.nn.norm import AffineCurrent, MomentBatchNorm1d, MomentBatchNorm2d
@@ -21,6 +30,7 @@ __all__ = [
     "Encoder",
     "GaussianBackground",
     "GaussianEncoder",
+    "MeanDecoder",
     "ModeLinear",
     "MomentActivation",
     "MomentAvgPool2d",
@@ -38,8 +48,14 @@ __all__ = [
     "PoissonBackground",
     "PoissonEncoder",
     "SparseLinear",
+    "WindowDecoder",
     "cross_entropy",
+    "decision_probabilities",
+    "earth_movers",
+    "fidelity_entropy",
     "gaussian_likelihood",
+    "log_decision_probabilities",
+    "log_winner_probability",
     "mean_squared_error",
     "sampled_cross_entropy",
 ]
