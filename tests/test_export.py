@@ -6,7 +6,16 @@ import torch
 from scipy import sparse
 
 from mnnbio import LIFParameters, export, predict
-from mnnbio.nn import GaussianBackground, GaussianEncoder, MomentMLP, PoissonBackground, PoissonEncoder
+from mnnbio.export import ReadoutNoiseWarning
+from mnnbio.nn import (
+    GaussianBackground,
+    GaussianEncoder,
+    MomentCNN,
+    MomentLinear,
+    MomentMLP,
+    PoissonBackground,
+    PoissonEncoder,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -143,5 +152,70 @@ def test_stimuli_that_do_not_fit_raise(stimulus, message):
 
 
 def test_other_models_raise():
-    with pytest.raises(TypeError, match="must be a MomentMLP or a fitted estimator of one, got Linear"):
+    with pytest.raises(TypeError, match="must be a MomentMLP, a MomentCNN or a fitted estimator of one, got Linear"):
         export(torch.nn.Linear(2, 2), np.ones(2))
+
+
+CONVOLUTIONAL = {
+    "one convolution": {"channels": (3,), "pool": 1},
+    "pooled": {"channels": (3,)},
+    "two convolutions": {"channels": (3, 4), "pool": (2, 1)},
+    "summed, with dense layer": {"channels": (2, 3), "hidden": (5,), "pooling": "sum", "pool": (2, 3)},
+    "even kernel": {"channels": (2, 2), "kernel": (2, 3)},
+}
+IMAGE_ENCODERS = {
+    "rates": None,
+    "on/off": PoissonEncoder(36, max_rate=0.7, on_off=True, shift=0.5, dtype=torch.float64),
+    "noisy current": GaussianEncoder(36, std=0.8, shift=0.3, dtype=torch.float64),
+}
+
+
+def randomised(model):
+    """Move every parameter and statistic away from its start."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for value in [*model.parameters(), *(buffer for name, buffer in model.named_buffers() if "running" in name)]:
+            value += 0.3 * torch.rand(value.shape, generator=generator, dtype=torch.float64)
+    return model.eval()
+
+
+@pytest.mark.parametrize("architecture", CONVOLUTIONAL)
+@pytest.mark.parametrize("encoding", IMAGE_ENCODERS)
+def test_the_circuit_predicts_what_a_convolutional_network_computes(architecture, encoding):
+    encoder = IMAGE_ENCODERS[encoding]
+    image = (2 if encoding == "on/off" else 1, 6, 6)
+    model = randomised(
+        MomentCNN(image, outputs=3, encoder=encoder, dtype=torch.float64, seed=1, **CONVOLUTIONAL[architecture])
+    )
+    x = RNG.uniform(0.1, 1, (3, 36))
+    circuit = export(model, x)
+    prediction = predict(circuit)
+    with torch.no_grad():
+        layers, output = model.hidden(torch.from_numpy(x)), model(torch.from_numpy(x))
+    np.testing.assert_allclose(prediction["readout"], output.mean, rtol=1e-10, atol=1e-10)
+    noise = prediction["readout_covariance"] * 1e3  # s → ms
+    np.testing.assert_allclose(noise, output.covariance.to_dense().detach(), rtol=1e-10, atol=1e-10)
+    for layer, (name, place) in zip(layers, circuit.slices().items(), strict=True):
+        assert circuit.population(name).size == layer.mean.shape[-1]
+        np.testing.assert_allclose(prediction["rate"][:, place] / 1e3, layer.mean, rtol=1e-10, atol=1e-13)
+        block = prediction["covariance"][:, place, place] / 1e3
+        np.testing.assert_allclose(block, layer.covariance.to_dense().detach(), rtol=1e-10, atol=1e-13)
+
+
+def test_convolutions_are_exported_as_sparse_matrices():
+    model = MomentCNN((1, 12, 12), (2, 3), 4, hidden=(5,), seed=1)
+    first, second, dense = export(model, np.ones(144)).projections
+    assert all(sparse.issparse(projection.weights) for projection in (first, second))
+    assert first.weights.nnz <= 9 * first.weights.shape[0]
+    # Pooling is part of the synapses: every neuron reads 2 channels, 3×3 windows of 2×2 neurons.
+    assert second.weights.shape == (3 * 36, 2 * 144)
+    assert second.weights.nnz <= 2 * 9 * 4 * second.weights.shape[0]
+    assert dense.weights.shape == (5, 3 * 36)
+    assert isinstance(dense.weights, np.ndarray)
+
+
+def test_noise_of_the_readout_is_left_out_with_a_warning():
+    model = randomised(MomentMLP((6, 8, 3), dtype=torch.float64, seed=1))
+    model.readout = MomentLinear(8, 3, bias=True, bias_std=0.1, dtype=torch.float64)
+    with pytest.warns(ReadoutNoiseWarning, match="the noise of the network's readout is left out"):
+        export(model, np.ones(6))
