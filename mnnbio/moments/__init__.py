@@ -7,8 +7,10 @@ from mnnbio.moments.drive import Neuron, NeuronTensors
 from mnnbio.moments.first_passage import Passage, StepInput, first_passage
 from mnnbio.moments.integrals import Integrals, integrals, scaled_integrals
 from mnnbio.moments.maps import Convolution, ImageShape, LinearMap, Pooling
+from mnnbio.moments.orthant import log_orthant_probability
 from mnnbio.moments.overshoot import JumpFactors, discrete_lif, jump_factors, overshoot
 from mnnbio.moments.plain import Dense, Diagonal
+from mnnbio.moments.summed import Sum
 from mnnbio.moments.transformed import Transformed, transform
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Passage",
     "Pooling",
     "StepInput",
+    "Sum",
     "Transformed",
     "count_variance",
     "discrete_lif",
@@ -36,6 +39,7 @@ __all__ = [
     "integrals",
     "interval_skewness",
     "jump_factors",
+    "log_orthant_probability",
     "long_window_count_variance",
     "moment_activation",
     "overshoot",

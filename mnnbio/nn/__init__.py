@@ -8,6 +8,7 @@ from mnnbio.nn.decisions import decision_probabilities, log_decision_probabiliti
 from mnnbio.nn.decoders import MeanDecoder, WindowDecoder
 from mnnbio.nn.dropout import MomentDropout
 from mnnbio.nn.encoders import Encoder, GaussianEncoder, PoissonEncoder
+from mnnbio.nn.ensemble import MomentEnsemble
 from mnnbio.nn.linear import ModeLinear, MomentLinear
 from mnnbio.nn.losses import (
     cross_entropy,
@@ -40,6 +41,7 @@ __all__ = [
     "MomentCNN",
     "MomentConv2d",
     "MomentDropout",
+    "MomentEnsemble",
     "MomentLinear",
     "MomentMLP",
     "MomentNetwork",
