@@ -38,7 +38,7 @@ def test_little_noise_counts_whole_steps(current):
     assert found.rate.item() == pytest.approx(1 / (5 + steps * dt), rel=3e-3)  # one step more: 1.4 %
 
 
-@pytest.mark.parametrize(("mean", "std"), [(0.8, 1.0), (0.5, 3.0), (1.2, 0.5)])
+@pytest.mark.parametrize(("mean", "std"), [(0.8, 1.0), (0.5, 3.0), (1.2, 0.5), (3.0, 3.0)])
 @pytest.mark.parametrize("lif", [LIFParameters(), LIFParameters(tau_m=10.0, v_reset=8.0, t_ref=2.0)], ids=["0", "8"])
 def test_gaussian_noise_gives_the_diffusion(mean, std, lif):
     """The displaced threshold is accurate to some 0.5 % at dt = 0.05 ms."""
