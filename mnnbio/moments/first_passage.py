@@ -118,19 +118,18 @@ def first_passage(step: StepInput, lif: Neuron, dt: float) -> Passage:
 def _lowest(step: StepInput, step_noise: Tensor, decay: Tensor, offset: Tensor, v_reset: Tensor) -> Tensor:
     """Return a potential, mV, below which the membrane practically never is between reset and threshold."""
 
-    def stationary(weights: Tensor) -> tuple[Tensor, Tensor]:
+    def reached(weights: Tensor) -> Tensor:
         variance = (weights**2 * step.expected).sum() + step_noise**2
-        return (offset + (weights * step.expected).sum()) / (1 - decay), (variance / (1 - decay**2)).sqrt()
+        mean = (offset + (weights * step.expected).sum()) / (1 - decay)
+        spread = (variance / (1 - decay**2)).sqrt()
+        # A walk that starts at reset and drifts upwards by m a step, with variance s², dips by d with probability
+        # e^{−2md/s²}, or less.
+        drift = ((1 - decay) * (mean - v_reset)).clamp(min=1e-12)
+        dip = torch.minimum(REACH * spread, REACH**2 / 4 * variance / drift)
+        return torch.minimum(mean - REACH * spread, v_reset - dip)
 
-    mean, spread = stationary(step.weights)
-    # A walk that starts at reset and drifts upwards by m a step, with variance s², dips by d with probability
-    # e^{−2md/s²}, or less.
-    drift = ((1 - decay) * (mean - v_reset)).clamp(min=1e-12)
-    dip = torch.minimum(REACH * spread, REACH**2 / 4 * spread**2 * (1 - decay**2) / drift)
-    lowest = torch.minimum(mean - REACH * spread, v_reset - dip)
     # Excitation can only be absent: what is left without it bounds the potential too.
-    inhibited, remaining = stationary(step.weights.clamp(max=0))
-    return torch.minimum(v_reset, torch.maximum(lowest, inhibited - REACH * remaining))
+    return torch.minimum(v_reset, torch.maximum(reached(step.weights), reached(step.weights.clamp(max=0))))
 
 
 def _distribution(step: StepInput, step_noise: Tensor, spacing: Tensor) -> tuple[Tensor, Tensor]:
