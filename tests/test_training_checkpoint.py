@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mnnbio.nn import GaussianEncoder, MomentMLP
+from mnnbio.nn import GaussianEncoder, MomentCNN, MomentMLP
 from mnnbio.training import checkpoint as checkpoint_module
 from mnnbio.training import load_model, save_model
 
@@ -63,4 +63,25 @@ def test_weights_of_another_shape(tmp_path):
         tmp_path / "model.safetensors", "model", model.state_dict(), network((4, 7, 2)).config()
     )
     with pytest.raises(ValueError, match="do not fit its configuration"):
+        load_model(tmp_path)
+
+
+def test_a_convolutional_network_comes_back_whole(tmp_path):
+    model = MomentCNN((1, 6, 6), (2, 3), 4, hidden=(5,), pool=(2, 1), pooling="sum", seed=0, dtype=torch.float64)
+    save_model(model, tmp_path)
+    again = load_model(tmp_path)
+    assert isinstance(again, MomentCNN)
+    assert again.config() == model.config()
+    x = torch.rand(2, 36, dtype=torch.float64)
+    assert torch.equal(again(x).mean, model.eval()(x).mean)
+
+
+def test_other_networks_are_refused(tmp_path):
+    with pytest.raises(TypeError, match=r"must be one of \['MomentCNN', 'MomentMLP'\], got Linear"):
+        save_model(torch.nn.Linear(2, 2), tmp_path)
+    model = network()
+    checkpoint_module.write_file(
+        tmp_path / "model.safetensors", "model", model.state_dict(), model.config() | {"network": "Transformer"}
+    )
+    with pytest.raises(ValueError, match=r"a network of the kind 'Transformer', which is none of \['MomentCNN'"):
         load_model(tmp_path)

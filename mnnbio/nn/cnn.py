@@ -136,7 +136,6 @@ class MomentCNN(MomentNetwork):
         generator = generator_from(seed)
         # A ModuleList, typed by what its users do with it: torch's does not know the type of its items.
         self.blocks = nn.ModuleList(self._layers(generator))  # type: ignore[assignment]
-        self._require_neurons([block.linear.out_features for block in self.blocks])
         last = self.blocks[-1]
         size = last.linear.out_features if last.pool is None else last.pool.out_image.size
         self.readout = MomentLinear(size, self.outputs, bias=True, weight_scale=READOUT_SCALE, generator=generator)
@@ -179,10 +178,10 @@ class MomentCNN(MomentNetwork):
         Raises
         ------
         ValueError
-            If a key is missing or unknown.
+            If a key is missing or unknown, or it is of another kind of network.
         """
         own = {"image", "channels", "outputs", "kernel", "pool", "hidden", "pooling"}
-        return cls(**arguments_from_config(config, own), seed=0)
+        return cls(**arguments_from_config("MomentCNN", config, own), seed=0)
 
 
 def _checked_image(image: Sequence[int]) -> ImageShape:

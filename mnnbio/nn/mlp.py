@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -113,12 +114,15 @@ class MomentMLP(MomentNetwork):
             momentum,
             eps,
         )
-        self.sizes, self.in_degree = checked, in_degree
-        self._require_neurons(self.sizes[1:-1])
-        if self.encoder.out_features != self.sizes[0]:
+        self.in_degree = in_degree
+        if self.lif.size is not None and any(n != self.lif.size for n in checked[1:-1]):
+            raise ValueError(
+                f"`lif` describes {self.lif.size} neurons, but the hidden layers have {list(checked[1:-1])}"
+            )
+        if self.encoder.out_features != self.inputs:
             raise ValueError(
                 f"`sizes[0]` must be the number of inputs that the encoder gives, {self.encoder.out_features}, "
-                f"got {self.sizes[0]}"
+                f"got {self.inputs}"
             )
         generator = generator_from(seed)
         # A ModuleList, typed by what its users do with it: torch's does not know the type of its items.
@@ -129,10 +133,10 @@ class MomentMLP(MomentNetwork):
                 else SparseLinear(fan_in, fan_out, in_degree, generator=generator),
                 generator,
             )
-            for fan_in, fan_out in zip(self.sizes[:-2], self.sizes[1:-1], strict=True)
+            for fan_in, fan_out in pairwise(checked[:-1])
         )
         self.readout = MomentLinear(
-            self.sizes[-2], self.sizes[-1], bias=True, weight_scale=READOUT_SCALE, generator=generator
+            checked[-2], self.outputs, bias=True, weight_scale=READOUT_SCALE, generator=generator
         )
         # Drawn in the default precision on the CPU, then moved: the seed means the same weights everywhere.
         self.to(dtype=dtype, device=device)
@@ -148,9 +152,9 @@ class MomentMLP(MomentNetwork):
         Raises
         ------
         ValueError
-            If a key is missing or unknown.
+            If a key is missing or unknown, or it is of another kind of network.
         """
-        return cls(**arguments_from_config(config, {"sizes", "in_degree"}), seed=0)
+        return cls(**arguments_from_config("MomentMLP", config, {"sizes", "in_degree"}), seed=0)
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

@@ -98,11 +98,6 @@ class MomentNetwork(nn.Module):
         self.momentum, self.eps = momentum, eps
         self.encoder: Encoder = encoder if encoder is not None else PoissonEncoder(inputs)
 
-    def _require_neurons(self, sizes: Sequence[int]) -> None:
-        """Raise a `ValueError` unless parameters per neuron fit hidden layers of these sizes."""
-        if self.lif.size is not None and any(n != self.lif.size for n in sizes):
-            raise ValueError(f"`lif` describes {self.lif.size} neurons, but the hidden layers have {list(sizes)}")
-
     def _block(
         self,
         linear: MomentLinear | SparseLinear | MomentConv2d,
@@ -161,6 +156,11 @@ class MomentNetwork(nn.Module):
         return layers
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of inputs, of neurons in each hidden layer, and of outputs."""
+        return self.inputs, *(block.linear.out_features for block in self.blocks), self.outputs
+
+    @property
     def dtype(self) -> torch.dtype:
         """Precision of the parameters."""
         return self.readout.weight.dtype
@@ -193,6 +193,7 @@ class MomentNetwork(nn.Module):
             torch.float64: "float64",
         }
         return {
+            "network": type(self).__name__,
             "lif": self.lif.to_dict(),
             "encoder": self.encoder.config(),
             "noise": self.noise,
@@ -213,30 +214,35 @@ def _read(block: MomentBlock, trains: Moments) -> Moments:
 
 
 COMMON = {
-    "lif", "encoder", "noise", "learn", "correlations", "fixed_std", "dropout", "background", "momentum", "eps", "dtype"
+    "network", "lif", "encoder", "noise", "learn", "correlations", "fixed_std", "dropout", "background", "momentum",
+    "eps", "dtype",
 }  # fmt: skip
 
 
-def arguments_from_config(config: dict[str, Any], own: set[str]) -> dict[str, Any]:
-    """Return the arguments that build a network from its configuration, of the common keys and its own.
+def arguments_from_config(kind: str, config: dict[str, Any], own: set[str]) -> dict[str, Any]:
+    """Return the arguments that build a network of that kind from its configuration, of the common keys and its own.
 
     Raises
     ------
     ValueError
-        If a key is missing or unknown.
+        If a key is missing or unknown, or the configuration is of another kind of network.
     """
     expected = COMMON | own
+    if config.get("network", kind) != kind:
+        raise ValueError(f"the configuration is of a {config['network']}, not of a {kind}")
     if set(config) != expected:
         raise ValueError(f"a network's configuration has the keys {sorted(expected)}, got {sorted(config)}")
     if config["dtype"] not in DTYPES:
         raise ValueError(f"Invalid value {config['dtype']!r} for `dtype`. Must be one of {sorted(DTYPES)}")
     background = config["background"]
-    return config | {
+    arguments = config | {
         "lif": LIFParameters(**config["lif"]),
         "encoder": encoder_from_config(config["encoder"]),
         "background": None if background is None else background_from_config(background),
         "dtype": DTYPES[config["dtype"]],
     }
+    del arguments["network"]
+    return arguments
 
 
 def checked_dtype(dtype: torch.dtype | None) -> torch.dtype:

@@ -15,7 +15,7 @@ from mnnbio.run.training import trained_network
 
 if TYPE_CHECKING:
     from mnnbio.circuit import Circuit
-    from mnnbio.nn import MomentMLP
+    from mnnbio.nn import MomentNetwork
 
 
 class Plan(NamedTuple):
@@ -103,7 +103,7 @@ def simulate(session: Session) -> None:
             session.store.put(part, labelled(tree, coords))
 
 
-def circuit_of(session: Session, network: MomentMLP, planned: Plan) -> Circuit:
+def circuit_of(session: Session, network: MomentNetwork, planned: Plan) -> Circuit:
     """Return the circuit of a network, shown the planned samples."""
     from mnnbio.export import export
 

@@ -14,7 +14,7 @@ from mnnbio.run.session import Session
 from mnnbio.run.store import KEY, TRAINING, key_of
 
 if TYPE_CHECKING:
-    from mnnbio.nn import MomentMLP
+    from mnnbio.nn import MomentNetwork
 
 RECORD = "run.json"
 
@@ -60,7 +60,7 @@ def train(session: Session) -> None:
         session.store.put(TRAINING, _curves(record))
 
 
-def trained_network(session: Session) -> MomentMLP:
+def trained_network(session: Session) -> MomentNetwork:
     """Return the network of the run.
 
     Raises

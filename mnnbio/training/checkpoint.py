@@ -15,9 +15,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from mnnbio.nn import MomentMLP
+from mnnbio.nn import MomentCNN, MomentMLP, MomentNetwork
 
 MODEL_FILE = "model.safetensors"
+
+NETWORKS: dict[str, type[MomentMLP] | type[MomentCNN]] = {"MomentCNN": MomentCNN, "MomentMLP": MomentMLP}
 
 
 class Stored(NamedTuple):
@@ -79,12 +81,12 @@ def read_file(path: Path, kind: str) -> Stored:
     return Stored(tensors, json.loads(header["description"]))
 
 
-def save_model(model: MomentMLP, folder: str | PathLike[str]) -> Path:
+def save_model(model: MomentNetwork, folder: str | PathLike[str]) -> Path:
     """Save a network, its configuration included.
 
     Parameters
     ----------
-    model : MomentMLP
+    model : MomentMLP or MomentCNN
     folder : path
         Made if missing; a model already there is replaced.
 
@@ -97,13 +99,18 @@ def save_model(model: MomentMLP, folder: str | PathLike[str]) -> Path:
     ------
     OSError
         If it cannot be written; a model that was there is left whole.
+    TypeError
+        If it is another network.
     """
+    kind = type(model).__name__
+    if kind not in NETWORKS:
+        raise TypeError(f"`model` must be one of {sorted(NETWORKS)}, got {kind}")
     path = Path(folder) / MODEL_FILE
     write_file(path, "model", model.state_dict(), model.config())
     return path
 
 
-def load_model(folder: str | PathLike[str]) -> MomentMLP:
+def load_model(folder: str | PathLike[str]) -> MomentNetwork:
     """Load a network saved by `save_model`, in evaluation mode.
 
     Parameters
@@ -112,7 +119,7 @@ def load_model(folder: str | PathLike[str]) -> MomentMLP:
 
     Returns
     -------
-    MomentMLP
+    MomentMLP or MomentCNN
         On the CPU, in the precision it was saved in.
 
     Raises
@@ -120,11 +127,14 @@ def load_model(folder: str | PathLike[str]) -> MomentMLP:
     FileNotFoundError
         If there is no model in the folder.
     ValueError
-        If the file is damaged, or its weights do not fit its configuration.
+        If the file is damaged, or holds an unknown network, or its weights do not fit its configuration.
     """
     path = Path(folder) / MODEL_FILE
     tensors, config = read_file(path, "model")
-    model = MomentMLP.from_config(config)
+    kind = config.get("network")
+    if kind not in NETWORKS:
+        raise ValueError(f"{path} holds a network of the kind {kind!r}, which is none of {sorted(NETWORKS)}")
+    model = NETWORKS[kind].from_config(config)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

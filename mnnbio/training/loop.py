@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from mnnbio.nn import (
-    MomentMLP,
+    MomentNetwork,
     Moments,
     cross_entropy,
     gaussian_likelihood,
@@ -75,7 +75,7 @@ class _Progress:
 
 
 def train(
-    model: MomentMLP,
+    model: MomentNetwork,
     features: torch.Tensor,
     targets: torch.Tensor,
     options: TrainingOptions,
@@ -87,7 +87,7 @@ def train(
 
     Parameters
     ----------
-    model : MomentMLP
+    model : MomentMLP or MomentCNN
     features : Tensor, shape (n, in_features)
         In the model's precision and on its device.
     targets : Tensor, shape (n,) of int64 or (n, outputs) of the model's precision
@@ -135,7 +135,7 @@ class _Run:
     """A training run in motion: model, optimiser, random generators and how far it is."""
 
     def __init__(
-        self, model: MomentMLP, features: torch.Tensor, targets: torch.Tensor, options: TrainingOptions
+        self, model: MomentNetwork, features: torch.Tensor, targets: torch.Tensor, options: TrainingOptions
     ) -> None:
         self.model, self.features, self.targets, self.options = model, features, targets, options
         self.progress = _Progress()
@@ -251,7 +251,7 @@ class _Run:
 
 
 @contextmanager
-def _threads_for(model: MomentMLP, options: TrainingOptions) -> Iterator[None]:
+def _threads_for(model: MomentNetwork, options: TrainingOptions) -> Iterator[None]:
     """Let small steps run on one thread.
 
     They gain nothing from more, on a busy machine they lose tenfold by waiting for one another, and their sums are
@@ -340,5 +340,5 @@ def _require_same_run(stored: dict[str, Any], current: dict[str, Any], path: Pat
         raise ValueError(f"{path} is a checkpoint of other training data; use another folder or remove the file")
 
 
-def _copy(model: MomentMLP) -> dict[str, torch.Tensor]:
+def _copy(model: MomentNetwork) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
