@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/digits
+# One process a core; the tests of a file stay together, for they share what is slow to make.
+PARALLEL ?= --numprocesses auto --dist loadfile
 INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test quick lint clean compiler
@@ -16,10 +18,10 @@ demo: compiler $(INSTALLED)
 	$(BIN)/mnnbio run digits --out $(OUT)
 
 test: compiler $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 quick: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow and not standalone"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not standalone"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

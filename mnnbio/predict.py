@@ -68,7 +68,7 @@ def predict(
 
     References
     ----------
-    Y. Qi, H. Zhu, J. Feng, W. Lu, "Learning and inference with correlated neural variability", eqs. 2-5, for the
+    Y. Qi et al. (2025), Learning and inference with correlated neural variability, PNAS Nexus 4(10), pgaf284, for the
     moments. D. R. Cox (1962), Renewal Theory, sec. 4.5, for counts in a window.
     """
     if closure not in ("moments", "poisson"):
