@@ -24,6 +24,7 @@ from mnnbio.nn.norm import AffineCurrent, MomentBatchNorm1d, MomentBatchNorm2d
 from mnnbio.nn.pooling import MomentAvgPool2d, MomentSumPool2d
 from mnnbio.nn.sparse import SparseLinear
 from mnnbio.nn.state import Moments
+from mnnbio.nn.twins import ann_twin
 
 __all__ = [
     "AffineCurrent",
@@ -51,6 +52,7 @@ __all__ = [
     "PoissonEncoder",
     "SparseLinear",
     "WindowDecoder",
+    "ann_twin",
     "cross_entropy",
     "decision_probabilities",
     "earth_movers",

@@ -1,0 +1,112 @@
+"""Artificial twins of moment networks: plain torch networks of the same shape, for comparison."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from mnnbio.nn.convolution import MomentConv2d
+from mnnbio.nn.encoders import Encoder
+from mnnbio.nn.network import MomentNetwork
+from mnnbio.nn.pooling import MomentAvgPool2d
+from mnnbio.nn.sparse import SparseLinear
+
+
+class EncodedMean(nn.Module):
+    """Give a plain network the input that a moment network receives: the mean of its encoder.
+
+    Parameters
+    ----------
+    encoder : PoissonEncoder or GaussianEncoder
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Return the mean input, shape (..., out_features)."""
+        return self.encoder(features).mean
+
+
+def ann_twin(model: MomentNetwork, *, seed: int | None = None) -> nn.Sequential:
+    """Return a plain torch network with the layers of a moment network, at new initial weights.
+
+    Every layer of neurons becomes weights → batch normalisation → ReLU, pooling and dropout stay what they are, and
+    the readout becomes a linear layer with bias. Weights are as many and start as torch has it.
+
+    Parameters
+    ----------
+    model : MomentMLP or MomentCNN
+        Not changed.
+    seed : int, optional
+        Of the initial weights; torch's global generator by default.
+
+    Returns
+    -------
+    Sequential
+        Takes features as the model does, shape (batch, in_features), and returns outputs, shape (batch, outputs). In
+        the model's precision and on its device.
+
+    Raises
+    ------
+    ValueError
+        If the model has layers of fixed in-degree, of which torch has no like.
+
+    Examples
+    --------
+    >>> from mnnbio.nn import MomentMLP
+    >>> ann_twin(MomentMLP((4, 6, 3)))(torch.ones(2, 4)).shape
+    torch.Size([2, 3])
+    """
+    state = torch.get_rng_state()
+    try:
+        if seed is not None:
+            torch.manual_seed(seed)
+        twin = nn.Sequential(*_layers(model))
+    finally:
+        if seed is not None:
+            torch.set_rng_state(state)
+    return twin.to(model.readout.weight)
+
+
+def _layers(model: MomentNetwork) -> list[nn.Module]:
+    layers: list[nn.Module] = [EncodedMean(copy.deepcopy(model.encoder))]
+    image: tuple[int, ...] | None = None  # shape of what the next layer reads, where it is not flat
+    for block in model.blocks:
+        source = block.linear
+        if isinstance(source, SparseLinear):
+            raise ValueError("a layer of fixed in-degree has no twin among torch's layers")
+        if isinstance(source, MomentConv2d):
+            if image is None:
+                layers.append(nn.Unflatten(1, tuple(source.image)))
+            layers.append(
+                nn.Conv2d(
+                    source.image.channels,
+                    source.out_image.channels,
+                    source.kernel_size,
+                    source.stride,
+                    source.padding,
+                    bias=False,
+                )
+            )
+            image = source.out_image
+            layers.append(nn.BatchNorm2d(source.out_image.channels, block.norm.eps, block.norm.momentum))
+        else:
+            if image is not None:
+                layers.append(nn.Flatten())
+                image = None
+            layers.append(nn.Linear(source.in_features, source.out_features, bias=False))
+            layers.append(nn.BatchNorm1d(source.out_features, block.norm.eps, block.norm.momentum))
+        layers.append(nn.ReLU())
+        if block.dropout is not None:
+            layers.append(nn.Dropout(block.dropout.p))
+        if block.pool is not None:
+            divisor = None if isinstance(block.pool, MomentAvgPool2d) else 1
+            layers.append(nn.AvgPool2d(block.pool.window, divisor_override=divisor))
+    if image is not None:
+        layers.append(nn.Flatten())
+    layers.append(nn.Linear(model.readout.in_features, model.readout.out_features))
+    return layers
