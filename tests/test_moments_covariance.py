@@ -174,7 +174,7 @@ SQUARE = torch.eye(3)
     [
         (lambda: Diagonal(torch.tensor(1.0)), r"`variance` must have the shape \(..., neuron\), got a scalar"),
         (lambda: Dense(torch.ones(3, 2)), r"`matrix` must have the shape \(..., neuron, neuron\), got \(3, 2\)"),
-        (lambda: LowRank(torch.ones(3), torch.ones(2, 1)), r"`diagonal` and `factor` must have .* \(3,\) and \(2, 1\)"),
+        (lambda: LowRank(torch.ones(3), torch.ones(2, 1)), r"`diagonal` and `base` must have .* \(3,\) and \(2, 1\)"),
         (lambda: LowRank(torch.ones(3), torch.ones(3, 2), SQUARE), r"`core` must end in the shape \(2, 2\), got"),
         (lambda: Dense(SQUARE).scale(torch.ones(2)), r"`gain` must have the shape \(..., 3\), got \(2,\)"),
         (lambda: Dense(SQUARE).with_diagonal(torch.ones(2)), r"`variance` must have the shape \(..., 3\), got \(2,\)"),

@@ -21,6 +21,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from mnnbio.moments.roots import cholesky, semidefinite_root
+from mnnbio.moments.trilinear import column_forms, weighted_product
 
 
 class Covariance(ABC):
@@ -113,34 +114,43 @@ class Covariance(ABC):
 
 
 class LowRank(Covariance):
-    """A diagonal plus a matrix of low rank, ``diag(d) + F M Fᵀ``.
+    """A diagonal plus a matrix of low rank, ``diag(d) + A B M Bᵀ A`` with ``A = diag(gain)``.
+
+    The gain is kept apart: that of an activation differs over the batch, B is shared by it as a rule, and their product
+    would be the largest array of the whole computation.
 
     Parameters
     ----------
     diagonal : Tensor
         d, shape (..., neuron). It may be negative where replacing the diagonal asks for it.
-    factor : Tensor
-        F, shape (..., neuron, P).
+    base : Tensor
+        B, shape (..., neuron, P).
     core : Tensor, optional
         M, symmetric, shape (..., P, P); the identity if left out.
+    gain : Tensor, optional
+        Shape (..., neuron); ones if left out.
     """
 
-    def __init__(self, diagonal: Tensor, factor: Tensor, core: Tensor | None = None) -> None:
-        if factor.ndim < 2 or diagonal.ndim < 1 or factor.shape[-2] != diagonal.shape[-1]:
+    def __init__(self, diagonal: Tensor, base: Tensor, core: Tensor | None = None, gain: Tensor | None = None) -> None:
+        if base.ndim < 2 or diagonal.ndim < 1 or base.shape[-2] != diagonal.shape[-1]:
             raise ValueError(
-                "`diagonal` and `factor` must have the shapes (..., neuron) and (..., neuron, P), got "
-                f"{tuple(diagonal.shape)} and {tuple(factor.shape)}"
+                "`diagonal` and `base` must have the shapes (..., neuron) and (..., neuron, P), got "
+                f"{tuple(diagonal.shape)} and {tuple(base.shape)}"
             )
-        if core is not None and tuple(core.shape[-2:]) != (factor.shape[-1],) * 2:
-            raise ValueError(f"`core` must end in the shape {(factor.shape[-1],) * 2}, got {tuple(core.shape)}")
-        self.remainder = diagonal
-        self.factor = factor
-        self.core = core
+        if core is not None and tuple(core.shape[-2:]) != (base.shape[-1],) * 2:
+            raise ValueError(f"`core` must end in the shape {(base.shape[-1],) * 2}, got {tuple(core.shape)}")
+        self.remainder, self.base, self.core = diagonal, base, core
+        self.gain = None if gain is None else check_vector(gain, "gain", base.shape[-2])
 
     @property
     @override
     def size(self) -> int:
-        return self.factor.shape[-2]
+        return self.base.shape[-2]
+
+    @property
+    def factor(self) -> Tensor:
+        """``F = A B``, shape (..., neuron, P)."""
+        return self.base if self.gain is None else self.base * self.gain[..., None]
 
     @property
     def weighted(self) -> Tensor:
@@ -148,12 +158,29 @@ class LowRank(Covariance):
         return self.factor if self.core is None else self.factor @ self.core
 
     @cached_property
-    def _variance(self) -> Tensor:
-        return self.remainder + (self.weighted * self.factor).sum(-1)
+    def _bare_diagonal(self) -> Tensor:
+        """Diagonal of ``B M Bᵀ``."""
+        if self.core is None:
+            return (self.base * self.base).sum(-1)
+        if self.base.ndim > 2:
+            return (self.base @ self.core * self.base).sum(-1)
+        return column_forms(self.base.mT, self.core, self.base.mT)
+
+    @property
+    def _shared(self) -> Tensor:
+        """Diagonal of ``F M Fᵀ``."""
+        return self._bare_diagonal if self.gain is None else self._bare_diagonal * self.gain**2
+
+    def _derived(self, diagonal: Tensor, gain: Tensor | None) -> LowRank:
+        """Return another diagonal and gain of the same matrix of low rank, whose diagonal is computed once."""
+        new = LowRank(diagonal, self.base, self.core, gain)
+        if "_bare_diagonal" in self.__dict__:
+            new.__dict__["_bare_diagonal"] = self._bare_diagonal
+        return new
 
     @override
     def diagonal(self) -> Tensor:
-        return self._variance
+        return self.remainder + self._shared
 
     @override
     def to_dense(self) -> Tensor:
@@ -162,27 +189,35 @@ class LowRank(Covariance):
     @override
     def scale(self, gain: Tensor) -> LowRank:
         gain = check_vector(gain, "gain", self.size)
-        return LowRank(self.remainder * gain**2, self.factor * gain[..., None], self.core)
+        return self._derived(self.remainder * gain**2, gain if self.gain is None else self.gain * gain)
 
     @override
     def with_diagonal(self, variance: Tensor) -> LowRank:
-        return self.add_diagonal(check_vector(variance, "variance", self.size) - self._variance)
+        return self._derived(check_vector(variance, "variance", self.size) - self._shared, self.gain)
 
     @override
     def add_diagonal(self, variance: Tensor) -> LowRank:
-        return LowRank(self.remainder + check_vector(variance, "variance", self.size), self.factor, self.core)
+        return self._derived(self.remainder + check_vector(variance, "variance", self.size), self.gain)
 
     @override
     def quadratic(self, weight: Tensor) -> Tensor:
-        mapped = weight @ self.factor
+        mapped = self._mapped(weight)
         inner = mapped if self.core is None else mapped @ self.core
-        return (weight * self.remainder[..., None, :]) @ weight.mT + inner @ mapped.mT
+        return weighted_square(weight, self.remainder) + inner @ mapped.mT
 
     @override
     def quadratic_diagonal(self, weight: Tensor) -> Tensor:
-        mapped = weight @ self.factor
+        mapped = self._mapped(weight)
         inner = mapped if self.core is None else mapped @ self.core
         return apply_weight(weight * weight, self.remainder) + (inner * mapped).sum(-1)
+
+    def _mapped(self, weight: Tensor) -> Tensor:
+        """Return ``W F``."""
+        if self.gain is None:
+            return weight @ self.base
+        if weight.ndim > 2 or self.base.ndim > 2:
+            return (weight * self.gain[..., None, :]) @ self.base
+        return weighted_product(weight, self.gain, self.base.mT)
 
     def _capacitance(self) -> Tensor:
         """Return ``I + M Fᵀ diag(d)⁻¹ F``, the small matrix of Woodbury's identity."""
@@ -306,6 +341,13 @@ class Mapped(Covariance):
 def normal_samples(n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Return independent standard normal samples, shape (n, shape of like)."""
     return torch.randn((n, *like.shape), generator=generator, dtype=like.dtype, device=like.device)
+
+
+def weighted_square(weight: Tensor, diagonal: Tensor) -> Tensor:
+    """Return ``W diag(d) Wᵀ`` for weight (..., row, neuron), diagonal (..., neuron)."""
+    if weight.ndim > 2:
+        return (weight * diagonal[..., None, :]) @ weight.mT
+    return weighted_product(weight, diagonal, weight)
 
 
 def apply_weight(weight: Tensor, vector: Tensor) -> Tensor:

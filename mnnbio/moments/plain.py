@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from mnnbio.moments.covariance import Covariance, apply_weight, check_vector, normal_samples
+from mnnbio.moments.covariance import Covariance, apply_weight, check_vector, normal_samples, weighted_square
 
 
 class Diagonal(Covariance):
@@ -50,7 +50,7 @@ class Diagonal(Covariance):
 
     @override
     def quadratic(self, weight: Tensor) -> Tensor:
-        return (weight * self.variance[..., None, :]) @ weight.mT
+        return weighted_square(weight, self.variance)
 
     @override
     def quadratic_diagonal(self, weight: Tensor) -> Tensor:
