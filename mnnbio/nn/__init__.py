@@ -9,6 +9,7 @@ from mnnbio.nn.decoders import MeanDecoder, WindowDecoder
 from mnnbio.nn.dropout import MomentDropout
 from mnnbio.nn.encoders import Encoder, GaussianEncoder, PoissonEncoder
 from mnnbio.nn.ensemble import MomentEnsemble
+from mnnbio.nn.interoperability import mlp_from_moment_neural_network
 from mnnbio.nn.linear import ModeLinear, MomentLinear
 from mnnbio.nn.losses import (
     cross_entropy,
@@ -61,5 +62,6 @@ __all__ = [
     "log_decision_probabilities",
     "log_winner_probability",
     "mean_squared_error",
+    "mlp_from_moment_neural_network",
     "sampled_cross_entropy",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -49,6 +49,8 @@ class MomentMLP(MomentNetwork):
         Share of hidden neurons silenced in training, in [0, 1).
     background : PoissonBackground or GaussianBackground, optional
         Input of its own for every hidden neuron.
+    readout_noise : bool
+        Whether the outputs learn independent noise of their own, which spikes do not have.
     momentum, eps : float
         Of the batch normalisation, as in `MomentBatchNorm1d`.
     seed : int or torch.Generator, optional
@@ -93,6 +95,7 @@ class MomentMLP(MomentNetwork):
         in_degree: int | None = None,
         dropout: float = 0.0,
         background: Background | None = None,
+        readout_noise: bool = False,
         momentum: float = 0.1,
         eps: float = 1e-5,
         seed: int | torch.Generator | None = None,
@@ -114,7 +117,7 @@ class MomentMLP(MomentNetwork):
             momentum,
             eps,
         )
-        self.in_degree = in_degree
+        self.in_degree, self.readout_noise = in_degree, readout_noise
         if self.lif.size is not None and any(n != self.lif.size for n in checked[1:-1]):
             raise ValueError(
                 f"`lif` describes {self.lif.size} neurons, but the hidden layers have {list(checked[1:-1])}"
@@ -136,14 +139,20 @@ class MomentMLP(MomentNetwork):
             for fan_in, fan_out in pairwise(checked[:-1])
         )
         self.readout = MomentLinear(
-            checked[-2], self.outputs, bias=True, weight_scale=READOUT_SCALE, generator=generator
+            checked[-2],
+            self.outputs,
+            bias=True,
+            bias_std=1.0 if readout_noise else None,
+            weight_scale=READOUT_SCALE,
+            generator=generator,
         )
         # Drawn in the default precision on the CPU, then moved: the seed means the same weights everywhere.
         self.to(dtype=dtype, device=device)
 
     def config(self) -> dict[str, Any]:
         """Return what builds this network again (as JSON can hold it), apart from its state dict."""
-        return {"sizes": list(self.sizes), "in_degree": self.in_degree, **super().config()}
+        own = {"sizes": list(self.sizes), "in_degree": self.in_degree, "readout_noise": self.readout_noise}
+        return own | super().config()
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MomentMLP:
@@ -154,7 +163,23 @@ class MomentMLP(MomentNetwork):
         ValueError
             If a key is missing or unknown, or it is of another kind of network.
         """
-        return cls(**arguments_from_config("MomentMLP", config, {"sizes", "in_degree"}), seed=0)
+        return cls(**arguments_from_config("MomentMLP", config, {"sizes", "in_degree", "readout_noise"}), seed=0)
+
+    @classmethod
+    def from_moment_neural_network(cls, state_dict: Mapping[str, Any], config: Mapping[str, Any]) -> MomentMLP:
+        """Return the network that a checkpoint of the project moment-neural-network describes.
+
+        Parameters and errors are those of `mnnbio.nn.mlp_from_moment_neural_network`.
+
+        Examples
+        --------
+        >>> checkpoint = torch.load("mnn_net.pth")  # doctest: +SKIP
+        >>> config = yaml.safe_load(open("mnn_net_config.yaml"))  # doctest: +SKIP
+        >>> model = MomentMLP.from_moment_neural_network(checkpoint, config)  # doctest: +SKIP
+        """
+        from mnnbio.nn.interoperability import mlp_from_moment_neural_network
+
+        return mlp_from_moment_neural_network(state_dict, config)
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
