@@ -226,7 +226,10 @@ class Pooling(LinearMap):
 
     def _sum(self, vector: Tensor, weight: float) -> Tensor:
         images = vector.reshape(-1, *self.image)
-        result = nn.functional.avg_pool2d(images, self.window) * (weight * self.window**2)
+        result = nn.functional.avg_pool2d(images, self.window)
+        factor = weight * self.window**2
+        if factor != 1:
+            result = result * factor
         return result.reshape(*vector.shape[:-1], self.rows)
 
 

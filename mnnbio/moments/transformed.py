@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, diag_embed
 from typing_extensions import override
 
@@ -177,7 +178,9 @@ def factors_of(covariance: Covariance) -> Factors | None:
         if gain is not None:
             diagonal = diagonal * gain**2
     elif inner.columns is None and map.columns < map.rows:
-        diagonal, columns, weights = inner.diagonal.new_zeros(map.rows), map.to_dense().mT, inner.diagonal
+        # Unit vectors through the map: the columns, one after the other in memory.
+        unit = torch.eye(map.columns, dtype=inner.diagonal.dtype, device=inner.diagonal.device)
+        diagonal, columns, weights = unit.new_zeros(map.rows), map.apply(unit), inner.diagonal
     else:
         return None
     if gain is not None and columns is not None:
