@@ -91,7 +91,7 @@ class Covariance(ABC):
 
         It costs an eigendecomposition: meant for what comes from outside, not for every layer.
         """
-        matrix = self.to_dense()
+        matrix = self.to_dense().detach()
         difference = float((matrix - matrix.mT).abs().max())
         if difference > 1e3 * torch.finfo(matrix.dtype).eps * float(matrix.abs().max()):
             raise ValueError(
