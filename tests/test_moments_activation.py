@@ -14,11 +14,23 @@ from scipy.integrate import quad
 from scipy.special import erfcx
 
 from mnnbio import LIFParameters
-from mnnbio.moments import fano_factor, interval_skewness, moment_activation
+from mnnbio.moments import activation_backend, compiled, fano_factor, interval_skewness, moment_activation
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "moment_activation.json").read_text())
 # tau_m, v_th, v_reset, t_ref
 NEURONS = [(20, 20, 0, 5), (20, 20, 10, 2), (10, 15, -10, 0), (35, 12, 3, 1), (5, 20, -3, 2.5), (20, 20, 19, 0)]
+
+
+@pytest.fixture(scope="module", autouse=True, params=["compiled", "torch"])
+def _route(request):
+    """Run every test on either route."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNNBIO_KERNEL", request.param)
+        compiled._load.cache_clear()
+        if activation_backend().name != request.param:
+            pytest.skip(activation_backend().detail)
+        yield
+    compiled._load.cache_clear()
 
 
 def f64(*values):

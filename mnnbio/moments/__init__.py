@@ -1,6 +1,7 @@
 """Theory of leaky integrate-and-fire neurons as pure functions on tensors, in ms and mV."""
 
 from mnnbio.moments.activation import Activation, fano_factor, interval_skewness, moment_activation
+from mnnbio.moments.compiled import ActivationBackend, activation_backend
 from mnnbio.moments.counts import count_variance, long_window_count_variance
 from mnnbio.moments.covariance import Covariance, LowRank, Mapped
 from mnnbio.moments.drive import Neuron, NeuronTensors
@@ -15,6 +16,7 @@ from mnnbio.moments.transformed import Transformed, transform
 
 __all__ = [
     "Activation",
+    "ActivationBackend",
     "Convolution",
     "Covariance",
     "Dense",
@@ -32,6 +34,7 @@ __all__ = [
     "StepInput",
     "Sum",
     "Transformed",
+    "activation_backend",
     "count_variance",
     "discrete_lif",
     "fano_factor",

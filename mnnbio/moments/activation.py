@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from mnnbio.moments.drive import Drive, Neuron, relate
+from mnnbio.moments.fused import fused_activation
 from mnnbio.moments.integrals import load_tables, scaled_integrals
 from mnnbio.moments.polynomial import polynomials
 
@@ -52,6 +53,9 @@ class _Statistics(NamedTuple):
 
 def moment_activation(mean: Tensor, std: Tensor, lif: Neuron) -> Activation:
     """Return rate, count variance and gain of neurons driven by Gaussian white noise.
+
+    On the CPU a compiled kernel computes it, if there is a C++ compiler (see `activation_backend`); elsewhere, under
+    function transforms and for derivatives of derivatives PyTorch does, with the same results.
 
     Parameters
     ----------
@@ -83,6 +87,11 @@ def moment_activation(mean: Tensor, std: Tensor, lif: Neuron) -> Activation:
     >>> moment_activation(torch.tensor([1.2]), torch.tensor([0.0]), LIFParameters()).rate
     tensor([0.0245])
     """
+    found = fused_activation(mean, std, lif, _by_torch)
+    return _by_torch(mean, std, lif) if found is None else Activation(*found)
+
+
+def _by_torch(mean: Tensor, std: Tensor, lif: Neuron) -> Activation:
     rate, gain, fano, _ = _statistics(relate(mean, std, lif), 2)
     dtype = torch.promote_types(mean.dtype, std.dtype)
     return Activation(rate.to(dtype), (fano * rate).to(dtype), gain.to(dtype))
