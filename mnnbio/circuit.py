@@ -178,6 +178,13 @@ class Circuit:
             )
         return matrices[number]
 
+    def dense(self, projection: Projection) -> Array:
+        """Return the realised weights of one of the circuit's projections as a full array, (n_target, n_source), mV."""
+        matrix = self.matrix(projection)
+        if isinstance(matrix, ModeMatrix):
+            return matrix.to_dense()
+        return matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
+
     def select(self, stimuli: int | slice | Iterable[int]) -> Circuit:
         """Return the circuit with some of its stimuli only; an integer gives one without the stimulus dimension."""
         if self.n_stimuli is None:

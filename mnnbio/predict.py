@@ -45,7 +45,8 @@ def predict(
         their rate.
     theory : {"diffusion", "first_passage"}
         Inputs as Gaussian white noise; or Poisson jumps of their true size in steps of `dt`, exact for neurons that
-        receive Poisson and Gaussian input, at the cost of some 50 ms per neuron and stimulus.
+        receive Poisson and Gaussian input, at the cost of some 50 ms per neuron and stimulus. Spikes of other neurons
+        count as such jumps under the closure "poisson", as noise under "moments".
     covariance : bool
         Whether to give the covariance matrices of all neurons.
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnnbio.circuit import Circuit, Matrix, ModeMatrix, PoissonDrive, Population
+from mnnbio.circuit import Circuit, PoissonDrive, Population
 from mnnbio.exact import exact_passages
 from mnnbio.moments import discrete_lif, interval_skewness, jump_factors, moment_activation
 
@@ -85,7 +85,8 @@ def propagate(
     closure : {"moments", "poisson"}
         Whether a train drives the next neuron with its count variance or with its rate.
     theory : {"diffusion", "first_passage"}
-        Inputs as Gaussian white noise, or jumps of their true size in discrete time (needs `dt`).
+        Inputs as Gaussian white noise, or Poisson jumps of their true size in discrete time (needs `dt`); spikes of
+        neurons count as such jumps under the closure "poisson".
     covariance : bool
         Whether the covariances within and between all populations are wanted; without, only what the following layers
         need is computed.
@@ -143,7 +144,8 @@ def propagate(
             _warn_of_finite_weights(population, std, current.third, rate, gain, tau_m)
         else:
             assert dt is not None
-            rate, variance, gain, skewness = exact_passages(circuit, population, mean, std, dt)
+            jumps = {n: r for n, r in trains.rate.items() if closure == "poisson" or n not in outputs}
+            rate, variance, gain, skewness = exact_passages(circuit, population, jumps, mean, std, dt)
         outputs[name] = Output(mean, std, rate, variance, skewness)
         trains.rate[name] = rate
         trains.drive[name] = variance if closure == "moments" else rate
@@ -169,7 +171,7 @@ def _weights_into(circuit: Circuit, dt: float | None) -> dict[str, dict[str, Ten
     for projection in circuit.projections:
         population = circuit.population(projection.target)
         assert isinstance(population, Population)
-        weights = _dense(circuit.matrix(projection)) * _arrival(population, dt)
+        weights = torch.tensor(circuit.dense(projection)) * _arrival(population, dt)
         sources = reads[projection.target]
         sources[projection.source] = sources.get(projection.source, 0.0) + weights
     return reads
@@ -180,12 +182,6 @@ def _arrival(population: Population, dt: float | None) -> Tensor:
     if dt is None:
         return torch.ones(1, 1, dtype=torch.float64)
     return jump_factors(population.lif, dt).mean.reshape(-1, 1)
-
-
-def _dense(matrix: Matrix) -> Tensor:
-    if isinstance(matrix, ModeMatrix):
-        return torch.tensor(matrix.to_dense())
-    return torch.tensor(matrix if isinstance(matrix, np.ndarray) else matrix.toarray())
 
 
 def _rows(values: npt.NDArray[np.float64]) -> Tensor:
