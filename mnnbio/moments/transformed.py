@@ -10,7 +10,8 @@ from torch import Tensor, diag_embed
 from typing_extensions import override
 
 from mnnbio.moments.covariance import Covariance, LowRank, apply_weight, check_vector
-from mnnbio.moments.maps import LinearMap
+from mnnbio.moments.local import is_worthwhile, variance_by_windows
+from mnnbio.moments.maps import Convolution, LinearMap, Pooling
 from mnnbio.moments.plain import Diagonal
 
 
@@ -30,9 +31,10 @@ class Factors(NamedTuple):
 class Transformed(Covariance):
     """The unevaluated ``A W C Wᵀ A`` plus a diagonal, with ``A = diag(gain)`` and W a linear map.
 
-    What is asked for is computed in the cheapest of three ways. A few linear combinations of the rows are pulled back
+    What is asked for is computed in the cheapest of four ways. A few linear combinations of the rows are pulled back
     through Wᵀ. Where C is diagonal, or a diagonal plus few columns (a convolution of an image that is smaller than the
-    layers after it), the columns are sent through W. Otherwise C is formed, and W applied from both sides.
+    layers after it), the columns are sent through W. The variances behind two convolutions of a large image are
+    computed window by window. Otherwise C is formed, and W applied from both sides.
 
     Parameters
     ----------
@@ -66,6 +68,8 @@ class Transformed(Covariance):
     @cached_property
     def _bare_diagonal(self) -> Tensor:
         """Diagonal of ``W C Wᵀ``."""
+        if (layers := self._two_convolutions()) is not None:
+            return self._diagonal_by_windows(*layers)
         factors = factors_of(self.inner)
         if factors is None:
             return self._bare_matrix.diagonal(dim1=-2, dim2=-1)
@@ -76,6 +80,29 @@ class Transformed(Covariance):
         if factors.weights is None:
             return variance + squares.sum(-2)
         return variance + (factors.weights[..., None, :] @ squares)[..., 0, :]
+
+    def _two_convolutions(self) -> tuple[Pooling | None, Transformed] | None:
+        """Return pooling and first convolution, where this is a second one of far smaller windows than the image."""
+        first, pool = self.inner, None
+        if isinstance(first, Transformed) and isinstance(first.map, Pooling) and first.gain is None:
+            pool, first = (first.map, first.inner) if first.added is None else (None, first)
+        if not isinstance(self.map, Convolution) or not isinstance(first, Transformed):
+            return None
+        if not isinstance(first.map, Convolution) or not isinstance(first.inner, Diagonal):
+            return None
+        return (pool, first) if is_worthwhile(self.map, pool, first.map) else None
+
+    def _diagonal_by_windows(self, pool: Pooling | None, first: Transformed) -> Tensor:
+        assert isinstance(self.map, Convolution)
+        assert isinstance(first.map, Convolution)
+        assert isinstance(first.inner, Diagonal)
+        pixels = first.inner.variance
+        gain = pixels.new_ones(first.size) if first.gain is None else first.gain
+        variance = variance_by_windows(self.map, pool, gain, first.map, pixels)
+        if first.added is None:
+            return variance
+        own = first.added if pool is None else pool.apply_squared(first.added)
+        return variance + self.map.apply_squared(own)
 
     @cached_property
     def _bare_matrix(self) -> Tensor:

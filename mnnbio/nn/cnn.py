@@ -35,9 +35,9 @@ class MomentCNN(MomentNetwork):
     followed by batch normalisation, the neurons, and pooling of their spike trains; then come dense hidden layers, if
     any, and the readout. Features are flattened images, in the order (channel, y, x).
 
-    Covariances are kept in full. What they cost is set by the first two layers: with an image of n inputs and a first
-    layer of N neurons, some n·N numbers a sample wherever there is a second convolution. ``correlations="variance"``
-    passes on variances alone, at about the cost of two networks of rates.
+    Covariances are kept in full, each evaluated only as far as the next layer needs. Their cost is small behind one
+    convolution and moderate behind two; a third one forms the covariance matrix of the layer before it, for every
+    sample. ``correlations="variance"`` passes on variances alone, at about the cost of two networks of rates.
 
     Parameters
     ----------
