@@ -4,7 +4,7 @@ import torch
 from test_nn_linear import random_moments
 
 from mnnbio.lif import LIFParameters
-from mnnbio.moments import Covariance, Diagonal, moment_activation
+from mnnbio.moments import Covariance, Dense, Diagonal, moment_activation
 from mnnbio.nn import MomentActivation, Moments
 from mnnbio.nn.activation import square_root
 
@@ -151,6 +151,30 @@ def test_square_root_has_a_finite_gradient_at_zero():
     root.sum().backward()
     torch.testing.assert_close(root.detach(), torch.tensor([0.0, 2.0], dtype=f64))
     torch.testing.assert_close(variance.grad, torch.tensor([0.0, 0.25], dtype=f64))
+
+
+def test_negative_variances_are_errors():
+    variance = torch.ones(2, 3, dtype=f64)
+    variance[1, 2] = -0.5
+    with pytest.raises(ValueError, match=r"must be ≥ 0 mV²/ms, got -0.5 at index \(1, 2\)"):
+        MomentActivation(LIFParameters())(Moments(torch.ones(2, 3, dtype=f64), Diagonal(variance)))
+    variance[1, 2] = -1e-17  # what rounding may leave of zero
+    assert bool(torch.isfinite(MomentActivation(LIFParameters())(Moments(variance, Diagonal(variance))).mean).all())
+
+
+def test_integer_moments_are_errors():
+    with pytest.raises(TypeError, match=r"`mean` must be a floating-point tensor, got dtype torch.int64"):
+        MomentActivation(LIFParameters())(Moments(torch.ones(2, 3, dtype=torch.int64), Diagonal(torch.ones(2, 3))))
+
+
+def test_works_under_vmap():
+    moments = random_moments(3)
+
+    def rates(mean, matrix):
+        return MomentActivation(LIFParameters())(Moments(mean, Dense(matrix))).mean
+
+    found = torch.func.vmap(rates)(moments.mean, moments.covariance.to_dense())
+    torch.testing.assert_close(found, MomentActivation(LIFParameters())(moments).mean)
 
 
 def test_errors():

@@ -101,6 +101,25 @@ def test_regressor_of_several_targets():
     assert likely.history_["train_loss"][-1] < likely.history_["train_loss"][0]
 
 
+@pytest.mark.parametrize(
+    "loss", ["sampled_cross_entropy", "fidelity_entropy", "earth_movers", "mean_squared_error", "gaussian_likelihood"]
+)
+def test_losses_of_a_classifier(iris, loss):
+    x, y = iris
+    classifier = MomentClassifier(
+        (10,), loss=loss, epochs=25, batch_size=16, learning_rate=0.03, dtype="float64", random_state=0
+    ).fit(x, y)
+    history = classifier.history_["train_loss"]
+    assert history[-1] < history[0]
+    assert classifier.score(x, y) > 0.6  # chance: a third
+
+
+def test_earth_movers_regression():
+    x = np.linspace(-1, 1, 200)[:, None]
+    regressor = MomentRegressor((20,), loss="earth_movers", epochs=30, random_state=0).fit(x, 3 * x[:, 0] + 1)
+    assert regressor.score(x, 3 * x[:, 0] + 1) > 0.8
+
+
 def test_training_is_resumed_from_a_folder(tmp_path, iris):
     x, y = iris
     options = {"hidden": (5,), "epochs": 4, "random_state": 1}
@@ -140,7 +159,7 @@ def test_encoders_fit_the_data():
         ({"encoding": "binary"}, r"Invalid value 'binary' for `encoding`. Must be one of \['auto', 'gaussian', "),
         ({"scaling": "rank"}, r"Invalid value 'rank' for `scaling`. Must be one of \['feature', 'global', 'none'\]"),
         ({"dtype": "float16"}, r"Invalid value 'float16' for `dtype`. Must be one of \['float32', 'float64'\]"),
-        ({"loss": "mean_squared_error"}, "Invalid value 'mean_squared_error' for `loss`. Must be one of"),
+        ({"loss": "hinge"}, "Invalid value 'hinge' for `loss`. Must be one of"),
         ({"epochs": 0}, "`epochs` must be a whole number ≥ 1"),
         ({"max_rate": -1.0}, "`max_rate` must be > 0 spikes/ms, got -1.0"),
         ({"hidden": ()}, "`sizes` must be at least three"),

@@ -89,7 +89,7 @@ class _Quantile(torch.autograd.Function):
         tail = log_probability < -2
         # Below, Newton's method from the left of the root, where it converges monotonically: ln Φ is concave.
         x = torch.where(tail, -(-2 * log_probability).sqrt(), torch.special.ndtri(log_probability.exp()))
-        for _ in range(NEWTON_STEPS):
+        for _ in range(NEWTON_STEPS if bool(tail.any()) else 0):
             value = torch.special.log_ndtr(x)
             x = torch.where(tail, x + (log_probability - value) * _inverse_slope(value, x), x)
         ctx.save_for_backward(log_probability, x)

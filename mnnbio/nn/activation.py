@@ -23,6 +23,29 @@ def square_root(variance: torch.Tensor) -> torch.Tensor:
     return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0 * variance)
 
 
+def require_variances(variance: torch.Tensor) -> None:
+    """Raise a `ValueError` naming the first variance of a current that is negative beyond rounding.
+
+    While a graph is compiled, or inside `torch.func.vmap`, values cannot be looked at, and nothing is checked.
+    """
+    if torch.compiler.is_compiling():
+        return
+    with torch.no_grad():
+        try:
+            if not bool((variance < 0).any()):
+                return
+        except RuntimeError:
+            return
+        # Sums of products leave a rounding error where the variance is zero.
+        negative = variance < -1e3 * torch.finfo(variance.dtype).eps * variance.abs().amax(-1, keepdim=True)
+        if bool(negative.any()):
+            place = tuple(int(k) for k in negative.nonzero()[0])
+            raise ValueError(
+                f"the variance of a current must be ≥ 0 mV²/ms, got {variance[place].item():g} at index {place}: "
+                "the covariance is not positive semidefinite"
+            )
+
+
 def learned_neurons(initial: NeuronTensors, raw: dict[str, torch.Tensor]) -> NeuronTensors:
     """Return neurons whose learned parameters stay in their valid range for every raw value θ.
 
@@ -153,6 +176,7 @@ class MomentActivation(nn.Module):
         if self.correlations == "none":
             rate = moment_activation(mean, mean.new_full((), self.fixed_std), neurons).rate
             return Moments(rate, Diagonal(torch.zeros_like(rate)))
+        require_variances(moments.variance)
         rate, variance, gain = moment_activation(mean, square_root(moments.variance), neurons)
         if self.correlations == "variance":
             return Moments(rate, Diagonal(variance))

@@ -78,10 +78,16 @@ class Training(_Section):
     learning_rate: float = option(0.01, "peak learning rate of AdamW", above=0)
     schedule: Literal["one_cycle", "cosine", "constant"] = option("one_cycle", "course of the learning rate")
     weight_decay: float = option(0.01, "decay of the weights", at_least=0)
-    loss: Literal["auto", "cross_entropy", "sampled_cross_entropy", "mean_squared_error", "gaussian_likelihood"] = (
-        option("auto", "loss; auto: cross-entropy, or mean squared error for a regression")
-    )
-    label_smoothing: float = option(0.1, "of the cross-entropies", at_least=0, below=1)
+    loss: Literal[
+        "auto",
+        "cross_entropy",
+        "sampled_cross_entropy",
+        "fidelity_entropy",
+        "earth_movers",
+        "mean_squared_error",
+        "gaussian_likelihood",
+    ] = option("auto", "loss; auto: cross-entropy, or mean squared error for a regression")
+    label_smoothing: float = option(0.1, "of losses that compare classes", at_least=0, below=1)
     window: float = option(100.0, "decision time that losses with noise assume", flag="loss_window", unit="ms", above=0)
     validation_fraction: float = option(0.1, "share of the training data that picks the epoch", at_least=0, below=1)
     patience: int | None = option(20, "epochs without improvement before stopping; none: never stop early", at_least=1)

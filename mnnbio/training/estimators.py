@@ -209,6 +209,10 @@ class MomentClassifier(ClassifierMixin, MomentEstimator):
         "auto": "cross_entropy",
         "cross_entropy": "cross_entropy",
         "sampled_cross_entropy": "sampled_cross_entropy",
+        "fidelity_entropy": "fidelity_entropy",
+        "earth_movers": "earth_movers",
+        "mean_squared_error": "mean_squared_error",
+        "gaussian_likelihood": "gaussian_likelihood",
     }
     classes_: npt.NDArray[Any]
 
@@ -263,6 +267,7 @@ class MomentRegressor(RegressorMixin, MomentEstimator):
         "auto": "mean_squared_error",
         "mean_squared_error": "mean_squared_error",
         "gaussian_likelihood": "gaussian_likelihood",
+        "earth_movers": "earth_movers",
     }
 
     def __sklearn_tags__(self) -> Tags:
