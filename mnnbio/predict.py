@@ -138,7 +138,8 @@ def _dataset(circuit: Circuit, moments: CircuitMoments, window: float | None, co
             matrix[:, places[row], places[column]] = block
         found.append(array("covariance", over_pairs, matrix * 1e3))
     if window is not None:
-        count = count_variance(rate, fano, joined("skewness"), window)
+        t_ref = np.concatenate([np.broadcast_to(p.lif.t_ref, p.size) for p in circuit.neurons])
+        count = count_variance(rate, fano, joined("skewness"), window, torch.from_numpy(t_ref))
         expected = rate * window
         found += [
             array("count_variance", over_neurons, count, window=window * 1e-3),

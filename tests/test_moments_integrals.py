@@ -78,6 +78,14 @@ def test_scaled_functions_stay_finite_and_meet_their_asymptotes():
         torch.testing.assert_close(found, torch.zeros_like(x) + limit, rtol=1e-7, atol=0)
 
 
+def test_large_values_are_kept_to_the_end_of_the_range():
+    """e^{2x²} overflows before H does."""
+    x = 6.7
+    found = integrals(torch.tensor(x)).H.item()
+    assert found == pytest.approx(integrals(torch.tensor(x, dtype=torch.float64)).H.item(), rel=2e-5)
+    assert 2 * x * x > np.log(np.finfo(np.float32).max)
+
+
 def test_order_limits_what_is_computed():
     x = torch.linspace(-2, 2, 5, dtype=torch.float64)
     for order in (1, 2):

@@ -174,6 +174,18 @@ def test_two_projections_between_the_same_populations_add_up():
     np.testing.assert_allclose(predict(both)["rate"], predict(one_layer())["rate"], rtol=1e-12)
 
 
+def test_in_a_window_shorter_than_the_refractory_period_there_is_at_most_one_spike():
+    populations = [
+        Population("E", 2, LIFParameters(v_reset=15.0, t_ref=[5.0, 5.4])),
+        Population("I", 1, LIFParameters(v_reset=15.0, t_ref=6.0)),
+    ]
+    drives = [GaussianDrive(name, mean=0.0, std=5.0) for name in ("E", "I")]
+    prediction = predict(Circuit(populations, drives=drives), window=4.9)
+    assert (prediction["fano"] > 1.5).all()
+    expected = prediction["rate"] * 4.9e-3
+    np.testing.assert_allclose(prediction["count_variance"], expected * (1 - expected), rtol=1e-12)
+
+
 def test_a_window_adds_count_statistics():
     prediction = predict(one_layer(readout=Readout("hidden", RNG.normal(size=(2, 9)), [0.0, 1.0])), window=100 * ms)
     expected = prediction["rate"] * 0.1

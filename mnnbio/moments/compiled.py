@@ -1,9 +1,9 @@
 """The compiled moment activation: built once with the system's C++ compiler, kept in a cache, loaded when first used.
 
 Nothing needs it: without a compiler the same numbers come from PyTorch, more slowly; `activation_backend` says which
-way is taken and why. Building takes two or three seconds, once for each version of the package, compiler and processor. The
-library is kept in ``$XDG_CACHE_HOME/mnnbio`` (by default ``~/.cache/mnnbio``); where that cannot be written it is built
-anew by every process. ``MNNBIO_KERNEL=torch`` in the environment turns it off.
+way is taken and why. Building takes two or three seconds, once for each version of the package, compiler and
+processor. The library is kept in ``$XDG_CACHE_HOME/mnnbio`` (by default ``~/.cache/mnnbio``); where that cannot be
+written it is built anew by every process. ``MNNBIO_KERNEL=torch`` in the environment turns it off.
 """
 
 from __future__ import annotations
