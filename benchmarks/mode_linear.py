@@ -3,9 +3,10 @@
     python benchmarks/mode_linear.py
 
 Two hidden layers of N neurons behind `ModeLinear` weights of 16 modes, 10 readouts, batch 8, float64: forward and
-backward of a loss on the covariance of the readouts. Each N runs in a process of its own, so that its peak memory is
-its own; the smallest of several times counts. Prints the table, the slope of log time over log N, and the largest
-relative difference from the dense computation at N = 300.
+backward of a loss on the covariance of the readouts, on one thread. Each N runs in a process of its own, so that its
+peak memory is its own; the smallest of several processor times counts, which others on the machine disturb least.
+Prints the table, the slope of log time over log N, and the largest relative difference from the dense computation at
+N = 300.
 """
 
 from __future__ import annotations
@@ -79,16 +80,16 @@ def largest_difference(size: int) -> float:
 
 
 def measure(size: int, repeats: int) -> dict[str, float]:
-    """Return the shortest time of forward and backward (s) and the peak memory of this process (GB)."""
-    torch.set_num_threads(2)
+    """Return the shortest processor time of forward and backward (s) and the peak memory of this process (GB)."""
+    torch.set_num_threads(1)
     network = ModeNetwork(size)
     rates = torch.rand(BATCH, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     gradients(network, rates)
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         gradients(network, rates)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return {"time": min(times), "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
 
 
