@@ -8,8 +8,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from mnnbio import export
 from mnnbio.lif import LIFParameters
-from mnnbio.nn import GaussianEncoder, PoissonEncoder
+from mnnbio.nn import GaussianEncoder, MomentCNN, PoissonEncoder
 from mnnbio.training import MomentClassifier, MomentRegressor, load_table, make_encoder
 
 FAST = {"epochs": 15, "batch_size": 32, "learning_rate": 0.03, "random_state": 0}
@@ -163,6 +164,13 @@ def test_encoders_fit_the_data():
         ({"epochs": 0}, "`epochs` must be a whole number ≥ 1"),
         ({"max_rate": -1.0}, "`max_rate` must be > 0 spikes/ms, got -1.0"),
         ({"hidden": ()}, "`sizes` must be at least three"),
+        ({"image_shape": (2, 2)}, r"`image_shape` is for networks with `channels` only, got \(2, 2\)"),
+        ({"channels": (2,), "image_shape": (3, 2)}, r"of images of 4 values, .* got \(3, 2\)"),
+        (
+            {"channels": (2,), "image_shape": (4,)},
+            r"must be \(height, width\) or \(channels, height, width\) .* got \(4,\)",
+        ),
+        ({"channels": (2, 2)}, "a window of 2 pixels does not fit into an image side of 1 pixels"),
     ],
 )
 def test_wrong_parameters(iris, options, message):
@@ -199,6 +207,35 @@ def test_from_a_table_in_a_few_lines(tmp_path):
     task = load_table(tmp_path / "t.csv", "larger")
     classifier = MomentClassifier((20,), epochs=20, random_state=0).fit(task.x_train, task.y_train)
     assert classifier.score(task.x_test, task.y_test) > 0.9
+
+
+def stripes(n, seed=0):
+    """Images of 6×6 pixels with a bright row or a bright column somewhere."""
+    rng = np.random.default_rng(seed)
+    images, labels = rng.uniform(0, 0.3, (n, 6, 6)), rng.integers(0, 2, n)
+    for image, label, place in zip(images, labels, rng.integers(0, 6, n), strict=True):
+        (image if label else image.T)[place] += 0.7
+    return images.reshape(n, -1), labels
+
+
+@pytest.mark.parametrize(("encoding", "image_shape"), [("poisson", None), ("on_off", (6, 6)), ("gaussian", (1, 6, 6))])
+def test_convolutional_networks(encoding, image_shape):
+    x, y = stripes(300)
+    classifier = MomentClassifier((), channels=(4,), image_shape=image_shape, encoding=encoding, **FAST).fit(x, y)
+    assert isinstance(classifier.model_, MomentCNN)
+    assert classifier.model_.image[0] == (2 if encoding == "on_off" else 1)
+    assert classifier.score(*stripes(200, seed=1)) > 0.9
+    circuit = export(classifier, x[:2])
+    assert circuit.n_neurons == 4 * 36
+
+
+@pytest.mark.slow
+def test_digits_by_convolution():
+    from mnnbio.training import load_task
+
+    task = load_task("digits")
+    classifier = MomentClassifier((50,), channels=(8,), epochs=10, random_state=0).fit(task.x_train, task.y_train)
+    assert classifier.score(task.x_test, task.y_test) >= 0.965
 
 
 @pytest.mark.slow

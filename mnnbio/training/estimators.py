@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from os import PathLike
 from typing import Any, ClassVar, Literal, Self
 
@@ -14,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mnnbio.lif import LIFParameters
-from mnnbio.nn import MomentMLP
+from mnnbio.nn import Encoder, MomentCNN, MomentMLP, MomentNetwork
 from mnnbio.nn.network import DTYPES
 from mnnbio.training.encoding import Encoding, Scaling, make_encoder
 from mnnbio.training.loop import EVALUATION_BATCH, History, train
@@ -29,7 +30,12 @@ class MomentEstimator(BaseEstimator):
     Parameters
     ----------
     hidden : tuple of int
-        Neurons in each hidden layer.
+        Neurons in each hidden layer; of a convolutional network, in each dense layer after the convolutions.
+    channels : tuple of int
+        Kernels (of 3×3 pixels) in each convolution, followed by pooling over 2×2 neurons; none for a dense network.
+    image_shape : tuple of int, optional
+        Height and width of the images that the features are, or channels, height and width; by default one square
+        image. For convolutions only.
     lif : LIFParameters, optional
         The neurons; the default ones if not given.
     encoding : {"auto", "poisson", "on_off", "gaussian"}
@@ -63,7 +69,7 @@ class MomentEstimator(BaseEstimator):
 
     Attributes
     ----------
-    model_ : MomentMLP
+    model_ : MomentMLP or MomentCNN
         The trained network, float64, in evaluation mode. It takes features as `fit` did.
     history_ : dict of str to list of float
         See `mnnbio.training.Training`.
@@ -73,7 +79,7 @@ class MomentEstimator(BaseEstimator):
     """
 
     losses: ClassVar[dict[str, Loss]]
-    model_: MomentMLP
+    model_: MomentNetwork
     history_: History
     best_epoch_: int
     n_iter_: int
@@ -83,6 +89,8 @@ class MomentEstimator(BaseEstimator):
         self,
         hidden: tuple[int, ...] = (100,),
         *,
+        channels: tuple[int, ...] = (),
+        image_shape: tuple[int, ...] | None = None,
         lif: LIFParameters | None = None,
         encoding: Encoding = "auto",
         scaling: Scaling = "feature",
@@ -105,6 +113,8 @@ class MomentEstimator(BaseEstimator):
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.hidden = hidden
+        self.channels = channels
+        self.image_shape = image_shape
         self.lif = lif
         self.encoding = encoding
         self.scaling = scaling
@@ -132,7 +142,7 @@ class MomentEstimator(BaseEstimator):
         tags.non_deterministic = self.random_state is None
         return tags
 
-    def _fit(self, x: npt.NDArray[np.floating], targets: npt.NDArray[Any], outputs: int) -> MomentMLP:
+    def _fit(self, x: npt.NDArray[np.floating], targets: npt.NDArray[Any], outputs: int) -> MomentNetwork:
         """Train a network on checked features, and targets as class indices (n,) or values (n, outputs)."""
         if self.dtype not in DTYPES:
             raise ValueError(f"Invalid value {self.dtype!r} for `dtype`. Must be one of {sorted(DTYPES)}")
@@ -154,15 +164,7 @@ class MomentEstimator(BaseEstimator):
         )
         encoder = make_encoder(x, self.encoding, self.scaling, self.max_rate)
         dtype, device = DTYPES[self.dtype], torch.device(self.device)
-        model = MomentMLP(
-            (encoder.out_features, *self.hidden, outputs),
-            self.lif,
-            encoder,
-            self.noise,
-            seed=seed,
-            dtype=dtype,
-            device=device,
-        )
+        model = self._network(encoder, outputs, x.shape[1], seed=seed, dtype=dtype, device=device)
         y = torch.tensor(targets, device=device)
         training = train(
             model,
@@ -175,6 +177,29 @@ class MomentEstimator(BaseEstimator):
         self.history_, self.best_epoch_ = training.history, training.best_epoch
         self.n_iter_ = len(training.history["train_loss"])
         return model.to(device="cpu", dtype=torch.float64)
+
+    def _network(self, encoder: Encoder, outputs: int, features: int, **factory: Any) -> MomentNetwork:
+        """Return the network at its start.
+
+        Raises
+        ------
+        ValueError
+            If the image does not have as many values as there are features.
+        """
+        options = {"lif": self.lif, "encoder": encoder, "noise": self.noise, **factory}
+        if not self.channels:
+            if self.image_shape is not None:
+                raise ValueError(f"`image_shape` is for networks with `channels` only, got {self.image_shape}")
+            return MomentMLP((encoder.out_features, *self.hidden, outputs), **options)
+        shape = (math.isqrt(features),) * 2 if self.image_shape is None else tuple(self.image_shape)
+        if len(shape) not in (2, 3) or math.prod(shape) != features:
+            raise ValueError(
+                f"`image_shape` must be (height, width) or (channels, height, width) of images of {features} values, "
+                f"the number of features (None: one square image), got {self.image_shape}"
+            )
+        planes, height, width = shape if len(shape) == 3 else (1, *shape)
+        image = (planes * encoder.out_features // features, height, width)
+        return MomentCNN(image, self.channels, outputs, hidden=self.hidden, **options)
 
     @torch.no_grad()
     def _outputs(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
