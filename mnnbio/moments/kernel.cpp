@@ -23,8 +23,9 @@ enum { MEAN, STD, TAU_M, V_TH, V_RESET, T_REF };
 enum Level { VALUES, SLOPES, EVERYTHING };  // of rate and variance with respect to mean and std; of all by all
 
 constexpr int LANES = 8;  // BLOCK is a multiple of it
-typedef double Lanes __attribute__((vector_size(8 * LANES), aligned(8)));
-typedef double Four __attribute__((vector_size(32), aligned(8)));
+// Vectors that may lie anywhere among doubles.
+typedef double Lanes __attribute__((vector_size(8 * LANES), aligned(8), may_alias));
+typedef double Four __attribute__((vector_size(32), aligned(8), may_alias));
 typedef double Block[BLOCK];
 
 struct Tables {
@@ -123,15 +124,11 @@ void integrate(const Tables &tables, Bound &bound, int count) {
         bound.z[i] = (place - piece) * 2 - 1;
     }
     for (int i = 0; i < count; i++) {
-        const double *row = tables.pieces + int64_t(bound.piece[i]) * (4 * (DEGREE + 1));
+        const double *values = tables.pieces + int64_t(bound.piece[i]) * (4 * (DEGREE + 1));
+        const Four *row = reinterpret_cast<const Four *>(values);
         const double z = bound.z[i];
-        Four value;
-        std::memcpy(&value, row + 4 * DEGREE, sizeof value);
-        for (int power = DEGREE - 1; power >= 0; power--) {
-            Four coefficient;
-            std::memcpy(&coefficient, row + 4 * power, sizeof coefficient);
-            value = value * z + coefficient;
-        }
+        Four value = row[DEGREE];
+        for (int power = DEGREE - 1; power >= 0; power--) value = value * z + row[power];
         bound.values[i] = value;
     }
     const double *values = reinterpret_cast<const double *>(bound.values);
@@ -206,12 +203,14 @@ struct Series {
     Block g, G, h, H, dg, dG;
 };
 
+inline Lanes &lanes(double *values) { return *reinterpret_cast<Lanes *>(values); }
+inline const Lanes &lanes(const double *values) { return *reinterpret_cast<const Lanes *>(values); }
+
 template <int LEVEL>
 void sum_series(const Tables &tables, const Block &w, Series &out, int count) {
     for (int i = 0; i < count; i += LANES) {
-        Lanes z, g{}, G{}, h{}, H{}, dg{}, dG{};
-        std::memcpy(&z, w + i, sizeof z);
-        z = z * (2 * EDGE * EDGE) - 1;
+        const Lanes z = lanes(w + i) * (2 * EDGE * EDGE) - 1;
+        Lanes g{}, G{}, h{}, H{}, dg{}, dG{};
         for (int power = TONIC_DEGREE; power >= 0; power--) {
             const double *row = tables.tonic + TONIC_FUNCTIONS * power;
             g = g * z + row[0];
@@ -223,12 +222,12 @@ void sum_series(const Tables &tables, const Block &w, Series &out, int count) {
             }
             if (LEVEL == EVERYTHING) dg = dg * z + row[4];
         }
-        std::memcpy(out.g + i, &g, sizeof g);
-        std::memcpy(out.G + i, &G, sizeof G);
-        std::memcpy(out.h + i, &h, sizeof h);
-        std::memcpy(out.H + i, &H, sizeof H);
-        std::memcpy(out.dg + i, &dg, sizeof dg);
-        std::memcpy(out.dG + i, &dG, sizeof dG);
+        lanes(out.g + i) = g;
+        lanes(out.G + i) = G;
+        lanes(out.h + i) = h;
+        lanes(out.H + i) = H;
+        lanes(out.dg + i) = dg;
+        lanes(out.dG + i) = dG;
     }
 }
 
