@@ -169,6 +169,27 @@ def test_one_tensor_as_both_inputs():
     assert torch.autograd.gradgradcheck(of_one, x)
 
 
+def test_inference_before_training():
+    lif = LIFParameters(tau_m=17.25, t_ref=1.375)
+    with torch.inference_mode():
+        still = moment_activation(f64(1.4), f64(0.5), lif).rate
+    mean = f64(1.4).requires_grad_()
+    found = moment_activation(mean, f64(0.5), lif)
+    assert found.rate.item() == still.item()
+    slope = torch.autograd.grad(found.rate.sum(), mean)[0]
+    torch.testing.assert_close(slope, found.gain.detach())
+
+
+def test_default_device_does_not_matter():
+    mean, std = f64(1.4), f64(0.5)
+    try:
+        torch.set_default_device("meta")
+        found = moment_activation(mean, std, LIFParameters(tau_m=16.75))
+    finally:
+        torch.set_default_device(None)
+    assert found.rate.item() == moment_activation(mean, std, LIFParameters(tau_m=16.75)).rate.item()
+
+
 def test_mixed_dtypes_promote():
     found = moment_activation(torch.tensor([1.2]), f64(0.5), LIFParameters())
     assert found.rate.dtype == torch.float64

@@ -184,7 +184,7 @@ def _open(path: Path, tables: Tables) -> Kernel:
             function.restype = number if name != "combine" else None
     pieces = tables.pieces[:4].permute(2, 1, 0).contiguous()
     # Slopes with respect to w = (s/a)² of the polynomials in 2 EDGE² w - 1.
-    powers = torch.arange(tables.tonic.shape[1], dtype=torch.float64)
+    powers = torch.arange(tables.tonic.shape[1], dtype=torch.float64, device="cpu")
     slopes = (tables.tonic[:2] * powers * 2 * tables.edge**2).roll(-1, dims=1)
     tonic = torch.cat([tables.tonic[:4], slopes]).T.contiguous()
     return Kernel(library, path, (pointer * 2)(pieces.data_ptr(), tonic.data_ptr()), (pieces, tonic))

@@ -182,12 +182,13 @@ def _as_float64(value: Any) -> Tensor:
         return value.to(torch.float64)
     if isinstance(value, float):
         return _number(value)
-    return torch.tensor(value, dtype=torch.float64)  # a copy: arrays may be read-only
+    return torch.tensor(value, dtype=torch.float64, device="cpu")  # a copy: arrays may be read-only
 
 
 @lru_cache(maxsize=256)
 def _number(value: float) -> Tensor:
-    return torch.tensor(value, dtype=torch.float64)
+    with torch.inference_mode(False):  # what is kept must serve training too
+        return torch.tensor(value, dtype=torch.float64, device="cpu")
 
 
 def _common_shape(inputs: Sequence[Tensor]) -> torch.Size | None:
@@ -214,7 +215,7 @@ def _repeating(x: Tensor, shape: torch.Size) -> Tensor:
             del own[0]
         if own != list(shape[len(shape) - len(own) :]):
             x = x.expand(shape)
-    return x.detach().contiguous()
+    return x.contiguous()
 
 
 def _gradients(grads: Sequence[Tensor | None]) -> tuple[list[Tensor | None], ctypes.Array[Any], ctypes.Array[Any]]:
