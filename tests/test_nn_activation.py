@@ -6,7 +6,7 @@ from test_nn_linear import random_moments
 from mnnbio.lif import LIFParameters
 from mnnbio.moments import Covariance, Dense, Diagonal, moment_activation
 from mnnbio.nn import MomentActivation, Moments
-from mnnbio.nn.activation import square_root
+from mnnbio.nn.activation import standard_deviation
 
 f64 = torch.float64
 ALL = ("tau_m", "v_th", "v_reset", "t_ref")
@@ -145,9 +145,9 @@ def test_constant_currents_need_the_mean_alone(std):
     assert not out.variance.any()
 
 
-def test_square_root_has_a_finite_gradient_at_zero():
+def test_standard_deviation_has_a_finite_gradient_at_zero():
     variance = torch.tensor([0.0, 4.0], dtype=f64, requires_grad=True)
-    root = square_root(variance)
+    root = standard_deviation(variance)
     root.sum().backward()
     torch.testing.assert_close(root.detach(), torch.tensor([0.0, 2.0], dtype=f64))
     torch.testing.assert_close(variance.grad, torch.tensor([0.0, 0.25], dtype=f64))

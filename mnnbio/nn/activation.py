@@ -17,33 +17,47 @@ NeuronParameter = Literal["tau_m", "v_th", "v_reset", "t_ref"]
 Correlations = Literal["full", "variance", "none"]
 
 
-def square_root(variance: torch.Tensor) -> torch.Tensor:
-    """Return √variance with gradient 0 instead of infinity where the variance is exactly 0."""
+def standard_deviation(variance: torch.Tensor) -> torch.Tensor:
+    """Return √variance of currents, with gradient 0 instead of infinity where the variance is exactly 0.
+
+    Parameters
+    ----------
+    variance : Tensor, shape (..., n)
+        mV²/ms. Where it is negative by no more than rounding, which sums of products may leave of zero, it counts as 0.
+
+    Returns
+    -------
+    Tensor, shape (..., n)
+        mV/√ms.
+
+    Raises
+    ------
+    ValueError
+        If a variance is negative. While a graph is compiled, or inside `torch.func.vmap`, values cannot be looked at,
+        and nothing is checked.
+    """
+    if not torch.compiler.is_compiling():
+        try:
+            all_positive = bool((variance.detach() > 0).all())
+        except RuntimeError:
+            pass
+        else:
+            if all_positive:
+                return variance.sqrt()
+            _require_not_negative(variance.detach())
     positive = variance > 0
     return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0 * variance)
 
 
-def require_variances(variance: torch.Tensor) -> None:
-    """Raise a `ValueError` naming the first variance of a current that is negative beyond rounding.
-
-    While a graph is compiled, or inside `torch.func.vmap`, values cannot be looked at, and nothing is checked.
-    """
-    if torch.compiler.is_compiling():
-        return
-    with torch.no_grad():
-        try:
-            if not bool((variance < 0).any()):
-                return
-        except RuntimeError:
-            return
-        # Sums of products leave a rounding error where the variance is zero.
-        negative = variance < -1e3 * torch.finfo(variance.dtype).eps * variance.abs().amax(-1, keepdim=True)
-        if bool(negative.any()):
-            place = tuple(int(k) for k in negative.nonzero()[0])
-            raise ValueError(
-                f"the variance of a current must be ≥ 0 mV²/ms, got {variance[place].item():g} at index {place}: "
-                "the covariance is not positive semidefinite"
-            )
+def _require_not_negative(variance: torch.Tensor) -> None:
+    """Raise a `ValueError` naming the first variance that is negative beyond rounding."""
+    negative = variance < -1e3 * torch.finfo(variance.dtype).eps * variance.abs().amax(-1, keepdim=True)
+    if bool(negative.any()):
+        place = tuple(int(k) for k in negative.nonzero()[0])
+        raise ValueError(
+            f"the variance of a current must be ≥ 0 mV²/ms, got {variance[place].item():g} at index {place}: "
+            "the covariance is not positive semidefinite"
+        )
 
 
 def learned_neurons(initial: NeuronTensors, raw: dict[str, torch.Tensor]) -> NeuronTensors:
@@ -176,8 +190,7 @@ class MomentActivation(nn.Module):
         if self.correlations == "none":
             rate = moment_activation(mean, mean.new_full((), self.fixed_std), neurons).rate
             return Moments(rate, Diagonal(torch.zeros_like(rate)))
-        require_variances(moments.variance)
-        rate, variance, gain = moment_activation(mean, square_root(moments.variance), neurons)
+        rate, variance, gain = moment_activation(mean, standard_deviation(moments.variance), neurons)
         if self.correlations == "variance":
             return Moments(rate, Diagonal(variance))
         return Moments(rate, moments.covariance.scale(gain).with_diagonal(variance))

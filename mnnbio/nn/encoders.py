@@ -112,7 +112,7 @@ class PoissonEncoder(_Scaled):
         z = self.scaled(features)
         if self.on_off:
             z = torch.cat([z.relu(), (-z).relu()], dim=-1)
-        elif bool((z < 0).any()):
+        elif z.numel() and bool(z.amin() < 0):
             place = tuple(int(k) for k in (z < 0).nonzero()[0])
             raise ValueError(
                 f"Poisson rates must be ≥ 0, got the value {features[place].item():g} at index {place}; "
