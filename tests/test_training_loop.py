@@ -10,8 +10,8 @@ from mnnbio.training.loop import TRAINING_FILE, score, split_rows
 OPTIONS = TrainingOptions(epochs=6, batch_size=16, loss="sampled_cross_entropy", seed=3)
 
 
-def network(hidden=8):
-    return MomentMLP((4, hidden, 3), seed=0, dtype=torch.float32)
+def network(hidden=8, **options):
+    return MomentMLP((4, hidden, 3), seed=0, dtype=torch.float32, **options)
 
 
 def data(n=90, seed=0):
@@ -52,6 +52,21 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path, monkeypatch, epoch
     assert result == expected
     for name, tensor in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], tensor), name
+
+
+def test_masks_and_learned_neurons_are_continued_as_well(tmp_path, monkeypatch):
+    options = {"dropout": 0.3, "learn": ("tau_m", "v_th"), "in_degree": 3}
+    whole = network(**options)
+    train(whole, *data(), OPTIONS)
+    interrupt_after(monkeypatch, 2)
+    with pytest.raises(InterruptionError):
+        train(network(**options), *data(), OPTIONS, checkpoint_dir=tmp_path)
+    monkeypatch.undo()
+    resumed = network(**options)
+    train(resumed, *data(), OPTIONS, checkpoint_dir=tmp_path)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor), name
+    assert len(set(resumed.blocks[0].activation.lif().tau_m)) == 8
 
 
 def test_a_finished_run_is_not_repeated(tmp_path, monkeypatch):
