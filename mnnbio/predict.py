@@ -23,7 +23,7 @@ def predict(
     *,
     dt: Any = None,
     window: Any = None,
-    closure: Closure = "moments",
+    closure: Closure | None = None,
     theory: Theory = "diffusion",
     covariance: bool = True,
 ) -> xr.Dataset:
@@ -40,9 +40,11 @@ def predict(
     window : float or Quantity, optional
         Counting window, ms. Adds the statistics of spike counts in the window, and makes the readout's covariance that
         of a decision over one window. By default, long-window statistics only.
-    closure : {"moments", "poisson"}
-        Variance of the presynaptic trains that drives the next neuron: their long-window count variance per time, or
-        their rate.
+    closure : {"moments", "poisson"}, optional
+        Variance of the presynaptic trains that drives the next neuron: their long-window count variance per time, as
+        moment networks are trained, or their rate, as the membrane sees a train that is regular over longer times than
+        its own. By default "moments" in continuous time, which is what a network computes, and "poisson" with a time
+        step, which is closer to what simulated neurons do.
     theory : {"diffusion", "first_passage"}
         Inputs as Gaussian white noise; or Poisson jumps of their true size in steps of `dt`, exact for neurons that
         receive Poisson and Gaussian input, at the cost of some 50 ms per neuron and stimulus. Spikes of other neurons
@@ -72,6 +74,8 @@ def predict(
     Y. Qi et al. (2025), Learning and inference with correlated neural variability, PNAS Nexus 4(10), pgaf284, for the
     moments. D. R. Cox (1962), Renewal Theory, sec. 4.5, for counts in a window.
     """
+    if closure is None:
+        closure = "moments" if dt is None else "poisson"
     if closure not in ("moments", "poisson"):
         raise ValueError(f"Invalid value {closure!r} for `closure`. Must be one of ['moments', 'poisson']")
     if theory not in ("diffusion", "first_passage"):

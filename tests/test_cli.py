@@ -167,8 +167,9 @@ def test_only_what_depends_on_a_changed_option_is_done_again(folder):
     assert lines[2].startswith("simulate   reused: statistics")
     lines = run("compare", folder).out.splitlines()
     assert lines[:2] == ["compare    decisions: theory and spikes", "compare    reused: statistics"]
-    lines = run("compare", folder, "--closure", "poisson").out.splitlines()
-    assert lines[:2] == ["option     simulation.closure: moments → poisson", "compare    decisions: theory and spikes"]
+    lines = run("compare", folder, "--closure", "moments").out.splitlines()
+    assert lines[0] == "option     simulation.closure: auto → moments"
+    assert lines[1:3] == ["compare    reused: decisions", "compare    statistics: theory and spikes"]
 
 
 def test_parts_one_after_another_equal_a_run(finished, tmp_path):

@@ -120,6 +120,14 @@ def test_the_closures_differ_by_the_fano_factor():
     assert (moments["std_input"][:, second] < poisson["std_input"][:, second]).all()
 
 
+def test_the_closure_follows_the_use():
+    """In continuous time a circuit is a trained network; with a time step it is a simulation."""
+    circuit = deep(False)
+    assert predict(circuit).attrs["closure"] == "moments"
+    assert predict(circuit, dt=0.1).attrs["closure"] == "poisson"
+    assert predict(circuit, dt=0.1, closure="moments").attrs["closure"] == "moments"
+
+
 def test_drives_equal_the_sources_they_stand_for():
     """A private Poisson drive is a Poisson source projecting one to one; shared noise adds its outer product."""
     rate, weight = 0.8, 0.3

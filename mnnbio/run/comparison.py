@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
@@ -11,7 +11,10 @@ from mnnbio.run.fingerprint import fingerprint, of_code
 from mnnbio.run.session import Session
 from mnnbio.run.store import DECISIONS, KEY, STATISTICS, key_of
 
-Closure = Literal["moments", "poisson"]
+if TYPE_CHECKING:
+    from mnnbio.circuit import Circuit
+
+Closure = Literal["auto", "moments", "poisson"]
 Theory = Literal["diffusion", "first_passage"]
 
 
@@ -29,13 +32,13 @@ def compare(session: Session) -> None:
                 f"{session.folder} holds no simulation of the {name}; simulate first: mnnbio simulate {session.folder}"
             )
         part = parts[name]
-        key = fingerprint(key_of(part), of_code("mnnbio.predict", "mnnbio.analyses"), closure, theory)
+        options = () if name == DECISIONS else (closure, theory)
+        key = fingerprint(key_of(part), of_code("mnnbio.predict", "mnnbio.analyses"), *options)
         if "comparison" in part.children and key_of(part.children["comparison"]) == key:
             session.reuse("compare", name)
             continue
         with session.step("compare", f"{name}: theory and spikes"):
-            # Exact predictions of hundreds of samples would take longer than everything else.
-            result = with_decisions(part, closure) if name == DECISIONS else with_statistics(part, closure, theory)
+            result = with_decisions(part) if name == DECISIONS else with_statistics(part, closure, theory)
             result.children["comparison"].attrs[KEY] = key
             session.store.put(name, result)
 
@@ -43,20 +46,21 @@ def compare(session: Session) -> None:
 def with_statistics(tree: xr.DataTree, closure: Closure, theory: Theory) -> xr.DataTree:
     """Return a simulation with its prediction, and the comparison of rates, variances and covariances."""
     from mnnbio.analyses import compare as compare_results
+    from mnnbio.predict import predict
 
-    prediction = _prediction(tree, closure, theory, covariance=True)
+    dt, window = (1e3 * tree.attrs[name] for name in ("dt", "window"))  # s → ms
+    chosen = None if closure == "auto" else closure
+    prediction = predict(_circuit(tree), dt=dt, window=window, closure=chosen, theory=theory)
     return _with(tree, prediction, compare_results(prediction, tree))
 
 
-def with_decisions(tree: xr.DataTree, closure: Closure) -> xr.DataTree:
+def with_decisions(tree: xr.DataTree) -> xr.DataTree:
     """Return a simulation with its prediction, and the scores of both networks on the targets of its stimuli.
 
     Parameters
     ----------
     tree : DataTree
         A simulation of a circuit with a readout, whose stimuli have a coordinate `target`.
-    closure : {"moments", "poisson"}
-        As in `mnnbio.predict`.
 
     Returns
     -------
@@ -65,8 +69,10 @@ def with_decisions(tree: xr.DataTree, closure: Closure) -> xr.DataTree:
         values, `moment_r2` and `spiking_r2`.
     """
     from mnnbio.analyses import classification, stored_readout
+    from mnnbio.predict import predict
 
-    prediction = _prediction(tree, closure, "diffusion", covariance=False)
+    # The network as it was trained: in continuous time, with the count variances of the trains.
+    prediction = predict(_circuit(tree), window=1e3 * tree.attrs["window"], covariance=False)
     simulation = tree.children["simulation"].to_dataset()
     target, readout = simulation["target"], stored_readout(tree)
     if readout is not None and readout.labels is not None:
@@ -74,14 +80,11 @@ def with_decisions(tree: xr.DataTree, closure: Closure) -> xr.DataTree:
     return _with(tree, prediction, _determination(prediction["readout"], simulation["readout"], target))
 
 
-def _prediction(tree: xr.DataTree, closure: Closure, theory: Theory, *, covariance: bool) -> xr.Dataset:
-    """Return the prediction of a simulation as it ran."""
+def _circuit(tree: xr.DataTree) -> Circuit:
+    """Return the circuit that was simulated."""
     from mnnbio.circuit import Circuit
-    from mnnbio.predict import predict
 
-    circuit = Circuit.from_json(str(tree["circuit"].item()))
-    dt, window = (1e3 * tree.attrs[name] for name in ("dt", "window"))  # s → ms
-    return predict(circuit, dt=dt, window=window, closure=closure, theory=theory, covariance=covariance)
+    return Circuit.from_json(str(tree["circuit"].item()))
 
 
 def _with(tree: xr.DataTree, prediction: xr.Dataset, comparison: xr.Dataset) -> xr.DataTree:

@@ -108,7 +108,10 @@ class Simulation(_Section):
         "diffusion",
         "prediction of the statistics; first_passage: exact for large weights, 50 ms per neuron and sample",
     )
-    closure: Literal["moments", "poisson"] = option("moments", "variance that the prediction passes between layers")
+    closure: Literal["auto", "moments", "poisson"] = option(
+        "auto",
+        "variance with which a predicted train drives the next layer: its rate (auto, poisson) or count variance",
+    )
     seed: int = option(1, "seed of the spikes", flag="simulation_seed", at_least=0)
 
 

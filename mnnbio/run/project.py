@@ -65,7 +65,7 @@ def read(path: Path, out: Path) -> str:
     if "stimuli" in record:
         coords = xr.Dataset(coords={name: xr.DataArray.from_dict(c) for name, c in record["stimuli"].items()})
         tree = labelled(tree, coords)
-    closure, theory = record.get("closure", "moments"), record.get("theory", "diffusion")
-    result = with_decisions(tree, closure) if decisions else with_statistics(tree, closure, theory)
+    closure, theory = record.get("closure", "auto"), record.get("theory", "diffusion")
+    result = with_decisions(tree) if decisions else with_statistics(tree, closure, theory)
     save(result, out)
     return f"{table(figures(result))}\n\n{out}"
