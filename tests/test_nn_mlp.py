@@ -149,6 +149,17 @@ def test_uncorrelated_network_keeps_variances_only():
     torch.testing.assert_close(out.covariance.to_dense()[0].detach(), (W * variance) @ W.T)
 
 
+@pytest.mark.parametrize("options", [{}, {"learn": ("tau_m", "v_th")}])
+def test_function_transforms(options):
+    model = seen_data(MomentMLP((5, 7, 6, 3), seed=0, dtype=f64, **options))
+    x = 0.1 + torch.rand(4, 5, dtype=f64, generator=torch.Generator().manual_seed(0))
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda z: model(z).mean))(x)
+    for row, expected in zip(x, jacobian, strict=True):
+        torch.testing.assert_close(torch.autograd.functional.jacobian(lambda z: model(z).mean, row), expected)
+    matrices = torch.func.vmap(lambda z: model(z).covariance.to_dense())(x)
+    torch.testing.assert_close(matrices, model(x).covariance.to_dense())
+
+
 def test_seed_decides_the_weights():
     first, second, other = (MomentMLP((5, 7, 3), seed=seed) for seed in (1, 1, 2))
     assert torch.equal(first.readout.weight, second.readout.weight)

@@ -11,7 +11,7 @@ from torch import nn
 
 from mnnbio.lif import LIFParameters
 from mnnbio.moments import Diagonal, Neuron, NeuronTensors, moment_activation
-from mnnbio.nn.state import Moments
+from mnnbio.nn.state import Moments, looked_at
 
 NeuronParameter = Literal["tau_m", "v_th", "v_reset", "t_ref"]
 Correlations = Literal["full", "variance", "none"]
@@ -33,18 +33,13 @@ def standard_deviation(variance: torch.Tensor) -> torch.Tensor:
     Raises
     ------
     ValueError
-        If a variance is negative. While a graph is compiled, or inside `torch.func.vmap`, values cannot be looked at,
-        and nothing is checked.
+        If a variance is negative, where values can be looked at.
     """
-    if not torch.compiler.is_compiling():
-        try:
-            all_positive = bool((variance.detach() > 0).all())
-        except RuntimeError:
-            pass
-        else:
-            if all_positive:
-                return variance.sqrt()
-            _require_not_negative(variance.detach())
+    all_positive = looked_at((variance.detach() > 0).all())
+    if all_positive:
+        return variance.sqrt()
+    if all_positive is False:
+        _require_not_negative(variance.detach())
     positive = variance > 0
     return torch.where(positive, torch.where(positive, variance, 1.0).sqrt(), 0.0 * variance)
 

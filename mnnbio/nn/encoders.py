@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mnnbio.moments import Diagonal
-from mnnbio.nn.state import Moments
+from mnnbio.nn.state import Moments, looked_at
 
 
 class _Scaled(nn.Module):
@@ -112,7 +112,7 @@ class PoissonEncoder(_Scaled):
         z = self.scaled(features)
         if self.on_off:
             z = torch.cat([z.relu(), (-z).relu()], dim=-1)
-        elif z.numel() and bool(z.amin() < 0):
+        elif z.numel() and looked_at(z.detach().amin() < 0):
             place = tuple(int(k) for k in (z < 0).nonzero()[0])
             raise ValueError(
                 f"Poisson rates must be ≥ 0, got the value {features[place].item():g} at index {place}; "

@@ -28,3 +28,16 @@ class Moments(NamedTuple):
     def variance(self) -> torch.Tensor:
         """Diagonal of the covariance, shape (..., n)."""
         return self.covariance.diagonal()
+
+
+def looked_at(condition: torch.Tensor) -> bool | None:
+    """Return whether a condition holds; None where values cannot be looked at.
+
+    That is while a graph is compiled, or inside `torch.func.vmap`: there, inputs are not checked.
+    """
+    if torch.compiler.is_compiling():
+        return None
+    try:
+        return bool(condition)
+    except RuntimeError:
+        return None
