@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from mnnbio import export, predict, simulate
-from mnnbio.propagation import FiniteWeightWarning
+from mnnbio.propagation import CorrelationWarning, FiniteWeightWarning
 from mnnbio.training import MomentClassifier
 
 
@@ -39,7 +39,8 @@ def main() -> None:
     print(f"{'theory':15}{'closure':10}{'layer':10}{'rate (Hz)':>10}{'r':>9}{'median error':>14}{'r.m.s. z':>10}")
     for theory, closure in (("diffusion", "moments"), ("diffusion", "poisson"), ("first_passage", "poisson")):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FiniteWeightWarning)
+            for category in (FiniteWeightWarning, CorrelationWarning):
+                warnings.simplefilter("ignore", category)
             prediction = predict(
                 circuit, dt=0.1 * ms, window=100 * ms, theory=theory, closure=closure, covariance=False
             )

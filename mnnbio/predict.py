@@ -68,6 +68,8 @@ def predict(
     -----
     FiniteWeightWarning
         If single jumps of the membrane potential are too large for a diffusion.
+    CorrelationWarning
+        If currents are too correlated for the covariance of spike trains to follow linearly.
 
     References
     ----------

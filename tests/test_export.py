@@ -20,7 +20,10 @@ from mnnbio.nn import (
 RNG = np.random.default_rng(0)
 
 # Networks with random weights need not be fit for spikes; what is tested here is that nothing is lost.
-pytestmark = pytest.mark.filterwarnings("ignore::mnnbio.propagation.FiniteWeightWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::mnnbio.propagation.FiniteWeightWarning"),
+    pytest.mark.filterwarnings("ignore::mnnbio.propagation.CorrelationWarning"),
+]
 
 
 def trained(sizes, **options):

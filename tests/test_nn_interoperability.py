@@ -201,6 +201,7 @@ def test_names_of_version_0_2_and_of_distributed_training():
 
 
 @pytest.mark.filterwarnings("ignore::mnnbio.propagation.FiniteWeightWarning")
+@pytest.mark.filterwarnings("ignore::mnnbio.propagation.CorrelationWarning")
 @pytest.mark.parametrize("variant", ["as in its example", "one in-degree"])
 def test_what_was_read_can_be_saved_and_exported(variant, tmp_path):
     options = VARIANTS[variant]

@@ -18,10 +18,13 @@ from mnnbio import (
     predict,
 )
 from mnnbio.moments import moment_activation
-from mnnbio.propagation import FiniteWeightWarning
+from mnnbio.propagation import CorrelationWarning, FiniteWeightWarning
 
 # Networks with random weights need not be fit for spikes.
-pytestmark = pytest.mark.filterwarnings("ignore::mnnbio.propagation.FiniteWeightWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::mnnbio.propagation.FiniteWeightWarning"),
+    pytest.mark.filterwarnings("ignore::mnnbio.propagation.CorrelationWarning"),
+]
 
 RNG = np.random.default_rng(5)
 LIF = LIFParameters(tau_m=12.0, v_th=15.0, v_reset=3.0, t_ref=2.0)
@@ -244,6 +247,19 @@ def test_large_weights_are_named():
     circuit = Circuit([Population("E", 3, LIF)], drives=[PoissonDrive("E", 0.2, 4 * mV)])
     with pytest.warns(FiniteWeightWarning, match="the weights into 'E' are not small"):
         predict(circuit)
+
+
+def test_strong_correlations_are_named():
+    def pair(correlation):
+        shared, own = np.sqrt([correlation, 1 - correlation])
+        return Circuit([Population("E", 2, LIF)], drives=[GaussianDrive("E", 1.2, own, factor=[[shared], [shared]])])
+
+    with pytest.warns(
+        CorrelationWarning, match="neurons 0 and 1 of 'E' have a correlation of up to 0.80, and 100.0% of all"
+    ):
+        predict(pair(0.8))
+    predict(pair(0.6))
+    predict(pair(0.8), covariance=False)
 
 
 @pytest.mark.parametrize(
