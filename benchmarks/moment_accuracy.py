@@ -28,7 +28,7 @@ from mnnbio.moments import (
     moment_activation,
 )
 
-NEURONS = [  # tau_m (ms), v_th, v_reset (mV), t_ref (ms)
+NEURONS: list[tuple[float, ...]] = [  # tau_m (ms), v_th, v_reset (mV), t_ref (ms)
     (20.0, 20.0, 0.0, 5.0), (20.0, 20.0, 10.0, 2.0), (10.0, 15.0, -10.0, 0.0),
     (35.0, 12.0, 3.0, 1.0), (5.0, 20.0, -3.0, 2.5), (20.0, 20.0, 19.0, 0.0),
 ]  # fmt: skip
@@ -213,8 +213,8 @@ def main() -> None:
         "## First derivatives",
         "",
         f"float64, compiled, against central differences in 60 digits, at {SLOPES_PER_NEURON} inputs a neuron,",
-        "rates from 10⁻¹²/ms. Derivatives pass through zero: errors are relative to the derivative or, where it is smaller",
-        "than that, to a thousandth of output/argument (of an argument of at least 1).",
+        "rates from 10⁻¹²/ms. Derivatives pass through zero: errors are relative to the derivative or, where it is",
+        "smaller than that, to a thousandth of output/argument (of an argument of at least 1).",
         "",
         "| derivative | error | worst point |",
         "|---|---|---|",
