@@ -111,6 +111,18 @@ def test_constant_currents_are_exported_with_their_noise():
     np.testing.assert_array_equal(drive.std, np.full(8, 1.5))
 
 
+def test_a_network_of_rates_as_variances_is_predicted_with_its_closure():
+    model = trained((6, 8, 7, 3), closure="poisson")
+    x = RNG.uniform(0.1, 1, (5, 6))
+    with torch.no_grad():
+        output = model(torch.from_numpy(x))
+    prediction = predict(export(model, x), closure="poisson")
+    np.testing.assert_allclose(prediction["readout"], output.mean, rtol=1e-10, atol=1e-10)
+    noise = prediction["readout_covariance"] * 1e3  # s → ms
+    np.testing.assert_allclose(noise, output.covariance.to_dense().detach(), rtol=1e-10, atol=1e-10)
+    assert abs(predict(export(model, x))["readout"] - output.mean.numpy()).max() > 1e-3
+
+
 def test_a_network_in_training_mode_exports_its_running_statistics():
     model = trained((6, 8, 3))
     x = RNG.uniform(0, 1, (4, 6))

@@ -114,6 +114,7 @@ OPTIONS = {
     "Poisson background": {"background": PoissonBackground(0.4, 0.5)},
     "Gaussian background": {"background": GaussianBackground(0.4, 0.2)},
     "uncorrelated": {"correlations": "variance"},
+    "rates as variances": {"closure": "poisson"},
     "constant currents": {"correlations": "none", "fixed_std": 1.0, "noise": False},
 }
 
@@ -190,6 +191,10 @@ def test_errors():
         MomentMLP((5, 7, 2, 3), LIFParameters(tau_m=[10.0, 20.0]))
     with pytest.raises(ValueError, match=r"`dtype` must be torch\.float32 or torch\.float64, got torch\.float16"):
         MomentMLP((5, 7, 3), dtype=torch.float16)
+    with pytest.raises(ValueError, match="Invalid value 'brunel' for `closure`"):
+        MomentMLP((5, 7, 3), closure="brunel")
+    with pytest.raises(ValueError, match="closure='poisson' is about variances"):
+        MomentMLP((5, 7, 3), closure="poisson", correlations="none", noise=False)
     with pytest.raises(ValueError, match="correlations='none' cannot learn noise: give noise=False"):
         MomentMLP((5, 7, 3), correlations="none")
     with pytest.raises(ValueError, match=r"`p` must be in \[0, 1\), got 1.5"):

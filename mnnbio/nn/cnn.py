@@ -17,6 +17,7 @@ from mnnbio.nn.encoders import Encoder
 from mnnbio.nn.linear import MomentLinear
 from mnnbio.nn.network import (
     READOUT_SCALE,
+    Closure,
     MomentBlock,
     MomentNetwork,
     arguments_from_config,
@@ -55,7 +56,9 @@ class MomentCNN(MomentNetwork):
         Neurons of the dense hidden layers.
     pooling : {"average", "sum"}
         What pooling does with the trains of a window.
-    lif, encoder, noise, learn, correlations, fixed_std, dropout, background, momentum, eps, seed, dtype, device
+    lif, encoder, noise, learn, correlations, fixed_std, dropout, background, closure
+        As in `MomentMLP`.
+    momentum, eps, seed, dtype, device
         As in `MomentMLP`.
 
     Attributes
@@ -96,6 +99,7 @@ class MomentCNN(MomentNetwork):
         fixed_std: float = 0.0,
         dropout: float = 0.0,
         background: Background | None = None,
+        closure: Closure = "moments",
         momentum: float = 0.1,
         eps: float = 1e-5,
         seed: int | torch.Generator | None = None,
@@ -121,6 +125,7 @@ class MomentCNN(MomentNetwork):
             fixed_std,
             dropout,
             background,
+            closure,
             momentum,
             eps,
         )

@@ -16,6 +16,7 @@ from mnnbio.nn.encoders import Encoder
 from mnnbio.nn.linear import MomentLinear
 from mnnbio.nn.network import (
     READOUT_SCALE,
+    Closure,
     MomentNetwork,
     arguments_from_config,
     checked_dtype,
@@ -49,6 +50,10 @@ class MomentMLP(MomentNetwork):
         Share of hidden neurons silenced in training, in [0, 1).
     background : PoissonBackground or GaussianBackground, optional
         Input of its own for every hidden neuron.
+    closure : {"moments", "poisson"}
+        Variance with which a hidden neuron's train drives the next hidden layer: its long-window count variance, or its
+        rate, which is closer to what the membranes of spiking neurons see. The circuit of a network trained with
+        "poisson" predicts what the network computes with ``predict(circuit, closure="poisson")``.
     readout_noise : bool
         Whether the outputs learn independent noise of their own, which spikes do not have.
     momentum, eps : float
@@ -95,6 +100,7 @@ class MomentMLP(MomentNetwork):
         in_degree: int | None = None,
         dropout: float = 0.0,
         background: Background | None = None,
+        closure: Closure = "moments",
         readout_noise: bool = False,
         momentum: float = 0.1,
         eps: float = 1e-5,
@@ -114,6 +120,7 @@ class MomentMLP(MomentNetwork):
             fixed_std,
             dropout,
             background,
+            closure,
             momentum,
             eps,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -25,6 +25,10 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 # Hidden rates spread over some 0.05 spikes/ms: readout weights of this size give outputs of order one.
 READOUT_SCALE = 20.0
+
+
+# Variance with which a spike train drives the next layer: its count variance, or its rate.
+Closure = Literal["moments", "poisson"]
 
 
 class MomentBlock(nn.Module):
@@ -83,10 +87,16 @@ class MomentNetwork(nn.Module):
         fixed_std: float,
         dropout: float,
         background: Background | None,
+        closure: Closure,
         momentum: float,
         eps: float,
     ) -> None:
         super().__init__()
+        if closure not in get_args(Closure):
+            raise ValueError(f"Invalid value {closure!r} for `closure`. Must be one of {sorted(get_args(Closure))}")
+        if closure == "poisson" and correlations == "none":
+            raise ValueError("closure='poisson' is about variances, which correlations='none' leaves out")
+        self.closure = closure
         self.inputs, self.outputs = inputs, outputs
         self.lif = LIFParameters() if lif is None else lif
         self.noise = noise
@@ -152,6 +162,8 @@ class MomentNetwork(nn.Module):
         for block in self.blocks:
             trains = block(moments)
             layers.append(trains)
+            if self.closure == "poisson":
+                trains = trains._replace(covariance=trains.covariance.with_diagonal(trains.mean))
             moments = _read(block, trains)
         return layers
 
@@ -202,6 +214,7 @@ class MomentNetwork(nn.Module):
             "fixed_std": self.fixed_std,
             "dropout": self.dropout,
             "background": None if self.background is None else self.background.config(),
+            "closure": self.closure,
             "momentum": self.momentum,
             "eps": self.eps,
             "dtype": names[self.dtype],
@@ -214,8 +227,8 @@ def _read(block: MomentBlock, trains: Moments) -> Moments:
 
 
 COMMON = {
-    "network", "lif", "encoder", "noise", "learn", "correlations", "fixed_std", "dropout", "background", "momentum",
-    "eps", "dtype",
+    "network", "lif", "encoder", "noise", "learn", "correlations", "fixed_std", "dropout", "background", "closure",
+    "momentum", "eps", "dtype",
 }  # fmt: skip
 
 

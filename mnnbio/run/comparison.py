@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mnnbio.circuit import Circuit
 
 Closure = Literal["auto", "moments", "poisson"]
+TrainedClosure = Literal["moments", "poisson"]
 Theory = Literal["diffusion", "first_passage"]
 
 
@@ -32,13 +33,14 @@ def compare(session: Session) -> None:
                 f"{session.folder} holds no simulation of the {name}; simulate first: mnnbio simulate {session.folder}"
             )
         part = parts[name]
-        options = () if name == DECISIONS else (closure, theory)
+        trained = session.config.model.closure
+        options = (trained,) if name == DECISIONS else (closure, theory)
         key = fingerprint(key_of(part), of_code("mnnbio.predict", "mnnbio.analyses"), *options)
         if "comparison" in part.children and key_of(part.children["comparison"]) == key:
             session.reuse("compare", name)
             continue
         with session.step("compare", f"{name}: theory and spikes"):
-            result = with_decisions(part) if name == DECISIONS else with_statistics(part, closure, theory)
+            result = with_decisions(part, trained) if name == DECISIONS else with_statistics(part, closure, theory)
             result.children["comparison"].attrs[KEY] = key
             session.store.put(name, result)
 
@@ -54,13 +56,15 @@ def with_statistics(tree: xr.DataTree, closure: Closure, theory: Theory) -> xr.D
     return _with(tree, prediction, compare_results(prediction, tree))
 
 
-def with_decisions(tree: xr.DataTree) -> xr.DataTree:
+def with_decisions(tree: xr.DataTree, closure: TrainedClosure) -> xr.DataTree:
     """Return a simulation with its prediction, and the scores of both networks on the targets of its stimuli.
 
     Parameters
     ----------
     tree : DataTree
         A simulation of a circuit with a readout, whose stimuli have a coordinate `target`.
+    closure : {"moments", "poisson"}
+        The one that the network was trained with.
 
     Returns
     -------
@@ -71,8 +75,8 @@ def with_decisions(tree: xr.DataTree) -> xr.DataTree:
     from mnnbio.analyses import classification, stored_readout
     from mnnbio.predict import predict
 
-    # The network as it was trained: in continuous time, with the count variances of the trains.
-    prediction = predict(_circuit(tree), window=1e3 * tree.attrs["window"], covariance=False)
+    # The network as it was trained, in continuous time.
+    prediction = predict(_circuit(tree), window=1e3 * tree.attrs["window"], closure=closure, covariance=False)
     simulation = tree.children["simulation"].to_dataset()
     target, readout = simulation["target"], stored_readout(tree)
     if readout is not None and readout.labels is not None:

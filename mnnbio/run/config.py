@@ -58,6 +58,11 @@ class Model(_Section):
     scaling: Literal["feature", "global", "none"] = option("global", "scale features one by one, by one factor, or not")
     max_rate: float = option(1.0, "Poisson rate at full intensity", unit="spikes/ms", above=0)
     noise: bool = option(True, "whether neurons learn independent input noise")
+    closure: Literal["moments", "poisson"] = option(
+        "moments",
+        "variance with which a train drives the next hidden layer: of counts, or its rate",
+        flag="model_closure",
+    )
     tau_m: float = option(20.0, "membrane time constant", unit="ms", above=0)
     v_th: float = option(20.0, "firing threshold, from rest", unit="mV")
     v_reset: float = option(0.0, "reset potential, from rest", unit="mV")

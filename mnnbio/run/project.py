@@ -38,7 +38,14 @@ def write(session: Session, part: str, path: Path) -> None:
     )
     coords = stimulus_coords(session, planned)
     stimuli = {name: coords[name].to_dict() for name in ("sample", "target")}
-    write_json(path / RECORD, {"part": part, "closure": shared.closure, "theory": shared.theory, "stimuli": stimuli})
+    record = {
+        "part": part,
+        "trained": session.config.model.closure,
+        "closure": shared.closure,
+        "theory": shared.theory,
+        "stimuli": stimuli,
+    }
+    write_json(path / RECORD, record)
     session.say(f"{'cpp':<10} {path}: build and run it with `make && ./main` there, then `mnnbio read {path}`")
 
 
@@ -66,6 +73,8 @@ def read(path: Path, out: Path) -> str:
         coords = xr.Dataset(coords={name: xr.DataArray.from_dict(c) for name, c in record["stimuli"].items()})
         tree = labelled(tree, coords)
     closure, theory = record.get("closure", "auto"), record.get("theory", "diffusion")
-    result = with_decisions(tree) if decisions else with_statistics(tree, closure, theory)
+    result = (
+        with_decisions(tree, record.get("trained", "moments")) if decisions else with_statistics(tree, closure, theory)
+    )
     save(result, out)
     return f"{table(figures(result))}\n\n{out}"

@@ -110,6 +110,7 @@ def _estimator(session: Session) -> Any:
         scaling=model.scaling,
         max_rate=model.max_rate,
         noise=model.noise,
+        closure=model.closure,
         loss=training.loss,
         epochs=training.epochs,
         batch_size=training.batch_size,

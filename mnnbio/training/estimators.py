@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mnnbio.lif import LIFParameters
 from mnnbio.nn import Encoder, MomentCNN, MomentMLP, MomentNetwork
-from mnnbio.nn.network import DTYPES
+from mnnbio.nn.network import DTYPES, Closure
 from mnnbio.training.encoding import Encoding, Scaling, make_encoder
 from mnnbio.training.loop import EVALUATION_BATCH, History, train
 from mnnbio.training.options import Loss, Schedule, TrainingOptions
@@ -49,6 +49,8 @@ class MomentEstimator(BaseEstimator):
         Poisson rate at full intensity, spikes/ms.
     noise : bool
         Whether neurons learn independent input noise.
+    closure : {"moments", "poisson"}
+        Variance with which trains drive the next hidden layer, as in `MomentMLP`.
     loss : str
         As in `TrainingOptions`; "auto" is "cross_entropy" or "mean_squared_error".
     epochs, batch_size, learning_rate, schedule, weight_decay, label_smoothing, window : optional
@@ -96,6 +98,7 @@ class MomentEstimator(BaseEstimator):
         scaling: Scaling = "feature",
         max_rate: float = 1.0,
         noise: bool = True,
+        closure: Closure = "moments",
         loss: Loss | Literal["auto"] = "auto",
         epochs: int = 60,
         batch_size: int = 64,
@@ -120,6 +123,7 @@ class MomentEstimator(BaseEstimator):
         self.scaling = scaling
         self.max_rate = max_rate
         self.noise = noise
+        self.closure = closure
         self.loss = loss
         self.epochs = epochs
         self.batch_size = batch_size
@@ -186,7 +190,7 @@ class MomentEstimator(BaseEstimator):
         ValueError
             If the image does not have as many values as there are features.
         """
-        options = {"lif": self.lif, "encoder": encoder, "noise": self.noise, **factory}
+        options = {"lif": self.lif, "encoder": encoder, "noise": self.noise, "closure": self.closure, **factory}
         if not self.channels:
             if self.image_shape is not None:
                 raise ValueError(f"`image_shape` is for networks with `channels` only, got {self.image_shape}")
