@@ -245,47 +245,43 @@ class LowRank(Covariance):
         return self.remainder.sqrt() * own + (factor @ shared[..., None])[..., 0]
 
 
-class Mapped(Covariance):
-    """The unevaluated ``A W C Wᵀ A`` plus a diagonal, with ``A = diag(gain)``.
+class Product(Covariance):
+    """The unevaluated ``A W C Wᵀ A`` plus a diagonal, with ``A = diag(gain)`` and a linear map W that subclasses hold.
 
     Parameters
     ----------
-    weight : Tensor
-        W, shape (row, neuron).
     inner : Covariance
-        C, of `neuron` rows.
+        C.
     gain : Tensor, optional
         Shape (..., row); ones if left out.
     added : Tensor, optional
         What is added to the diagonal, shape (..., row).
     """
 
-    def __init__(
-        self, weight: Tensor, inner: Covariance, gain: Tensor | None = None, added: Tensor | None = None
-    ) -> None:
-        self.weight = check_matrix(weight, "weight", inner.size)
-        self.inner = inner
-        self.gain = gain
-        self.added = added
+    def __init__(self, inner: Covariance, gain: Tensor | None, added: Tensor | None) -> None:
+        self.inner, self.gain, self.added = inner, gain, added
 
     @property
-    @override
-    def size(self) -> int:
-        return self.weight.shape[-2]
-
-    @cached_property
-    def _weights(self) -> Tensor:
-        """``A W``."""
-        return self.weight if self.gain is None else self.gain[..., None] * self.weight
-
-    @cached_property
+    @abstractmethod
     def _bare_diagonal(self) -> Tensor:
-        """Diagonal of ``W C Wᵀ``."""
-        return self.inner.quadratic_diagonal(self.weight)
+        """Diagonal of ``W C Wᵀ``, computed once."""
+
+    @property
+    @abstractmethod
+    def _bare_matrix(self) -> Tensor:
+        """``W C Wᵀ``, computed once."""
+
+    @abstractmethod
+    def _derived(self, gain: Tensor | None, added: Tensor | None) -> Product:
+        """Return another gain and added diagonal of the same product."""
+
+    @abstractmethod
+    def _pull_back(self, weight: Tensor) -> Tensor:
+        """Return ``weight · A W``, shape (..., row of weight, row of C)."""
 
     @cached_property
     def _dense(self) -> Tensor:
-        matrix = self.inner.quadratic(self.weight)
+        matrix = self._bare_matrix
         if self.gain is not None:
             matrix = matrix * self.gain[..., :, None] * self.gain[..., None, :]
         return matrix if self.added is None else matrix + torch.diag_embed(self.added)
@@ -299,43 +295,86 @@ class Mapped(Covariance):
     def to_dense(self) -> Tensor:
         return self._dense
 
-    def _derived(self, gain: Tensor | None, added: Tensor | None) -> Mapped:
-        """Return another gain and added diagonal of the same product, whose diagonal is computed once."""
-        new = Mapped(self.weight, self.inner, gain, added)
-        if "_bare_diagonal" in self.__dict__:
-            new.__dict__["_bare_diagonal"] = self._bare_diagonal
+    def _sharing(self, new: Product) -> Product:
+        """Return another gain and added diagonal of the same product, of which nothing is computed twice."""
+        for name in ("_bare_diagonal", "_bare_matrix"):
+            if name in self.__dict__:
+                new.__dict__[name] = self.__dict__[name]
         return new
 
     @override
-    def scale(self, gain: Tensor) -> Mapped:
+    def scale(self, gain: Tensor) -> Product:
         gain = check_vector(gain, "gain", self.size)
         added = None if self.added is None else self.added * gain**2
-        return self._derived(gain if self.gain is None else self.gain * gain, added)
+        return self._sharing(self._derived(gain if self.gain is None else self.gain * gain, added))
 
     @override
-    def with_diagonal(self, variance: Tensor) -> Mapped:
+    def with_diagonal(self, variance: Tensor) -> Product:
         return self.add_diagonal(check_vector(variance, "variance", self.size) - self.diagonal())
 
     @override
-    def add_diagonal(self, variance: Tensor) -> Mapped:
+    def add_diagonal(self, variance: Tensor) -> Product:
         variance = check_vector(variance, "variance", self.size)
-        return self._derived(self.gain, variance if self.added is None else self.added + variance)
+        return self._sharing(self._derived(self.gain, variance if self.added is None else self.added + variance))
 
     @override
     def quadratic(self, weight: Tensor) -> Tensor:
-        if weight.shape[-2] >= self.size or "_dense" in self.__dict__:
+        if self._is_formed_for(weight):
             return weight @ self._dense @ weight.mT
-        outer = weight if self.gain is None else weight * self.gain[..., None, :]
-        matrix = self.inner.quadratic(outer @ self.weight)
+        matrix = self.inner.quadratic(self._pull_back(weight))
         return matrix if self.added is None else matrix + (weight * self.added[..., None, :]) @ weight.mT
 
     @override
     def quadratic_diagonal(self, weight: Tensor) -> Tensor:
-        if weight.shape[-2] >= self.size or "_dense" in self.__dict__:
+        if self._is_formed_for(weight):
             return ((weight @ self._dense) * weight).sum(-1)
-        outer = weight if self.gain is None else weight * self.gain[..., None, :]
-        variance = self.inner.quadratic_diagonal(outer @ self.weight)
+        variance = self.inner.quadratic_diagonal(self._pull_back(weight))
         return variance if self.added is None else variance + apply_weight(weight * weight, self.added)
+
+    def _is_formed_for(self, weight: Tensor) -> bool:
+        """Return whether the full matrix is the cheaper way to combine the rows by weight, (..., row, neuron)."""
+        return weight.shape[-2] >= self.size or "_dense" in self.__dict__
+
+
+class Mapped(Product):
+    """The unevaluated ``A W C Wᵀ A`` plus a diagonal, for a matrix W.
+
+    Parameters
+    ----------
+    weight : Tensor
+        W, shape (row, neuron).
+    inner : Covariance
+        C, of `neuron` rows.
+    gain, added : Tensor, optional
+        As in `Product`.
+    """
+
+    def __init__(
+        self, weight: Tensor, inner: Covariance, gain: Tensor | None = None, added: Tensor | None = None
+    ) -> None:
+        super().__init__(inner, gain, added)
+        self.weight = check_matrix(weight, "weight", inner.size)
+
+    @property
+    @override
+    def size(self) -> int:
+        return self.weight.shape[-2]
+
+    @cached_property
+    def _bare_diagonal(self) -> Tensor:
+        return self.inner.quadratic_diagonal(self.weight)
+
+    @cached_property
+    def _bare_matrix(self) -> Tensor:
+        return self.inner.quadratic(self.weight)
+
+    @override
+    def _derived(self, gain: Tensor | None, added: Tensor | None) -> Mapped:
+        return Mapped(self.weight, self.inner, gain, added)
+
+    @override
+    def _pull_back(self, weight: Tensor) -> Tensor:
+        return (weight if self.gain is None else weight * self.gain[..., None, :]) @ self.weight
 
 
 def normal_samples(n: int, like: Tensor, generator: torch.Generator | None) -> Tensor:

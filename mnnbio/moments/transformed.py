@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, diag_embed
+from torch import Tensor
 from typing_extensions import override
 
-from mnnbio.moments.covariance import Covariance, LowRank, apply_weight, check_vector
+from mnnbio.moments.covariance import Covariance, LowRank, Product
 from mnnbio.moments.local import is_worthwhile, variance_by_windows
 from mnnbio.moments.maps import Convolution, LinearMap, Pooling
 from mnnbio.moments.plain import Diagonal
@@ -28,7 +28,7 @@ class Factors(NamedTuple):
         return 0 if self.columns is None else self.columns.shape[-2]
 
 
-class Transformed(Covariance):
+class Transformed(Product):
     """The unevaluated ``A W C Wᵀ A`` plus a diagonal, with ``A = diag(gain)`` and W a linear map.
 
     What is asked for is computed in the cheapest of four ways. A few linear combinations of the rows are pulled back
@@ -42,10 +42,8 @@ class Transformed(Covariance):
         W, of shape (row, neuron).
     inner : Covariance
         C, of `neuron` rows.
-    gain : Tensor, optional
-        Shape (..., row); ones if left out.
-    added : Tensor, optional
-        What is added to the diagonal, shape (..., row).
+    gain, added : Tensor, optional
+        As in `Product`.
 
     Raises
     ------
@@ -58,7 +56,8 @@ class Transformed(Covariance):
     ) -> None:
         if map.columns != inner.size:
             raise ValueError(f"the map takes {map.columns} variables, the covariance has {inner.size}")
-        self.map, self.inner, self.gain, self.added = map, inner, gain, added
+        super().__init__(inner, gain, added)
+        self.map = map
 
     @property
     @override
@@ -67,7 +66,6 @@ class Transformed(Covariance):
 
     @cached_property
     def _bare_diagonal(self) -> Tensor:
-        """Diagonal of ``W C Wᵀ``."""
         if (layers := self._two_convolutions()) is not None:
             return self._diagonal_by_windows(*layers)
         factors = factors_of(self.inner)
@@ -106,7 +104,6 @@ class Transformed(Covariance):
 
     @cached_property
     def _bare_matrix(self) -> Tensor:
-        """``W C Wᵀ``."""
         factors = factors_of(self.inner)
         if factors is None:
             return self.map.apply(self.map.apply(self.inner.to_dense()).mT)
@@ -117,65 +114,12 @@ class Transformed(Covariance):
         left = columns if factors.weights is None else columns * factors.weights[..., None]
         return matrix + left.mT @ columns
 
-    @cached_property
-    def _dense(self) -> Tensor:
-        matrix = self._bare_matrix
-        if self.gain is not None:
-            matrix = matrix * self.gain[..., :, None] * self.gain[..., None, :]
-        return matrix if self.added is None else matrix + diag_embed(self.added)
-
     @override
-    def diagonal(self) -> Tensor:
-        variance = self._bare_diagonal if self.gain is None else self._bare_diagonal * self.gain**2
-        return variance if self.added is None else variance + self.added
-
-    @override
-    def to_dense(self) -> Tensor:
-        return self._dense
-
     def _derived(self, gain: Tensor | None, added: Tensor | None) -> Transformed:
-        """Return another gain and added diagonal of the same product, of which nothing is computed twice."""
-        new = Transformed(self.map, self.inner, gain, added)
-        for name in ("_bare_diagonal", "_bare_matrix"):
-            if name in self.__dict__:
-                new.__dict__[name] = self.__dict__[name]
-        return new
+        return Transformed(self.map, self.inner, gain, added)
 
     @override
-    def scale(self, gain: Tensor) -> Transformed:
-        gain = check_vector(gain, "gain", self.size)
-        added = None if self.added is None else self.added * gain**2
-        return self._derived(gain if self.gain is None else self.gain * gain, added)
-
-    @override
-    def with_diagonal(self, variance: Tensor) -> Transformed:
-        return self.add_diagonal(check_vector(variance, "variance", self.size) - self.diagonal())
-
-    @override
-    def add_diagonal(self, variance: Tensor) -> Transformed:
-        variance = check_vector(variance, "variance", self.size)
-        return self._derived(self.gain, variance if self.added is None else self.added + variance)
-
-    @override
-    def quadratic(self, weight: Tensor) -> Tensor:
-        if self._is_formed_for(weight):
-            return weight @ self._dense @ weight.mT
-        matrix = self.inner.quadratic(self._pull_back(weight))
-        return matrix if self.added is None else matrix + (weight * self.added[..., None, :]) @ weight.mT
-
-    @override
-    def quadratic_diagonal(self, weight: Tensor) -> Tensor:
-        if self._is_formed_for(weight):
-            return ((weight @ self._dense) * weight).sum(-1)
-        variance = self.inner.quadratic_diagonal(self._pull_back(weight))
-        return variance if self.added is None else variance + apply_weight(weight * weight, self.added)
-
-    def _is_formed_for(self, weight: Tensor) -> bool:
-        """Return whether the full matrix is the cheaper way to combine the rows by weight, (..., row, neuron)."""
-        return weight.shape[-2] >= self.size or "_dense" in self.__dict__
-
     def _pull_back(self, weight: Tensor) -> Tensor:
-        """Return ``weight A W``, row by row through Wᵀ."""
         return self.map.transpose(weight if self.gain is None else weight * self.gain[..., None, :])
 
 
