@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from math import prod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,22 +36,29 @@ class Entries(NamedTuple):
 
 
 class LinearMap(ABC):
-    """A matrix W of shape (row, column) that need not be formed."""
+    """A matrix W from images to images, of shape (row, column), that need not be formed.
+
+    Attributes
+    ----------
+    image, out_image : ImageShape
+        Of input and output.
+    disjoint : bool
+        Whether every input reaches at most one output: then ``W diag(v) Wᵀ`` is diagonal.
+    """
+
+    image: ImageShape
+    out_image: ImageShape
+    disjoint: ClassVar[bool]
 
     @property
-    @abstractmethod
     def rows(self) -> int:
         """Number of outputs."""
+        return self.out_image.size
 
     @property
-    @abstractmethod
     def columns(self) -> int:
         """Number of inputs."""
-
-    @property
-    @abstractmethod
-    def disjoint(self) -> bool:
-        """Whether every input reaches at most one output: then ``W diag(v) Wᵀ`` is diagonal."""
+        return self.image.size
 
     @abstractmethod
     def apply(self, vector: Tensor) -> Tensor:
@@ -92,6 +99,8 @@ class Convolution(LinearMap):
         If the kernel does not suit the image.
     """
 
+    disjoint = False
+
     def __init__(self, kernel: Tensor, image: tuple[int, int, int], stride: int = 1, padding: int = 0) -> None:
         self.image = ImageShape(*image)
         if kernel.ndim != 4 or kernel.shape[1] != self.image.channels:
@@ -105,21 +114,6 @@ class Convolution(LinearMap):
             for size, length in zip(self.image[1:], kernel.shape[2:], strict=True)
         )
         self.out_image = ImageShape(kernel.shape[0], height, width)
-
-    @property
-    @override
-    def rows(self) -> int:
-        return self.out_image.size
-
-    @property
-    @override
-    def columns(self) -> int:
-        return self.image.size
-
-    @property
-    @override
-    def disjoint(self) -> bool:
-        return False
 
     @override
     def apply(self, vector: Tensor) -> Tensor:
@@ -182,25 +176,12 @@ class Pooling(LinearMap):
         If the window is larger than the image.
     """
 
+    disjoint = True
+
     def __init__(self, image: tuple[int, int, int], window: int, like: Tensor, weight: float = 1.0) -> None:
         self.image, self.window, self.like, self.weight = ImageShape(*image), window, like, weight
         height, width = (convolved(size, window, window, 0) for size in self.image[1:])
         self.out_image = ImageShape(self.image.channels, height, width)
-
-    @property
-    @override
-    def rows(self) -> int:
-        return self.out_image.size
-
-    @property
-    @override
-    def columns(self) -> int:
-        return self.image.size
-
-    @property
-    @override
-    def disjoint(self) -> bool:
-        return True
 
     @override
     def apply(self, vector: Tensor) -> Tensor:
