@@ -10,7 +10,7 @@ import xarray as xr
 from mnnbio.results import save
 from mnnbio.run.comparison import with_decisions, with_statistics
 from mnnbio.run.folder import read_json, write_json
-from mnnbio.run.session import Session
+from mnnbio.run.session import Session, warnings_as_notes
 from mnnbio.run.simulation import circuit_of, labelled, plan, stimulus_coords
 from mnnbio.run.store import DECISIONS
 from mnnbio.run.summary import figures, table
@@ -73,8 +73,8 @@ def read(path: Path, out: Path) -> str:
         coords = xr.Dataset(coords={name: xr.DataArray.from_dict(c) for name, c in record["stimuli"].items()})
         tree = labelled(tree, coords)
     closure, theory = record.get("closure", "auto"), record.get("theory", "diffusion")
-    result = (
-        with_decisions(tree, record.get("trained", "moments")) if decisions else with_statistics(tree, closure, theory)
-    )
+    trained = record.get("trained", "moments")
+    with warnings_as_notes(print, lambda _: None):
+        result = with_decisions(tree, trained) if decisions else with_statistics(tree, closure, theory)
     save(result, out)
     return f"{table(figures(result))}\n\n{out}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +17,26 @@ from mnnbio.run.folder import RunFolder
 if TYPE_CHECKING:
     from mnnbio.run.store import Store
     from mnnbio.training import Task
+
+
+@contextmanager
+def warnings_as_notes(say: Callable[[str], None], note: Callable[[str], None]) -> Iterator[None]:
+    """Turn warnings into lines: the first of a kind is said, the others are only noted.
+
+    Long runs warn of one batch of samples after the other.
+    """
+    said: set[type[Warning]] = set()
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        tell = note if category in said else say
+        said.add(category)
+        tell(f"{'':<10} note ({category.__name__}): {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)  # nothing that a user of the command could mend
+        warnings.showwarning = show
+        yield
 
 
 @dataclass
@@ -71,18 +91,7 @@ class Session:
         """Announce a step, and its time when it is done; warnings become lines."""
         self.say(f"{name:<10} {what}")
         start = time.monotonic()
-        shown: set[type[Warning]] = set()
-
-        def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-            # One warning of a kind is enough on the terminal: long runs warn of one batch of samples after the other.
-            tell = self.folder.note if category in shown else self.say
-            shown.add(category)
-            tell(f"{'':<10} note ({category.__name__}): {message}")
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", UserWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)  # nothing that a user of the command could mend
-            warnings.showwarning = show
+        with warnings_as_notes(self.say, self.folder.note):
             yield
         self.folder.note(f"{name:<10} done in {time.monotonic() - start:.1f} s")
 
