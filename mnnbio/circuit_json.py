@@ -81,6 +81,8 @@ def loads(text: str) -> Circuit:
 
 def _encode(value: Any) -> Any:
     """Return a value as JSON: arrays as compressed bytes, so that no digit is lost."""
+    if value is None:
+        return None
     if isinstance(value, ModeMatrix):
         return {"modes": {name: _encode(array) for name, array in vars(value).items()}}
     if sparse.issparse(value):
@@ -153,11 +155,7 @@ def _decode_projection(entry: dict[str, Any]) -> Projection:
 
 
 def _encode_drive(drive: Drive) -> dict[str, Any]:
-    return {"kind": type(drive).__name__, **{k: _encode(v) if v is not None else None for k, v in _fields(drive)}}
-
-
-def _fields(drive: Drive) -> list[tuple[str, Any]]:
-    return list(vars(drive).items())
+    return {"kind": type(drive).__name__, **{name: _encode(value) for name, value in vars(drive).items()}}
 
 
 def _decode_drive(entry: dict[str, Any]) -> Drive:

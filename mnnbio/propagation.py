@@ -146,16 +146,15 @@ def propagate(
                 received = received + trains.drive[source] @ (weights**2).T
 
         mean, std = torch.broadcast_tensors(current.mean, (current.variance + received).sqrt())
-        lif = population.lif if dt is None else discrete_lif(mean, std, population.lif, dt)
-        rate, variance, gain = moment_activation(mean, std, lif)
-        skewness = interval_skewness(mean, std, lif)
-        if theory == "diffusion":
-            tau_m = torch.tensor(population.lif.tau_m)
-            _warn_of_finite_weights(population, std, current.third, rate, gain, tau_m)
-        else:
+        if theory == "first_passage":
             assert dt is not None
             jumps = {n: r for n, r in trains.rate.items() if closure == "poisson" or n not in outputs}
             rate, variance, gain, skewness = exact_passages(circuit, population, jumps, mean, std, dt)
+        else:
+            lif = population.lif if dt is None else discrete_lif(mean, std, population.lif, dt)
+            rate, variance, gain = moment_activation(mean, std, lif)
+            skewness = interval_skewness(mean, std, lif)
+            _warn_of_finite_weights(population, std, current.third, rate, gain)
         outputs[name] = Output(mean, std, rate, variance, skewness)
         trains.rate[name] = rate
         trains.drive[name] = variance if closure == "moments" else rate
@@ -254,14 +253,13 @@ def _with_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:
     return result
 
 
-def _warn_of_finite_weights(
-    population: Population, std: Tensor, third: Tensor, rate: Tensor, gain: Tensor, tau_m: Tensor
-) -> None:
+def _warn_of_finite_weights(population: Population, std: Tensor, third: Tensor, rate: Tensor, gain: Tensor) -> None:
     """Warn where the asymmetry of the jumps is felt at threshold.
 
     The mean size of the jumps that carry the variance, ``ΣrJ³/(3 Σ)``, is the scale by which a threshold is overshot or
     missed; displacing it by so much changes the rate by ``gain/(tau_m rate)`` times it.
     """
+    tau_m = torch.tensor(population.lif.tau_m)
     displacement = (third / torch.where(std > 0, 3 * std**2, torch.inf)).abs()
     firing = rate > LOWEST_RATE
     change = torch.where(firing, displacement * gain / (tau_m * torch.where(firing, rate, 1.0)), 0.0)

@@ -12,7 +12,6 @@ from typing import Any
 import xarray as xr
 
 CONVENTIONS = "CF-1.11 mnnbio-1"
-GROUPS = ("prediction", "simulation", "spikes", "comparison")
 
 
 class ResultFileError(OSError):
