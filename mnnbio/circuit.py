@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -131,6 +131,12 @@ class Circuit:
         return self._n_stimuli  # type: ignore[attr-defined]
 
     @property
+    def has_exponential_synapses(self) -> bool:
+        """Whether some projection or Poisson drive has a synaptic time constant."""
+        inputs = [*self.projections, *(drive for drive in self.drives if isinstance(drive, PoissonDrive))]
+        return any(item.tau_syn > 0 for item in inputs)
+
+    @property
     def layers(self) -> tuple[Population, ...] | None:
         """The LIF populations ordered so that every projection goes forward, None in a recurrent circuit."""
         waiting, ordered = list(self.neurons), []
@@ -202,7 +208,7 @@ class Circuit:
                     GaussianDrive(drive.target, _pick(drive.mean, 2, index), _pick(drive.std, 2, index), factor)
                 )
             else:
-                drives.append(PoissonDrive(drive.target, _pick(drive.rate, 2, index), drive.weight))
+                drives.append(replace(drive, rate=_pick(drive.rate, 2, index)))
         return Circuit(populations, self.projections, drives, self.readout, self.seed)
 
     def to_json(self) -> str:

@@ -132,6 +132,7 @@ def _encode_projection(projection: Projection) -> dict[str, Any]:
         "target": projection.target,
         "delay": projection.delay,
         "autapses": projection.autapses,
+        "tau_syn": projection.tau_syn,
     }
     rule = projection.connectivity
     if rule is None:

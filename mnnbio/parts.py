@@ -113,7 +113,7 @@ class Population:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Delta synapses from one population to another.
+    """Synapses from one population to another, delta or exponential.
 
     Either `weights` gives every synapse, or `weight` and `connectivity` give a rule that the circuit realises once.
 
@@ -122,15 +122,18 @@ class Projection:
     source, target : str
         Names of the populations.
     weights : array_like, scipy.sparse array or ModeMatrix, shape (n_target, n_source), optional
-        Jump of the membrane potential per spike, mV.
+        Charge of one spike as a change of the membrane potential, mV: the jump at a delta synapse.
     weight : float or Quantity, optional
-        Jump of the membrane potential per spike, mV, the same for all synapses of the rule.
+        Charge of one spike, mV, the same for all synapses of the rule.
     connectivity : Connectivity, optional
         Who is connected to whom, such as ``FixedIndegree(100)``.
     delay : float or Quantity
         Transmission delay, ms; ≥ 0.
     autapses : bool
         Whether a rule within one population may connect a neuron to itself.
+    tau_syn : float or Quantity
+        Synaptic time constant, ms; 0 for delta synapses. With ``tau_syn > 0`` a spike adds ``weight/tau_syn`` (mV/ms)
+        to a current that decays with `tau_syn`, so the charge is that of the delta synapse.
     """
 
     source: str
@@ -140,6 +143,7 @@ class Projection:
     connectivity: Connectivity | None = None
     delay: Any = 0.0
     autapses: bool = False
+    tau_syn: Any = 0.0
 
     def __post_init__(self) -> None:
         if (self.weights is None) == (self.weight is None):
@@ -153,6 +157,7 @@ class Projection:
         delay = _number(self.delay, "ms", f"delay of {self}")
         require(delay >= 0, f"delay of {self}", "≥ 0 ms", delay)
         object.__setattr__(self, "delay", delay)
+        object.__setattr__(self, "tau_syn", _synaptic_time(self.tau_syn, str(self)))
 
     def __str__(self) -> str:
         return f"projection {self.source!r} → {self.target!r}"
@@ -202,17 +207,21 @@ class PoissonDrive:
     rate : array_like or Quantity
         Rate of the input, spikes/ms: a number, (n,) or (stimulus, n); ≥ 0.
     weight : float or Quantity
-        Jump of the membrane potential per input spike, mV.
+        Charge of one input spike as a change of the membrane potential, mV: the jump at a delta synapse.
+    tau_syn : float or Quantity
+        Synaptic time constant, ms; 0 for delta synapses. As in `Projection`.
     """
 
     target: str
     rate: Any
     weight: Any
+    tau_syn: Any = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", _frozen(in_unit(self.rate, "1/ms", f"rate of {self}")))
         require(self.rate >= 0, f"rate of {self}", "≥ 0 spikes/ms", self.rate, where="index")
         object.__setattr__(self, "weight", _number(self.weight, "mV", f"weight of {self}"))
+        object.__setattr__(self, "tau_syn", _synaptic_time(self.tau_syn, str(self)))
 
     def __str__(self) -> str:
         return f"Poisson drive of {self.target!r}"
@@ -276,6 +285,12 @@ def _number(value: Any, unit: Unit, name: str) -> float:
     if not isinstance(number, float):
         raise ValueError(f"{name} must be a single number in {unit}, got an array of shape {number.shape}")
     return number
+
+
+def _synaptic_time(value: Any, name: str) -> float:
+    tau_syn = _number(value, "ms", f"tau_syn of {name}")
+    require(tau_syn >= 0, f"tau_syn of {name}", "≥ 0 ms", tau_syn)
+    return tau_syn
 
 
 def _per_neuron(value: Any, unit: Unit, name: str, size: int) -> Array:

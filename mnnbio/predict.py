@@ -76,6 +76,8 @@ def predict(
     Y. Qi et al. (2025), Learning and inference with correlated neural variability, PNAS Nexus 4(10), pgaf284, for the
     moments. D. R. Cox (1962), Renewal Theory, sec. 4.5, for counts in a window.
     """
+    if circuit.has_exponential_synapses:
+        raise ValueError("the prediction knows delta synapses only, got `tau_syn` > 0. Set it to 0")
     if closure is None:
         closure = "moments" if dt is None else "poisson"
     if closure not in ("moments", "poisson"):

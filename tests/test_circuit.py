@@ -35,14 +35,14 @@ def rich_circuit(seed=3):
         ],
         projections=[
             Projection("input", "E", weights=rng.normal(size=(6, 4)) * mV),
-            Projection("E", "E", weight=0.1, connectivity=FixedIndegree(2), delay=1.5 * ms),
+            Projection("E", "E", weight=0.1, connectivity=FixedIndegree(2), delay=1.5 * ms, tau_syn=5 * ms),
             Projection("E", "I", weights=sparse.random_array((2, 6), density=0.5, rng=rng)),
             Projection("I", "E", weights=ModeMatrix(rng.normal(size=(6, 1)), [0.3], rng.normal(size=(2, 1)))),
             Projection("I", "I", weight=-0.5, connectivity=AllToAll(), autapses=True),
         ],
         drives=[
             GaussianDrive("E", mean=rng.normal(size=(3, 6)), std=0.5, factor=rng.normal(size=(6, 2))),
-            PoissonDrive("I", rate=500 * Hz, weight=0.2 * mV),
+            PoissonDrive("I", rate=500 * Hz, weight=0.2 * mV, tau_syn=2.0),
         ],
         readout=Readout("E", rng.normal(size=(2, 6)), [0.1, 0.2], labels=("a", "b")),
         seed=seed,
@@ -60,6 +60,8 @@ def test_json_gives_back_the_same_circuit():
     np.testing.assert_array_equal(again.sources[0].rates, circuit.sources[0].rates)
     assert again.neurons[0].lif == circuit.neurons[0].lif
     assert again.readout.labels == ("a", "b")
+    assert again.projections[1].tau_syn == 5.0
+    assert again.drives[1].tau_syn == 2.0
 
 
 def _dense(circuit, projection):
@@ -182,6 +184,9 @@ def test_inconsistent_circuits_raise(parts, message):
         (lambda: Projection("S", "E", weight=[1.0], connectivity=AllToAll()), ValueError, "single number in mV"),
         (lambda: GaussianDrive("E", std=[0.1, -1.0]), ValueError, "≥ 0 mV/√ms, got -1.0 at index 1"),
         (lambda: PoissonDrive("E", rate=-1.0, weight=1.0), ValueError, "≥ 0 spikes/ms"),
+        (lambda: PoissonDrive("E", 1.0, 1.0, tau_syn=-1.0), ValueError, "tau_syn of Poisson drive of 'E'` must be ≥ 0 ms"),
+        (lambda: Projection("S", "E", [[1.0]], tau_syn=[1.0]), ValueError, "single number in ms"),
+        (lambda: Projection("S", "E", [[1.0]], tau_syn=1 * mV), ValueError, "another dimension"),
         (lambda: Readout("E", np.ones((2, 3)), [0.0]), ValueError, "readout weights and bias"),
         (lambda: Readout("E", np.ones((2, 3)), [0.0, 0.0], labels=["a"]), ValueError, "2 outputs and 1 labels"),
         (lambda: ModeMatrix(np.ones((3, 2)), [1.0], np.ones((2, 1))), ValueError, "modes must have shapes"),

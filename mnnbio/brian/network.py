@@ -40,6 +40,8 @@ def check_time_step(circuit: Circuit, dt: float) -> None:
     ValueError
         If a Poisson rate is too high for the time step, or `dt` does not divide a refractory period or a delay.
     """
+    if circuit.has_exponential_synapses:
+        raise ValueError("the simulation has delta synapses only, got `tau_syn` > 0. Set it to 0")
     for source in circuit.sources:
         spike_probability(source, dt)
     for population in circuit.neurons:
