@@ -105,6 +105,19 @@ def test_recording_some_populations_leaves_the_others_out():
     assert np.array_equal(some.row_size, everyone.row_size[..., 10:])
 
 
+def test_some_presentations_give_the_spikes_that_they_give_among_all():
+    pairs = np.array([[2, 1], [0, 0], [1, 2]])
+    with build(everything(), codegen="runtime", replicas=4) as program:
+        everyone = program.run(40.0, trials=3, warmup=5.0, seed=7)
+        some = program.run(40.0, warmup=5.0, seed=7, presentations=pairs)
+    assert np.array_equal(some.presentations, pairs)
+    assert np.array_equal(some.row_size, everyone.row_size[pairs[:, 0], pairs[:, 1]])
+    stops = np.cumsum(everyone.row_size.sum(axis=2).ravel()).reshape(3, 3)
+    parts = [everyone.step[stops[s, t] - everyone.row_size[s, t].sum() : stops[s, t]] for s, t in pairs]
+    assert np.array_equal(some.step, np.concatenate(parts))
+    assert all(map(len, parts))
+
+
 def test_progress_ends_at_the_total():
     calls = []
     with build(small(), codegen="runtime", replicas=2) as program:
@@ -138,6 +151,13 @@ def test_wrong_options_are_errors_before_anything_is_built(options, message):
         ({"seed": -1}, "`seed` must be an integer ≥ 0, got -1"),
         ({"processes": 0}, "`processes` must be an integer ≥ 1, got 0"),
         ({"warmup": 0.05}, "`dt` must divide `warmup`"),
+        (
+            {"presentations": [0, 1]},
+            r"`presentations` must hold \(stimulus, trial\) pairs, .*, got shape \(2,\) of int64",
+        ),
+        ({"presentations": [[0.0, 1.0]]}, r"got shape \(1, 2\) of float64"),
+        ({"presentations": [[0, 0], [1, 0]]}, r"must hold stimuli 0 … 0 and trials ≥ 0, got \(1, 0\) at 1"),
+        ({"presentations": [[0, 3], [0, 3]]}, r"every \(stimulus, trial\) pair once"),
     ],
 )
 def test_wrong_runs_are_errors(options, message):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from mnnbio.brian.compiler import available_cores, compile_project, require_compiler
 from mnnbio.brian.model import Model
@@ -50,6 +51,7 @@ class Program(ABC):
         seed: int | None = None,
         processes: int | None = None,
         report: Report | None = None,
+        presentations: npt.ArrayLike | None = None,
     ) -> SpikeTrains:
         """Present every stimulus `trials` times, each time from rest, and return the spikes.
 
@@ -65,11 +67,15 @@ class Program(ABC):
             depend on it.
         report : callable, optional
             Called with the numbers of steps taken and to take.
+        presentations : array_like of int, shape (presentation, 2), optional
+            The (stimulus, trial) pairs to run instead of all, so that several machines can share a run; `trials` is
+            then not used. A presentation's spikes depend on `seed` and its pair, not on what else is run.
 
         Raises
         ------
         ValueError
-            If a time is not a whole number of steps, or `trials`, `seed` or `processes` is out of range.
+            If a time is not a whole number of steps, or `trials`, `seed`, `processes` or `presentations` is out of
+            range.
         SimulationFailed
             If the program ends with an error.
         """
@@ -77,11 +83,20 @@ class Program(ABC):
         if processes is not None:
             require_integer(processes, "processes", 1)
         seed = choose_seed(seed)
-        presentations = present_all(self.circuit, times, trials, seed)
+        some = None if presentations is None else choose_presentations(self.circuit, presentations)
+        present = present_all(self.circuit, times, trials, seed) if some is None else present_some(some, times, seed)
         progress = _Progress(report)
-        raw, replicas = self._spikes(presentations, processes or available_cores(), progress)
-        shape = (self.circuit.n_stimuli or 1, int(trials))
-        trains = collect_trains(raw, self.populations, shape, replicas=replicas, times=times, dt=self.dt, seed=seed)
+        raw, replicas = self._spikes(present, processes or available_cores(), progress)
+        trains = collect_trains(
+            raw,
+            self.populations,
+            (self.circuit.n_stimuli or 1, int(trials)) if some is None else (len(some),),
+            replicas=replicas,
+            times=times,
+            dt=self.dt,
+            seed=seed,
+            presentations=some,
+        )
         progress.finish()
         return trains
 
@@ -241,6 +256,38 @@ def present_all(circuit: Circuit, times: Times, trials: int, seed: int) -> Prese
     """Return all trials of all stimuli of a circuit."""
     require_integer(trials, "trials", 1)
     return Presentations.of(times.warmup_steps + times.duration_steps, circuit.n_stimuli or 1, trials, seed)
+
+
+def present_some(pairs: npt.NDArray[np.int64], times: Times, seed: int) -> Presentations:
+    """Return some (stimulus, trial) pairs of a circuit."""
+    return Presentations.some(times.warmup_steps + times.duration_steps, pairs, seed)
+
+
+def choose_presentations(circuit: Circuit, presentations: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Return (stimulus, trial) pairs, (presentation, 2).
+
+    Raises
+    ------
+    ValueError
+        If they are not pairs of integers, a stimulus is not one of the circuit's, or a pair comes twice.
+    """
+    pairs = np.asarray(presentations)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs) or pairs.dtype.kind not in "iu":
+        raise ValueError(
+            "`presentations` must hold (stimulus, trial) pairs, an integer array of shape (n, 2) with n ≥ 1, got shape "
+            f"{pairs.shape} of {pairs.dtype}"
+        )
+    n_stimuli = circuit.n_stimuli or 1
+    wrong = (pairs < 0).any(axis=1) | (pairs[:, 0] >= n_stimuli)
+    if wrong.any():
+        place = int(np.argmax(wrong))
+        raise ValueError(
+            f"`presentations` must hold stimuli 0 … {n_stimuli - 1} and trials ≥ 0, got {tuple(pairs[place].tolist())} "
+            f"at {place}"
+        )
+    if len(np.unique(pairs, axis=0)) < len(pairs):
+        raise ValueError("`presentations` must hold every (stimulus, trial) pair once, got one twice")
+    return pairs.astype(np.int64)
 
 
 def require_integer(value: Any, name: str, least: int) -> None:

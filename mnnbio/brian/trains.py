@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,8 +27,14 @@ class Presentations(NamedTuple):
     @classmethod
     def of(cls, n_steps: int, n_stimuli: int, trials: int, seed: int) -> Presentations:
         """Return all trials of all stimuli."""
-        keys = [presentation_key(seed, s, t) for s in range(n_stimuli) for t in range(trials)]
-        return cls(n_steps, np.repeat(np.arange(n_stimuli), trials), np.array(keys, dtype=np.int64))
+        pairs = np.stack(np.meshgrid(np.arange(n_stimuli), np.arange(trials), indexing="ij"), axis=-1)
+        return cls.some(n_steps, pairs.reshape(-1, 2), seed)
+
+    @classmethod
+    def some(cls, n_steps: int, pairs: npt.NDArray[np.int64], seed: int) -> Presentations:
+        """Return some (stimulus, trial) pairs, (presentation, 2), in the order given."""
+        keys = [presentation_key(seed, s, t) for s, t in pairs.tolist()]
+        return cls(n_steps, pairs[:, 0].astype(np.int64), np.array(keys, dtype=np.int64))
 
     def batches(self, size: int) -> npt.NDArray[np.int64]:
         """Return (stimulus, key) in batches of `size`, shape (batch, size, 2); the last one is filled up."""
@@ -57,11 +64,14 @@ class SpikeTrains:
         by stimulus, trial, neuron and time.
     row_size : ndarray of int32, shape (stimulus, trial, neuron)
         Number of spikes of each train, the warm-up's included; one stimulus if the circuit has no stimulus dimension.
+        Where only some presentations were run, shape (presentation, neuron).
     populations : dict
         Size of each recorded population; the neurons stand in this order.
     dt, duration, warmup : float
         ms.
     seed : int
+    presentations : ndarray of int64, shape (presentation, 2), or None
+        The (stimulus, trial) pairs that were run, in the order of `row_size`; None: all of them.
     """
 
     step: npt.NDArray[np.int32]
@@ -71,6 +81,7 @@ class SpikeTrains:
     duration: float
     warmup: float
     seed: int
+    presentations: npt.NDArray[np.int64] | None = None
 
     @property
     def time(self) -> npt.NDArray[np.float64]:
@@ -81,12 +92,13 @@ class SpikeTrains:
 def collect_trains(
     raw: Iterable[RawSpikes],
     populations: Mapping[str, int],
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     *,
     replicas: int,
     times: Times,
     dt: float,
     seed: int,
+    presentations: npt.NDArray[np.int64] | None = None,
 ) -> SpikeTrains:
     """Put the spikes of all batches in order.
 
@@ -96,16 +108,18 @@ def collect_trains(
         Within a population and a batch in order of time.
     populations : mapping
         Size of each recorded population.
-    shape : (int, int)
-        Numbers of stimuli and of trials.
+    shape : tuple of int
+        Numbers of stimuli and of trials, or of presentations where only some were run.
     replicas : int
         Presentations in a batch; those that only fill up the last batch are left out.
     times : Times
     dt : float
         ms.
     seed : int
+    presentations : ndarray of int64, shape (presentation, 2), optional
+        The (stimulus, trial) pairs that were run, if not all.
     """
-    n_neurons, n_presentations = sum(populations.values()), shape[0] * shape[1]
+    n_neurons, n_presentations = sum(populations.values()), math.prod(shape)
     offsets = dict(zip(populations, np.cumsum([0, *populations.values()]).tolist(), strict=False))
     rows: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     steps: list[npt.NDArray[np.int32]] = [np.empty(0, np.int32)]
@@ -125,4 +139,5 @@ def collect_trains(
         duration=times.duration,
         warmup=times.warmup,
         seed=seed,
+        presentations=presentations,
     )
