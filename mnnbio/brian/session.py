@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal
 
 Codegen = Literal["cpp_standalone", "runtime"]
@@ -20,10 +21,25 @@ _CPP_PREFERENCES: dict[str, Any] = {
     "codegen.cpp.runtime_library_dirs": [],
 }
 _lock = threading.Lock()
+_patient: ContextVar[bool] = ContextVar("patient", default=False)
 
 
 class BrianBusyError(RuntimeError):
     """Brian2's global state is in use."""
+
+
+@contextmanager
+def patience() -> Iterator[None]:
+    """Let sessions of this thread wait for those of other threads to end, instead of failing.
+
+    For threads that work off independent tasks, as those of a Dask worker do. A session within a session of the same
+    thread would wait for ever.
+    """
+    token = _patient.set(True)
+    try:
+        yield
+    finally:
+        _patient.reset(token)
 
 
 @contextmanager
@@ -39,7 +55,7 @@ def brian_session(codegen: Codegen) -> Iterator[None]:
     from brian2 import get_device, prefs, set_device
     from brian2.devices.device import RuntimeDevice, reset_device
 
-    if not _lock.acquire(blocking=False):
+    if not _lock.acquire(blocking=_patient.get()):
         raise BrianBusyError(
             "Brian2 has one device per process and another `build` or `simulate` is using it. Finish that first, or "
             "use another process"
