@@ -9,19 +9,11 @@ from typing import Any, Literal, get_type_hints
 
 import yaml
 
-from mnnbio.run.options import ConfigError, Field, Value, fields_of, option, require_known
-
-
-class _Section:
-    """A section checks its values when it is built."""
-
-    def __post_init__(self) -> None:
-        for field in fields_of(type(self).__name__.lower(), type(self)):
-            object.__setattr__(self, field.name, field.check(getattr(self, field.name)))
+from mnnbio.run.options import ConfigError, Field, Section, Value, fields_of, option, require_known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Data(_Section):
+class Data(Section):
     """What is learned."""
 
     name: Literal["digits", "mnist", "table"] = option("digits", "data set", flag="data")
@@ -48,7 +40,7 @@ class Data(_Section):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Model(_Section):
+class Model(Section):
     """The network: encoder, hidden layers of leaky integrate-and-fire neurons, linear readout."""
 
     hidden: tuple[int, ...] = option((100,), "neurons in each hidden layer, such as 100 or 200,100")
@@ -75,7 +67,7 @@ class Model(_Section):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Training(_Section):
+class Training(Section):
     """How the moment network is trained."""
 
     epochs: int = option(60, "at most so many passes over the training data", at_least=1)
@@ -102,7 +94,7 @@ class Training(_Section):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Simulation(_Section):
+class Simulation(Section):
     """What both simulations share."""
 
     dt: float = option(0.1, "time step", unit="ms", above=0)
@@ -121,7 +113,7 @@ class Simulation(_Section):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Decisions(_Section):
+class Decisions(Section):
     """Simulation of many test samples, each decided from spike counts."""
 
     stimuli: int | None = option(None, "test samples; none: all of them", flag="decision_stimuli", at_least=1)
@@ -131,7 +123,7 @@ class Decisions(_Section):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Statistics(_Section):
+class Statistics(Section):
     """Simulation of a few test samples at length, for rates, variances and covariances."""
 
     stimuli: int = option(8, "test samples", at_least=1)

@@ -16,6 +16,42 @@ class RunFolderError(OSError):
     """A run folder cannot be used."""
 
 
+@contextmanager
+def held(path: Path, what: str) -> Iterator[None]:
+    """Make a folder if needed and hold it for this process alone.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What the folder is, for messages.
+
+    Raises
+    ------
+    RunFolderError
+        If it cannot be written to, or another process holds it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise RunFolderError(
+            f"cannot write to the {what} {path}: {error.strerror}. Check its permissions or choose another"
+        ) from error
+    try:
+        # The kernel drops this lock when the process ends, however it ends.
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise RunFolderError(
+            f"the {what} {path} is in use by another mnnbio; wait for it, or choose another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
 class RunFolder:
     """The files of a run.
 
@@ -51,27 +87,9 @@ class RunFolder:
         RunFolderError
             If it cannot be written to, or another process holds it.
         """
-        lock = self.path / ".lock"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            raise RunFolderError(
-                f"cannot write to the run folder {self.path}: {error.strerror}. Check its permissions or choose another"
-            ) from error
-        try:
-            # The kernel drops this lock when the process ends, however it ends.
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
-            raise RunFolderError(
-                f"the run folder {self.path} is in use by another mnnbio; wait for it, or choose another folder"
-            ) from error
-        try:
+        with held(self.path, "run folder"):
             self._sweep()
             yield
-        finally:
-            os.close(handle)
 
     def _sweep(self) -> None:
         """Remove what a killed process was writing aside."""

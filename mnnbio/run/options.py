@@ -147,6 +147,14 @@ class Field:
         )
 
 
+class Section:
+    """A section of a configuration, named as its class: a dataclass that checks its values when it is built."""
+
+    def __post_init__(self) -> None:
+        for field in fields_of(type(self).__name__.lower(), type(self)):
+            object.__setattr__(self, field.name, field.check(getattr(self, field.name)))
+
+
 def fields_of(section: str, kind: type) -> list[Field]:
     """Return the fields of a section, which is a dataclass whose fields are made by `option`."""
     hints = get_type_hints(kind)
