@@ -8,10 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mnnbio.analyses.alignment import ComparisonWarning
+from mnnbio.analyses.balance import current_balance, current_correlation
+from mnnbio.analyses.binned_counts import binned_counts, population_rates
 from mnnbio.analyses.circuit_text import stored_readout
 from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.decisions import accuracy_against_time, classification
+from mnnbio.analyses.responses import step_response
+from mnnbio.analyses.spectra import oscillation, population_spectra
 from mnnbio.analyses.spike_trains import spike_statistics
+from mnnbio.analyses.states import network_state
+from mnnbio.analyses.synchrony import synchrony
 
 if TYPE_CHECKING:
     from mnnbio.analyses.html_report import report
@@ -19,11 +25,20 @@ if TYPE_CHECKING:
 __all__ = [
     "ComparisonWarning",
     "accuracy_against_time",
+    "binned_counts",
     "classification",
     "compare",
+    "current_balance",
+    "current_correlation",
+    "network_state",
+    "oscillation",
+    "population_rates",
+    "population_spectra",
     "report",
     "spike_statistics",
+    "step_response",
     "stored_readout",
+    "synchrony",
 ]
 
 

@@ -27,8 +27,9 @@ def spike_statistics(
     - ``lv``: mean of :math:`3 (I_{k+1} - I_k)^2 / (I_{k+1} + I_k)^2` (Shinomoto et al. 2003).
 
     All three are 1 for a Poisson process and 0 for a clock. ``cv2`` and ``lv`` compare neighbours, so slow changes of
-    the rate do not raise them. Trials much shorter than ten mean intervals bias ``cv`` downwards: they cannot hold
-    long intervals.
+    the rate do not raise them. Standard errors ``<name>_se`` take intervals as independent (a renewal process); that
+    neighbouring pairs share an interval is accounted for. Trials much shorter than ten mean intervals bias ``cv``
+    downwards: they cannot hold long intervals.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ def spike_statistics(
     Returns
     -------
     Dataset
-        Over ([stimulus,] neuron): ``rate`` (Hz), ``spike_count``, ``interval_count``, ``cv``, ``cv2``, ``lv``; over
+        Over ([stimulus,] neuron): ``rate`` (Hz), ``spike_count``, ``interval_count``, ``cv``, ``cv2``, ``lv`` and the
+        errors of these three; over
         (window, [stimulus,] neuron): ``fano``, ``fano_se`` and ``window_count`` (window), the number of counts of each.
 
     Raises
@@ -76,20 +78,29 @@ def spike_statistics(
     n = np.bincount(owner, minlength=size)
     mean = _mean(interval, owner, size, 2)
     variance = _mean((interval - mean[owner]) ** 2, owner, size, 2) * n / np.maximum(n - 1, 1)
+    enough = n >= min_intervals
+    spread = np.sqrt(variance)
+    cv = np.where(enough, spread / mean, np.nan)
+    # How much one interval moves the CV, to first order; not at all where all are equal.
+    d, s, m = interval - mean[owner], spread[owner], mean[owner]
+    influence = np.divide(d**2 - s**2, 2 * s * m, out=np.zeros(len(d)), where=s > 0) - s * d / m**2
+    cv_se = np.where(enough, np.sqrt(_mean(influence**2, owner, size, 2) / np.maximum(n, 1)), np.nan)
     contrast = (later - earlier) / (later + earlier)
+    follows = np.diff(np.flatnonzero(paired)) == 1
     trials = sizes.sizes["trial"]
     table: dict[str, tuple[npt.NDArray[Any], str, str]] = {
         "rate": (number / (duration * trials), "firing rate", "Hz"),
         "spike_count": (number, "number of spikes, all trials", "1"),
         "interval_count": (n, "number of interspike intervals, all trials", "1"),
-        "cv": (
-            np.where(n >= min_intervals, np.sqrt(variance) / mean, np.nan),
-            "coefficient of variation of the interspike intervals",
-            "1",
-        ),
-        "cv2": (_mean(2 * np.abs(contrast), pair_owner, size, min_intervals), "CV2 of the interspike intervals", "1"),
-        "lv": (_mean(3 * contrast**2, pair_owner, size, min_intervals), "local variation of the intervals", "1"),
+        "cv": (cv, "coefficient of variation of the interspike intervals", "1"),
+        "cv_se": (cv_se, "standard error of the coefficient of variation", "1"),
     }
+    for name, values, text in (
+        ("cv2", 2 * np.abs(contrast), "CV2 of the interspike intervals"),
+        ("lv", 3 * contrast**2, "local variation of the intervals"),
+    ):
+        local, error = _local(values, pair_owner, follows, size, min_intervals)
+        table |= {name: (local, text, "1"), f"{name}_se": (error, f"standard error of the {text}", "1")}
     out = xr.Dataset(
         {
             name: (dims, values.reshape(shape), {"long_name": text, "units": units})
@@ -107,11 +118,36 @@ def spike_statistics(
     out = out.assign_coords(
         window=("window", np.asarray(windows, dtype=np.float64), {"long_name": "counting window", "units": "s"})
     )
-    out["fano"] = (("window", *dims), np.array(fano), {"long_name": "Fano factor", "units": "1"})
-    out["fano_se"] = (("window", *dims), np.array(fano_se), {"long_name": "standard error of it", "units": "1"})
-    out["window_count"] = ("window", np.array(samples), {"long_name": "number of counts", "units": "1"})
+    out["fano"] = (("window", *dims), np.reshape(fano, (-1, *shape)), {"long_name": "Fano factor", "units": "1"})
+    out["fano_se"] = (
+        ("window", *dims),
+        np.reshape(fano_se, (-1, *shape)),
+        {"long_name": "standard error of it", "units": "1"},
+    )
+    out["window_count"] = ("window", np.array(samples, dtype=np.int64), {"long_name": "number of counts", "units": "1"})
     out.attrs = {"duration": duration, "trials": trials, "min_intervals": min_intervals}
     return out
+
+
+def _local(
+    values: Array, owner: npt.NDArray[np.int64], follows: npt.NDArray[np.bool_], size: int, minimum: int
+) -> tuple[Array, Array]:
+    """Return the mean of each owner's pairs of intervals and its error.
+
+    `follows` says of every pair but the first whether it shares an interval with the one before.
+    """
+    n = np.bincount(owner, minlength=size)
+    mean = _mean(values, owner, size, minimum)
+    deviation = values - mean[owner]
+    products = np.where(follows, deviation[1:] * deviation[:-1], 0.0)
+    own, shared = (
+        np.bincount(whose, weights=terms, minlength=size)
+        for whose, terms in ((owner, deviation**2), (owner[1:], products))
+    )
+    variance = own + 2 * shared
+    # Negative by chance only, in few pairs.
+    known = (n >= minimum) & (variance > 0)
+    return mean, np.where(known, np.sqrt(np.where(known, variance, 0.0)) / np.maximum(n, 1), np.nan)
 
 
 def _flat_trains(spikes: xr.Dataset) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Array]:
