@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from mnnbio.analyses.alignment import group
+from mnnbio.analyses.circuit_text import circuit_description
 
 from mnnbio.results import counts
 
@@ -64,7 +65,9 @@ def population_rates(result: xr.DataTree | xr.Dataset, bin: float = 1e-3, *, sta
         sizes = [int((names == name).sum()) for name in order]
         sums = [table.isel(neuron=np.flatnonzero(names == name)).sum("neuron") for name in order]
         table = xr.concat(sums, xr.Variable("population", order)).transpose(..., "time", "population")
-        table = table.assign_coords(size=("population", sizes))
+    else:
+        sizes = _sizes(result, table["population"].to_numpy().tolist())
+    table = table.assign_coords(size=("population", sizes))
     rates: xr.DataArray = table / (table["size"] * bin)
     return rates.rename("population_rate").assign_attrs(units="Hz", long_name="population rate", bin=bin)
 
@@ -97,9 +100,24 @@ def _from_counts(stored: xr.DataArray, bin: float, start: float) -> xr.DataArray
     joined = round(bin / own)
     if joined < 1 or abs(joined * own - bin) > 1e-6 * bin:
         raise ValueError(f"`bin` must be a multiple of the stored bin, {own:g} s, got {bin:g} s")
-    kept = stored.isel(time=np.flatnonzero(stored["time"].to_numpy() > start))
+    kept = stored.isel(time=np.flatnonzero(stored["time"].to_numpy() > start - own / 2))
     number = kept.sizes["time"] // joined
     if number < 1:
         raise ValueError(f"a bin of {bin:g} s does not fit into the {kept.sizes['time'] * own:g} s counted")
     table = kept.isel(time=slice(number * joined)).coarsen(time=joined).sum()
+    # Stored times are the starts of bins; those of the joined ones are their mean.
+    middles = table["time"].to_numpy() + own / 2
+    table = table.assign_coords(time=("time", middles, {"units": "s", "long_name": "time after the warm-up"}))
     return table.assign_attrs({**stored.attrs, "bin": bin})
+
+
+def _sizes(result: xr.DataTree | xr.Dataset, names: list[str]) -> list[int]:
+    """Return the numbers of neurons of populations, which stand in the circuit of a result."""
+    description = circuit_description(result)
+    known = {p["name"]: int(p["size"]) for p in (description or {}).get("populations", ())}
+    if any(name not in known for name in names):
+        raise ValueError(
+            "counts of populations give rates only with the sizes of the populations, which stand in the circuit of a "
+            "result: give the whole result, not its group /counts"
+        )
+    return [known[name] for name in names]

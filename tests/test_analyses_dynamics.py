@@ -1,5 +1,7 @@
 """Population rates, spectra, synchrony, responses and states of trains whose truth is known."""
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -69,6 +71,7 @@ def test_stored_counts_are_summed():
     table = poisson(30.0, (2, 100, 4))
     direct = binned_counts(from_counts(table, {"a": 4}), 0.01)
     stored = xr.Dataset({"count": binned_counts(from_counts(table, {"a": 4}), 0.002)})
+    stored = stored.assign_coords(time=stored["time"] - 0.001)  # stored counts carry the starts of their bins
     np.testing.assert_array_equal(binned_counts(stored, 0.01), direct)
     np.testing.assert_allclose(binned_counts(stored, 0.01)["time"], direct["time"])
     whole = xr.DataTree.from_dict({"/counts": stored})
@@ -77,6 +80,19 @@ def test_stored_counts_are_summed():
         binned_counts(stored, 0.003)
     with pytest.raises(ValueError, match=r"does not fit into the 0\.1 s counted"):
         binned_counts(stored, 0.2)
+
+
+def test_counts_of_populations_are_rates_with_the_sizes_of_the_circuit():
+    table = poisson(30.0, (2, 100, 4))
+    summed = binned_counts(from_counts(table, {"a": 4}), 0.01).sum("neuron").expand_dims(population=["a"], axis=-1)
+    summed = summed.assign_coords(time=summed["time"] - 0.005).assign_attrs(bin=0.01)
+    counts = xr.Dataset({"count": summed})
+    text = json.dumps({"populations": [{"name": "a", "size": 4}]})
+    whole = xr.DataTree.from_dict({"/": xr.Dataset({"circuit": text}), "/counts": counts})
+    direct = population_rates(from_counts(table, {"a": 4}), 0.02)
+    np.testing.assert_allclose(population_rates(whole, 0.02), direct)
+    with pytest.raises(ValueError, match="give the whole result"):
+        population_rates(counts, 0.02)
 
 
 def test_bad_bins_and_results_are_refused():
