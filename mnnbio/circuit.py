@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
-from mnnbio.connectivity import realise
+from mnnbio.distributions import Distribution
+from mnnbio.lif import in_unit
 from mnnbio.parts import (
     Array,
     Drive,
@@ -22,6 +23,8 @@ from mnnbio.parts import (
     Projection,
     Readout,
 )
+from mnnbio.realisation import Realised, realise
+from mnnbio.timecourses import TimeCourse
 
 __all__ = [
     "Circuit",
@@ -37,6 +40,12 @@ __all__ = [
 ]
 
 Part = TypeVar("Part")
+
+# Inputs of each drive, and how many axes each has without that of stimuli.
+_INPUTS: dict[type[Drive], dict[str, int]] = {
+    GaussianDrive: {"mean": 1, "std": 1, "factor": 2},
+    PoissonDrive: {"rate": 1},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +89,8 @@ class Circuit:
             ("drives", (GaussianDrive, PoissonDrive)),
         ):
             object.__setattr__(self, name, _parts(getattr(self, name), kinds, name))
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
+            raise ValueError(f"`seed` must be a whole number ≥ 0, got {self.seed!r}")
         names = [population.name for population in self.populations]
         if not self.neurons:
             raise ValueError("a circuit needs at least one Population of neurons")
@@ -96,11 +107,11 @@ class Circuit:
                     f"the readout has weights for {self.readout.weights.shape[1]} neurons, "
                     f"{self.readout.source!r} has {size}"
                 )
-        counts = {n for n in self._stimulus_counts() if n is not None}
+        counts = set(self._stimulus_counts())
         if len(counts) > 1:
             raise ValueError(f"sources and drives must agree on the number of stimuli, got {sorted(counts)}")
         object.__setattr__(self, "_n_stimuli", counts.pop() if counts else None)
-        object.__setattr__(self, "_matrices", {})
+        object.__setattr__(self, "_drawn", {})
 
     def __repr__(self) -> str:
         parts = ", ".join(
@@ -131,9 +142,17 @@ class Circuit:
         return self._n_stimuli  # type: ignore[attr-defined]
 
     @property
+    def changes_in_time(self) -> bool:
+        """Whether some source or drive follows a time course."""
+        return any(isinstance(value, TimeCourse) for value, _ in self._inputs())
+
+    @property
     def has_exponential_synapses(self) -> bool:
         """Whether some projection or Poisson drive has a synaptic time constant."""
-        inputs = [*self.projections, *(drive for drive in self.drives if isinstance(drive, PoissonDrive))]
+        inputs: list[Projection | PoissonDrive] = [
+            *self.projections,
+            *(drive for drive in self.drives if isinstance(drive, PoissonDrive)),
+        ]
         return any(item.tau_syn > 0 for item in inputs)
 
     @property
@@ -167,22 +186,18 @@ class Circuit:
         return {p.name: slice(stop - p.size, stop) for p, stop in zip(self.neurons, stops, strict=True)}
 
     def matrix(self, projection: Projection) -> Matrix:
-        """Return the realised weights of one of the circuit's projections, (n_target, n_source), mV."""
-        if projection.connectivity is None:
-            return projection.weights
-        number = next(k for k, own in enumerate(self.projections) if own is projection)
-        matrices: dict[int, Matrix] = self._matrices  # type: ignore[attr-defined]
-        if number not in matrices:
-            target, source = self.population(projection.target), self.population(projection.source)
-            matrices[number] = realise(
-                projection.connectivity,
-                target.size,
-                source.size,
-                projection.weight,
-                np.random.default_rng([self.seed, number]),
-                autapses=projection.autapses or source is not target,
-            )
-        return matrices[number]
+        """Return the realised weights of one of the circuit's projections, (n_target, n_source), mV.
+
+        Several synapses of one pair are summed into one entry, unless each has a delay of its own.
+        """
+        return self._realised(projection).matrix
+
+    def delays(self, projection: Projection) -> float | Array:
+        """Return the delays of one of the circuit's projections, ms.
+
+        One for all synapses, or one per synapse: in the shape of a dense `matrix`, or in the order of its ``data``.
+        """
+        return self._realised(projection).delays
 
     def dense(self, projection: Projection) -> Array:
         """Return the realised weights of one of the circuit's projections as a full array, (n_target, n_source), mV."""
@@ -196,20 +211,24 @@ class Circuit:
         if self.n_stimuli is None:
             raise ValueError("the circuit has no stimulus dimension to select from")
         index = stimuli if isinstance(stimuli, int | slice) else np.asarray(list(stimuli), dtype=int)
-        populations = [
-            PoissonSource(p.name, p.size, p.rates[index]) if isinstance(p, PoissonSource) and p.rates.ndim == 2 else p
-            for p in self.populations
-        ]
-        drives: list[Drive] = []
-        for drive in self.drives:
-            if isinstance(drive, GaussianDrive):
-                factor = drive.factor if drive.factor is None else _pick(drive.factor, 3, index)
-                drives.append(
-                    GaussianDrive(drive.target, _pick(drive.mean, 2, index), _pick(drive.std, 2, index), factor)
-                )
-            else:
-                drives.append(replace(drive, rate=_pick(drive.rate, 2, index)))
-        return Circuit(populations, self.projections, drives, self.readout, self.seed)
+
+        def pick(value: Any, neuron_axes: int) -> Any:
+            if len(value.shape) <= neuron_axes:
+                return value
+            return value.select(index) if isinstance(value, TimeCourse) else value[index]
+
+        return self._with_inputs(pick)
+
+    def at_time(self, time: Any) -> Circuit:
+        """Return the circuit whose inputs stay as they are at a time, ms."""
+        moment = in_unit(time, "ms", "time")
+        if not isinstance(moment, float):
+            raise ValueError(f"`time` must be a single time, ms, got an array of shape {moment.shape}")
+        return self._with_inputs(lambda value, _: value.at([moment])[0] if isinstance(value, TimeCourse) else value)
+
+    def averaged(self) -> Circuit:
+        """Return the circuit whose inputs have their averages over a long time."""
+        return self._with_inputs(lambda value, _: value.time_average() if isinstance(value, TimeCourse) else value)
 
     def to_json(self) -> str:
         """Return the circuit as JSON; `from_json` gives it back without loss."""
@@ -228,6 +247,41 @@ class Circuit:
         """Return a fingerprint of the whole description, sixteen hexadecimal digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
+    def _inputs(self) -> Iterable[tuple[Any, int]]:
+        """Yield every input (array or time course) and the number of its axes without stimuli, at one time."""
+        for source in self.sources:
+            yield source.rates, 1
+        for drive in self.drives:
+            for name, axes in _INPUTS[type(drive)].items():
+                if getattr(drive, name) is not None:
+                    yield getattr(drive, name), axes
+
+    def _with_inputs(self, change: Callable[[Any, int], Any]) -> Circuit:
+        """Return the circuit with every input changed; the synapses stay."""
+        populations = [
+            replace(p, rates=change(p.rates, 1)) if isinstance(p, PoissonSource) else p for p in self.populations
+        ]
+        drives = []
+        for drive in self.drives:
+            given = {n: axes for n, axes in _INPUTS[type(drive)].items() if getattr(drive, n) is not None}
+            drives.append(replace(drive, **{n: change(getattr(drive, n), axes) for n, axes in given.items()}))
+        changed = replace(self, populations=populations, drives=drives)
+        object.__setattr__(changed, "_drawn", self._drawn)  # type: ignore[attr-defined]
+        return changed
+
+    def _realised(self, projection: Projection) -> Realised:
+        if projection.connectivity is None and not isinstance(projection.delay, Distribution):
+            return Realised(projection.weights, projection.delay)
+        number = next((k for k, own in enumerate(self.projections) if own is projection), None)
+        if number is None:
+            raise ValueError(f"{projection} is not one of this circuit's own; take it from `circuit.projections`")
+        drawn: dict[int, Realised] = self._drawn  # type: ignore[attr-defined]
+        if number not in drawn:
+            target, source = self.population(projection.target), self.population(projection.source)
+            within = source is target
+            drawn[number] = realise(projection, target.size, source.size, self.seed, number, within=within)
+        return drawn[number]
+
     def _neurons_named(self, name: str, what: str) -> Population:
         population = self.population(name)
         if not isinstance(population, Population):
@@ -242,23 +296,25 @@ class Circuit:
                 f"weights of {projection} must have shape (n_target, n_source) = ({target.size}, {source.size}), "
                 f"got {projection.weights.shape}"
             )
+        if projection.connectivity is not None:
+            autapses = projection.autapses or source is not target
+            try:
+                projection.connectivity.check(target.size, source.size, autapses=autapses)
+            except ValueError as error:
+                raise ValueError(f"{projection}: {error}") from error
 
     def _check_drive(self, drive: Drive) -> None:
         size = self._neurons_named(drive.target, str(drive)).size
-        for name, value in vars(drive).items():
-            if isinstance(value, np.ndarray) and value.ndim:
-                trailing = value.shape[-2] if name == "factor" and value.ndim > 1 else value.shape[-1]
-                if trailing != size or value.ndim > 2 + (name == "factor"):
-                    shape = "(n, k) or (stimulus, n, k)" if name == "factor" else "(n,) or (stimulus, n)"
-                    raise ValueError(f"{name} of {drive} must have shape {shape} with n = {size}, got {value.shape}")
+        for name, axes in _INPUTS[type(drive)].items():
+            value = getattr(drive, name)
+            if value is None or not value.shape:
+                continue
+            if len(value.shape) not in (axes, axes + 1) or value.shape[-axes] != size:
+                shape = "(n, k) or (stimulus, n, k)" if axes == 2 else "(n,) or (stimulus, n)"
+                raise ValueError(f"{name} of {drive} must have shape {shape} with n = {size}, got {value.shape}")
 
-    def _stimulus_counts(self) -> Iterable[int | None]:
-        for source in self.sources:
-            yield source.rates.shape[0] if source.rates.ndim == 2 else None
-        for drive in self.drives:
-            for name, value in vars(drive).items():
-                if isinstance(value, np.ndarray) and value.ndim == (3 if name == "factor" else 2):
-                    yield value.shape[0]
+    def _stimulus_counts(self) -> Iterable[int]:
+        return (value.shape[0] for value, axes in self._inputs() if len(value.shape) > axes)
 
 
 def _parts(items: Iterable[Part], kinds: tuple[type, ...], name: str) -> tuple[Part, ...]:
@@ -268,7 +324,3 @@ def _parts(items: Iterable[Part], kinds: tuple[type, ...], name: str) -> tuple[P
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"`{name}` must hold {wanted}, got {type(part).__name__}")
     return parts
-
-
-def _pick(value: Array, ndim: int, index: Any) -> Array:
-    return value[index] if value.ndim == ndim else value

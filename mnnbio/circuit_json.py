@@ -1,19 +1,22 @@
-"""Circuits as JSON text, without loss."""
+"""Circuits as JSON text, without loss.
+
+Every part is an object whose ``kind`` is the name of its class; arrays are compressed bytes, so that no digit is lost.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
 import zlib
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from mnnbio import connectivity, distributions, spatial, timecourses
 from mnnbio.circuit import (
     Circuit,
-    Drive,
     GaussianDrive,
     ModeMatrix,
     PoissonDrive,
@@ -22,32 +25,35 @@ from mnnbio.circuit import (
     Projection,
     Readout,
 )
-from mnnbio.connectivity import RULES
 from mnnbio.lif import LIFParameters
 
-FORMAT = 1
+FORMAT = 2
+_DTYPES = ("<f8", "<i4", "<i8")
+
+_KINDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        *(PoissonSource, Population, LIFParameters, Projection, GaussianDrive, PoissonDrive, Readout, ModeMatrix),
+        *(connectivity.AllToAll, connectivity.OneToOne, connectivity.Bernoulli, connectivity.FixedIndegree),
+        *(connectivity.FixedOutdegree, connectivity.FixedTotalNumber, spatial.DistanceDependent),
+        *(spatial.GaussianProfile, spatial.ExponentialProfile, spatial.BoxProfile),
+        *(spatial.Ring, spatial.Torus, spatial.Sheet),
+        *(distributions.Normal, distributions.LogNormal, distributions.Uniform),
+        *(timecourses.Steps, timecourses.Ramp, timecourses.Oscillation, timecourses.Samples),
+    )
+}
 
 
 def dumps(circuit: Circuit) -> str:
-    """Return a circuit as JSON text."""
-    readout = circuit.readout
-    return json.dumps(
-        {
-            "format": FORMAT,
-            "seed": circuit.seed,
-            "populations": [_encode_population(p) for p in circuit.populations],
-            "projections": [_encode_projection(p) for p in circuit.projections],
-            "drives": [_encode_drive(d) for d in circuit.drives],
-            "readout": None
-            if readout is None
-            else {
-                "source": readout.source,
-                "weights": _encode(readout.weights),
-                "bias": _encode(readout.bias),
-                "labels": readout.labels,
-            },
-        }
-    )
+    """Return a circuit as JSON text.
+
+    Raises
+    ------
+    TypeError
+        If it holds something of the user's own making, such as a connectivity rule.
+    """
+    parts = {field.name: _encode(getattr(circuit, field.name)) for field in fields(circuit)}
+    return json.dumps({"format": FORMAT, **parts}, allow_nan=False)
 
 
 def loads(text: str) -> Circuit:
@@ -55,113 +61,109 @@ def loads(text: str) -> Circuit:
 
     Raises
     ------
+    TypeError
+        If `text` is not a string.
     ValueError
-        If the text is not JSON, or not a circuit of a known format.
+        If it is not JSON, or not a circuit of a known format; the message says what is wrong.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"the JSON of a circuit must be a string, got {type(text).__name__}")
     try:
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         raise ValueError(f"not a circuit: the text is not JSON ({error})") from error
+    except RecursionError as error:
+        raise ValueError("not a circuit: the JSON is nested too deeply") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         found = data.get("format") if isinstance(data, dict) else type(data).__name__
         raise ValueError(f"not a circuit of format {FORMAT}: found {found!r}")
+    missing = [field.name for field in fields(Circuit) if field.name not in data]
+    if missing:
+        raise ValueError(f"malformed circuit: the entry '{missing[0]}' is missing")
+    unknown = sorted(set(data) - {field.name for field in fields(Circuit)} - {"format"})
+    if unknown:
+        raise ValueError(f"malformed circuit: unknown entry {unknown[0]!r}")
+    decoded = {field.name: _decode(data[field.name], field.name) for field in fields(Circuit)}
     try:
-        readout = data["readout"]
-        return Circuit(
-            populations=[_decode_population(p) for p in data["populations"]],  # type: ignore[arg-type]
-            projections=[_decode_projection(p) for p in data["projections"]],  # type: ignore[arg-type]
-            drives=[_decode_drive(d) for d in data["drives"]],  # type: ignore[arg-type]
-            readout=readout
-            and Readout(readout["source"], _decode(readout["weights"]), _decode(readout["bias"]), readout["labels"]),
-            seed=data["seed"],
-        )
-    except KeyError as error:
-        raise ValueError(f"malformed circuit: the entry {error} is missing") from error
+        return Circuit(**decoded)
+    except TypeError as error:
+        raise ValueError(f"malformed circuit: {error}") from error
 
 
 def _encode(value: Any) -> Any:
-    """Return a value as JSON: arrays as compressed bytes, so that no digit is lost."""
-    if value is None:
-        return None
-    if isinstance(value, ModeMatrix):
-        return {"modes": {name: _encode(array) for name, array in vars(value).items()}}
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)
+    kind = type(value)
+    if _KINDS.get(kind.__name__) is kind:
+        entries = {field.name: _encode(getattr(value, field.name)) for field in fields(kind)}
+        return {"kind": kind.__name__, **{name: entry for name, entry in entries.items() if entry is not None}}
+    if isinstance(value, tuple | list):
+        return [_encode(item) for item in value]
     if sparse.issparse(value):
         parts = {name: _encode(getattr(value, name)) for name in ("data", "indices", "indptr")}
         return {"sparse": parts, "shape": list(value.shape)}
+    if not isinstance(value, int | float | np.number | np.ndarray):
+        raise TypeError(f"a circuit is stored with parts of mnnbio only ({', '.join(_KINDS)}), got {value!r}")
     array = np.asarray(value)
     if array.ndim == 0:
         return array.item()
-    packed = base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 6)).decode()
-    return {"array": packed, "dtype": array.dtype.str, "shape": list(array.shape)}
+    dtype = array.dtype.newbyteorder("<")
+    packed = base64.b64encode(zlib.compress(np.ascontiguousarray(array, dtype).tobytes(), 6)).decode()
+    return {"array": packed, "dtype": dtype.str, "shape": list(array.shape)}
 
 
-def _decode(value: Any) -> Any:
+def _decode(value: Any, where: str) -> Any:
+    """Return what an entry stands for; `where` is its path, for error messages."""
+    if isinstance(value, list):
+        return [_decode(item, f"{where}[{number}]") for number, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
-    if "modes" in value:
-        return ModeMatrix(**{name: _decode(array) for name, array in value["modes"].items()})
+    if "array" in value:
+        return _decode_array(value, where)
     if "sparse" in value:
-        parts = tuple(_decode(value["sparse"][name]) for name in ("data", "indices", "indptr"))
-        return sparse.csr_array(parts, shape=tuple(value["shape"]))
+        return _decode_sparse(value, where)
+    if "kind" not in value:
+        raise ValueError(f"malformed circuit: {where} has no `kind`")
+    kind = value["kind"]
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ValueError(f"malformed circuit: {where} is of unknown kind {kind!r}")
+    entries = {name: _decode(entry, f"{where}.{name}") for name, entry in value.items() if name != "kind"}
     try:
+        return _KINDS[kind](**entries)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"malformed circuit: {where}: {error}") from error
+
+
+def _decode_array(value: dict[str, Any], where: str) -> Any:
+    try:
+        if value["dtype"] not in _DTYPES:
+            raise ValueError(f"dtype {value['dtype']!r} is not one of {', '.join(_DTYPES)}")
         flat = np.frombuffer(zlib.decompress(base64.b64decode(value["array"])), dtype=value["dtype"])
         return flat.reshape(value["shape"])
-    except (ValueError, zlib.error) as error:
-        raise ValueError(f"malformed circuit: an array does not decode ({error})") from error
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise ValueError(f"malformed circuit: {where}: an array does not decode ({error})") from error
 
 
-def _encode_population(population: PoissonSource | Population) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": population.name, "size": int(population.size)}
-    if isinstance(population, PoissonSource):
-        return {"kind": "PoissonSource", **entry, "rates": _encode(population.rates)}
-    return {"kind": "Population", **entry, "lif": {name: _encode(value) for name, value in population.lif.items()}}
+def _decode_sparse(value: dict[str, Any], where: str) -> Any:
+    try:
+        parts = tuple(_decode(value["sparse"][name], where) for name in ("data", "indices", "indptr"))
+        matrix = sparse.csr_array(parts, shape=tuple(value["shape"]))
+        matrix.check_format(full_check=True)
+        return matrix
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"malformed circuit: {where}: a sparse array does not decode ({error})") from error
 
 
-def _decode_population(entry: dict[str, Any]) -> PoissonSource | Population:
-    if entry["kind"] == "PoissonSource":
-        return PoissonSource(entry["name"], entry["size"], _decode(entry["rates"]))
-    if entry["kind"] == "Population":
-        lif = LIFParameters(**{name: _decode(value) for name, value in entry["lif"].items()})
-        return Population(entry["name"], entry["size"], lif)
-    raise ValueError(f"malformed circuit: unknown kind of population {entry['kind']!r}")
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"malformed circuit: numbers must be finite, got {name}")
 
 
-def _encode_projection(projection: Projection) -> dict[str, Any]:
-    entry = {
-        "source": projection.source,
-        "target": projection.target,
-        "delay": projection.delay,
-        "autapses": projection.autapses,
-        "tau_syn": projection.tau_syn,
-    }
-    rule = projection.connectivity
-    if rule is None:
-        return {**entry, "weights": _encode(projection.weights)}
-    if type(rule).__name__ not in RULES:
-        raise TypeError(f"{projection}: a circuit is stored with the rules {', '.join(RULES)}, got {rule!r}")
-    return {**entry, "weight": projection.weight, "connectivity": {"rule": type(rule).__name__, **asdict(rule)}}  # type: ignore[call-overload]
-
-
-def _decode_projection(entry: dict[str, Any]) -> Projection:
-    fields = dict(entry)
-    if "weights" in fields:
-        fields["weights"] = _decode(fields["weights"])
-    else:
-        rule = dict(fields["connectivity"])
-        name = rule.pop("rule")
-        if name not in RULES:
-            raise ValueError(f"malformed circuit: unknown connectivity rule {name!r}")
-        fields["connectivity"] = RULES[name](**rule)
-    return Projection(**fields)
-
-
-def _encode_drive(drive: Drive) -> dict[str, Any]:
-    return {"kind": type(drive).__name__, **{name: _encode(value) for name, value in vars(drive).items()}}
-
-
-def _decode_drive(entry: dict[str, Any]) -> Drive:
-    fields = {name: _decode(value) for name, value in entry.items() if name != "kind"}
-    kinds: dict[str, type[Drive]] = {"GaussianDrive": GaussianDrive, "PoissonDrive": PoissonDrive}
-    if entry["kind"] not in kinds:
-        raise ValueError(f"malformed circuit: unknown kind of drive {entry['kind']!r}")
-    return kinds[entry["kind"]](**fields)
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"malformed circuit: the entry {repeated!r} stands twice")
+    return found

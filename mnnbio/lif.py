@@ -13,7 +13,7 @@ Unit = Literal["ms", "mV", "1/ms", "mV/ms", "mV/sqrt(ms)", "mV^2/ms", "1"]
 FloatOrArray = float | npt.NDArray[np.float64]
 
 # Size of each working unit in SI base units, and its exponents of volt and second.
-_SI_SIZE: Mapping[str, float] = {
+_SI_SIZE: Mapping[Unit, float] = {
     "ms": 1e-3,
     "mV": 1e-3,
     "1/ms": 1e3,
@@ -22,7 +22,7 @@ _SI_SIZE: Mapping[str, float] = {
     "mV^2/ms": 1e-3,
     "1": 1.0,
 }
-_VOLT_SECOND: Mapping[str, tuple[int, float]] = {
+_VOLT_SECOND: Mapping[Unit, tuple[int, float]] = {
     "ms": (0, 1),
     "mV": (1, 0),
     "1/ms": (0, -1),
@@ -75,6 +75,40 @@ def in_unit(value: Any, unit: Unit, name: str) -> FloatOrArray:
         place = "" if array.ndim == 0 else f" at index {_first(~np.isfinite(array))}"
         raise ValueError(f"`{name}` must be finite, got {array[~np.isfinite(array)].flat[0]}{place}")
     return float(array) if array.ndim == 0 else array
+
+
+def common_unit(values: Mapping[str, Any], where: str) -> Unit | None:
+    """Return the working unit of values given as Brian2 quantities, None if all are plain numbers.
+
+    Parameters
+    ----------
+    values : mapping of str to number, array_like or brian2.Quantity
+        Values by name. A plain 0 goes with any unit.
+    where : str
+        What the values belong to, for error messages.
+
+    Raises
+    ------
+    ValueError
+        If they have different dimensions, or one for which there is no working unit.
+    """
+    found = {name: _unit_of(value, f"{name} of {where}") for name, value in values.items() if np.any(value)}
+    if len(set(found.values())) > 1:
+        listed = ", ".join(f"`{name}` {unit or 'a plain number'}" for name, unit in found.items())
+        raise ValueError(f"values of {where} must have one unit, got {listed}")
+    return next(iter(found.values()), None)
+
+
+def _unit_of(value: Any, name: str) -> Unit | None:
+    if not hasattr(value, "dim"):
+        return None
+    from brian2.units import second, volt
+    from brian2.units.fundamentalunits import have_same_dimensions
+
+    for unit, (volts, seconds) in _VOLT_SECOND.items():
+        if have_same_dimensions(value, volt**volts * second**seconds):
+            return None if unit == "1" else unit
+    raise ValueError(f"`{name}` must be in one of {', '.join(_VOLT_SECOND)}, got {value!r}")
 
 
 def _first(mask: npt.NDArray[np.bool_]) -> int | tuple[int, ...]:

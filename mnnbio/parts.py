@@ -10,7 +10,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mnnbio.connectivity import Connectivity
+from mnnbio.distributions import Distribution
 from mnnbio.lif import LIFParameters, Unit, in_unit, require
+from mnnbio.timecourses import TimeCourse
 
 Array = npt.NDArray[np.float64]
 
@@ -68,8 +70,9 @@ class PoissonSource:
         Name, unique in the circuit.
     size : int
         Number of trains.
-    rates : array_like or Quantity
-        Rates, spikes/ms: a number, (size,), or (stimulus, size) for several stimuli; ≥ 0.
+    rates : array_like, Quantity or TimeCourse
+        Rates, spikes/ms: a number, (size,), or (stimulus, size) for several stimuli; ≥ 0. Rates that change in time are
+        a `Steps`, `Ramp`, `Oscillation` or `Samples`.
     """
 
     name: str
@@ -78,8 +81,13 @@ class PoissonSource:
 
     def __post_init__(self) -> None:
         _check_name(self.name, self.size)
-        rates = _per_neuron(self.rates, "1/ms", f"rates of {self.name!r}", self.size)
-        require(rates >= 0, f"rates of {self.name!r}", "≥ 0 spikes/ms", rates, where="index")
+        name = f"rates of {self.name!r}"
+        if isinstance(self.rates, TimeCourse):
+            rates: Array | TimeCourse = _input(self.rates, "1/ms", name, least=0.0)
+            _check_shape(rates.shape, name, self.size)
+        else:
+            rates = _per_neuron(self.rates, "1/ms", name, self.size)
+            require(rates >= 0, name, "≥ 0 spikes/ms", rates, where="index")
         object.__setattr__(self, "rates", rates)
 
 
@@ -123,12 +131,13 @@ class Projection:
         Names of the populations.
     weights : array_like, scipy.sparse array or ModeMatrix, shape (n_target, n_source), optional
         Charge of one spike as a change of the membrane potential, mV: the jump at a delta synapse.
-    weight : float or Quantity, optional
-        Charge of one spike, mV, the same for all synapses of the rule.
+    weight : float, Quantity or Distribution, optional
+        Charge of one spike, mV: the same for all synapses of the rule, or a distribution.
     connectivity : Connectivity, optional
         Who is connected to whom, such as ``FixedIndegree(100)``.
-    delay : float or Quantity
-        Transmission delay, ms; ≥ 0.
+    delay : float, Quantity, Distribution or array_like
+        Transmission delay, ms; ≥ 0. One for all synapses, a distribution, or, with explicit weights, one per synapse:
+        in the shape of dense weights, or in the order of ``weights.data`` of a sparse array.
     autapses : bool
         Whether a rule within one population may connect a neuron to itself.
     tau_syn : float or Quantity
@@ -151,13 +160,48 @@ class Projection:
         if (self.weight is None) != (self.connectivity is None):
             raise ValueError(f"{self}: `weight` and `connectivity` go together")
         if self.weight is not None:
-            object.__setattr__(self, "weight", _number(self.weight, "mV", f"weight of {self}"))
+            if not isinstance(self.connectivity, Connectivity):
+                raise TypeError(
+                    f"`connectivity` of {self} must be a rule such as FixedIndegree(100), got {self.connectivity!r}"
+                )
+            object.__setattr__(self, "weight", _number_or_distribution(self.weight, "mV", f"weight of {self}"))
         elif not isinstance(self.weights, ModeMatrix):
+            if np.ndim(self.delay) and sparse.issparse(self.weights) and not _is_canonical(self.weights):
+                raise ValueError(
+                    f"weights of {self} must be a csr_array with sorted indices and without duplicates where every "
+                    "synapse has a delay of its own, so that their order is plain. Call `sum_duplicates()` first"
+                )
             object.__setattr__(self, "weights", _matrix(self.weights, f"weights of {self}"))
-        delay = _number(self.delay, "ms", f"delay of {self}")
-        require(delay >= 0, f"delay of {self}", "≥ 0 ms", delay)
-        object.__setattr__(self, "delay", delay)
+        object.__setattr__(self, "delay", self._checked_delay())
         object.__setattr__(self, "tau_syn", _synaptic_time(self.tau_syn, str(self)))
+
+    def _checked_delay(self) -> float | Array | Distribution:
+        name = f"delay of {self}"
+        if np.ndim(self.delay) == 0:
+            delay = _number_or_distribution(self.delay, "ms", name)
+            if isinstance(delay, Distribution):
+                if isinstance(self.weights, ModeMatrix):
+                    raise ValueError(
+                        f"`{name}` must be a single number where weights are factored into modes, got {delay!r}"
+                    )
+                if delay.lowest < 0:
+                    raise ValueError(
+                        f"`{name}` must be ≥ 0 ms, {delay!r} reaches below. Give `low`, the shortest delay"
+                    )
+            else:
+                require(delay >= 0, name, "≥ 0 ms", delay)
+            return delay
+        delays = _frozen(in_unit(self.delay, "ms", name))
+        weights = self.weights
+        if not isinstance(weights, np.ndarray | sparse.csr_array):
+            raise ValueError(f"`{name}` can be one per synapse only with explicit dense or sparse weights")
+        shape = weights.shape if isinstance(weights, np.ndarray) else weights.data.shape
+        if delays.shape != shape:
+            raise ValueError(
+                f"`{name}` must be a number or have one entry per weight, shape {shape}, got {delays.shape}"
+            )
+        require(delays >= 0, name, "≥ 0 ms", delays, where="index")
+        return delays
 
     def __str__(self) -> str:
         return f"projection {self.source!r} → {self.target!r}"
@@ -171,10 +215,10 @@ class GaussianDrive:
     ----------
     target : str
         Name of the population.
-    mean : array_like or Quantity
-        Mean, mV/ms: a number, (n,) or (stimulus, n).
-    std : array_like or Quantity
-        Standard deviation of the noise that is independent between neurons, mV/√ms; shapes as for `mean`.
+    mean : array_like, Quantity or TimeCourse
+        Mean, mV/ms: a number, (n,) or (stimulus, n), or a course in time of such values.
+    std : array_like, Quantity or TimeCourse
+        Standard deviation of the noise that is independent between neurons, mV/√ms; as for `mean`.
     factor : array_like or Quantity, optional
         Loadings of noise sources shared by the neurons, mV/√ms: (n, k) or (stimulus, n, k); they add
         ``factor @ factorᵀ`` to the covariance of the currents.
@@ -186,9 +230,8 @@ class GaussianDrive:
     factor: Any = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", _frozen(in_unit(self.mean, "mV/ms", f"mean of {self}")))
-        object.__setattr__(self, "std", _frozen(in_unit(self.std, "mV/sqrt(ms)", f"std of {self}")))
-        require(self.std >= 0, f"std of {self}", "≥ 0 mV/√ms", self.std, where="index")
+        object.__setattr__(self, "mean", _input(self.mean, "mV/ms", f"mean of {self}"))
+        object.__setattr__(self, "std", _input(self.std, "mV/sqrt(ms)", f"std of {self}", least=0.0))
         if self.factor is not None:
             object.__setattr__(self, "factor", _frozen(in_unit(self.factor, "mV/sqrt(ms)", f"factor of {self}")))
 
@@ -204,8 +247,8 @@ class PoissonDrive:
     ----------
     target : str
         Name of the population.
-    rate : array_like or Quantity
-        Rate of the input, spikes/ms: a number, (n,) or (stimulus, n); ≥ 0.
+    rate : array_like, Quantity or TimeCourse
+        Rate of the input, spikes/ms: a number, (n,) or (stimulus, n), or a course in time of such values; ≥ 0.
     weight : float or Quantity
         Charge of one input spike as a change of the membrane potential, mV: the jump at a delta synapse.
     tau_syn : float or Quantity
@@ -218,8 +261,7 @@ class PoissonDrive:
     tau_syn: Any = 0.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", _frozen(in_unit(self.rate, "1/ms", f"rate of {self}")))
-        require(self.rate >= 0, f"rate of {self}", "≥ 0 spikes/ms", self.rate, where="index")
+        object.__setattr__(self, "rate", _input(self.rate, "1/ms", f"rate of {self}", least=0.0))
         object.__setattr__(self, "weight", _number(self.weight, "mV", f"weight of {self}"))
         object.__setattr__(self, "tau_syn", _synaptic_time(self.tau_syn, str(self)))
 
@@ -293,12 +335,38 @@ def _synaptic_time(value: Any, name: str) -> float:
     return tau_syn
 
 
+def _number_or_distribution(value: Any, unit: Unit, name: str) -> float | Distribution:
+    return value.used_as(unit, name) if isinstance(value, Distribution) else _number(value, unit, name)
+
+
+_SHOWN: dict[Unit, str] = {"1/ms": "spikes/ms", "mV/sqrt(ms)": "mV/√ms"}
+
+
+def _input(value: Any, unit: Unit, name: str, *, least: float = -np.inf) -> Any:
+    """Return an input as a frozen array or a time course in its unit, checked to be at least `least`."""
+    if isinstance(value, TimeCourse):
+        checked: Any = value.used_as(unit, name)
+        lowest = checked.lowest()
+    else:
+        checked = lowest = _frozen(in_unit(value, unit, name))
+    require(lowest >= least, name, f"≥ {least:g} {_SHOWN.get(unit, unit)}", lowest, where="index")
+    return checked
+
+
+def _check_shape(shape: tuple[int, ...], name: str, size: int) -> None:
+    if len(shape) > 2 or (shape and shape[-1] != size):
+        raise ValueError(f"{name} must be a number or have shape ({size},) or (stimulus, {size}), got {shape}")
+
+
 def _per_neuron(value: Any, unit: Unit, name: str, size: int) -> Array:
     """Return the value with its neuron axis in full, (size,) or (stimulus, size)."""
     array = np.asarray(in_unit(value, unit, name))
-    if array.ndim > 2 or (array.ndim and array.shape[-1] != size):
-        raise ValueError(f"{name} must be a number or have shape ({size},) or (stimulus, {size}), got {array.shape}")
+    _check_shape(array.shape, name, size)
     return _frozen(np.full(size, float(array)) if array.ndim == 0 else array)
+
+
+def _is_canonical(matrix: Any) -> bool:
+    return matrix.format == "csr" and bool(matrix.has_canonical_format)
 
 
 def _matrix(value: Any, name: str) -> Array | sparse.csr_array:

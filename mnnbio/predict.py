@@ -78,6 +78,11 @@ def predict(
     """
     if circuit.has_exponential_synapses:
         raise ValueError("the prediction knows delta synapses only, got `tau_syn` > 0. Set it to 0")
+    if circuit.changes_in_time:
+        raise ValueError(
+            "the prediction is of a stationary state, got an input that changes in time. Try `circuit.at_time(...)` or "
+            "`circuit.averaged()`"
+        )
     if closure is None:
         closure = "moments" if dt is None else "poisson"
     if closure not in ("moments", "poisson"):

@@ -1,12 +1,8 @@
-"""The description of a circuit, its connectivity and its JSON."""
-
-import json
+"""The description of a circuit and what it refuses."""
 
 import numpy as np
 import pytest
 from brian2 import Hz, ms, mV
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import sparse
 
 from mnnbio import (
@@ -20,7 +16,7 @@ from mnnbio import (
     Projection,
     Readout,
 )
-from mnnbio.connectivity import AllToAll, Bernoulli, FixedIndegree, FixedOutdegree, OneToOne
+from mnnbio.connectivity import AllToAll, FixedIndegree
 
 LIF = LIFParameters()
 
@@ -47,59 +43,6 @@ def rich_circuit(seed=3):
         readout=Readout("E", rng.normal(size=(2, 6)), [0.1, 0.2], labels=("a", "b")),
         seed=seed,
     )
-
-
-def test_json_gives_back_the_same_circuit():
-    circuit = rich_circuit()
-    again = Circuit.from_json(circuit.to_json())
-    assert again.to_json() == circuit.to_json()
-    assert again.hash() == circuit.hash() != rich_circuit(seed=4).hash()
-    for one, other in zip(circuit.projections, again.projections, strict=True):
-        for a, b in zip(_dense(circuit, one), _dense(again, other), strict=True):
-            np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(again.sources[0].rates, circuit.sources[0].rates)
-    assert again.neurons[0].lif == circuit.neurons[0].lif
-    assert again.readout.labels == ("a", "b")
-    assert again.projections[1].tau_syn == 5.0
-    assert again.drives[1].tau_syn == 2.0
-
-
-def _dense(circuit, projection):
-    matrix = circuit.matrix(projection)
-    if isinstance(matrix, ModeMatrix):
-        return matrix.to_dense()
-    return matrix.toarray() if sparse.issparse(matrix) else matrix
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "not JSON"),
-        ("[]", "not a circuit of format 1: found 'list'"),
-        ('{"format": 99}', "found 99"),
-        ('{"format": 1}', "the entry 'readout' is missing"),
-    ],
-)
-def test_malformed_json_raises(text, message):
-    with pytest.raises(ValueError, match=message):
-        Circuit.from_json(text)
-
-
-def test_damaged_parts_of_json_raise():
-    data = json.loads(rich_circuit().to_json())
-    for path, value, message in [
-        (("populations", 0, "kind"), "Robot", "unknown kind of population 'Robot'"),
-        (("drives", 0, "kind"), "Nothing", "unknown kind of drive 'Nothing'"),
-        (("projections", 1, "connectivity", "rule"), "Guess", "unknown connectivity rule 'Guess'"),
-        (("populations", 0, "rates", "array"), "AAAA", "an array does not decode"),
-    ]:
-        broken = json.loads(json.dumps(data))
-        place = broken
-        for key in path[:-1]:
-            place = place[key]
-        place[path[-1]] = value
-        with pytest.raises(ValueError, match=message):
-            Circuit.from_json(json.dumps(broken))
 
 
 def test_selecting_stimuli():
@@ -184,65 +127,22 @@ def test_inconsistent_circuits_raise(parts, message):
         (lambda: Projection("S", "E", weight=[1.0], connectivity=AllToAll()), ValueError, "single number in mV"),
         (lambda: GaussianDrive("E", std=[0.1, -1.0]), ValueError, "≥ 0 mV/√ms, got -1.0 at index 1"),
         (lambda: PoissonDrive("E", rate=-1.0, weight=1.0), ValueError, "≥ 0 spikes/ms"),
-        (lambda: PoissonDrive("E", 1.0, 1.0, tau_syn=-1.0), ValueError, "tau_syn of Poisson drive of 'E'` must be ≥ 0 ms"),
+        (
+            lambda: PoissonDrive("E", 1.0, 1.0, tau_syn=-1.0),
+            ValueError,
+            "tau_syn of Poisson drive of 'E'` must be ≥ 0 ms",
+        ),
         (lambda: Projection("S", "E", [[1.0]], tau_syn=[1.0]), ValueError, "single number in ms"),
         (lambda: Projection("S", "E", [[1.0]], tau_syn=1 * mV), ValueError, "another dimension"),
         (lambda: Readout("E", np.ones((2, 3)), [0.0]), ValueError, "readout weights and bias"),
         (lambda: Readout("E", np.ones((2, 3)), [0.0, 0.0], labels=["a"]), ValueError, "2 outputs and 1 labels"),
         (lambda: ModeMatrix(np.ones((3, 2)), [1.0], np.ones((2, 1))), ValueError, "modes must have shapes"),
         (lambda: Circuit([LIF]), TypeError, "`populations` must hold PoissonSource or Population, got LIFParameters"),
-        (lambda: Bernoulli(1.2), ValueError, r"probability in \[0, 1\], got 1.2"),
-        (lambda: FixedIndegree(2.5), ValueError, "whole number ≥ 0, got 2.5"),
     ],
 )
 def test_bad_parts_raise(make, error, message):
     with pytest.raises(error, match=message):
         make()
-
-
-@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**31), st.booleans(), st.data())
-def test_sampled_degrees(n_target, n_source, seed, autapses, data):
-    usable_sources, usable_targets = n_source - (not autapses), n_target - (not autapses)
-    rng = np.random.default_rng(seed)
-    indegree = data.draw(st.integers(0, usable_sources))
-    target, source = FixedIndegree(indegree).sample(n_target, n_source, rng, autapses=autapses)
-    assert np.bincount(target, minlength=n_target).tolist() == [indegree] * n_target
-    _check_pairs(target, source, n_target, n_source, autapses)
-    outdegree = data.draw(st.integers(0, usable_targets))
-    target, source = FixedOutdegree(outdegree).sample(n_target, n_source, rng, autapses=autapses)
-    assert np.bincount(source, minlength=n_source).tolist() == [outdegree] * n_source
-    _check_pairs(target, source, n_target, n_source, autapses)
-    target, source = AllToAll().sample(n_target, n_source, rng, autapses=autapses)
-    _check_pairs(target, source, n_target, n_source, autapses)
-    assert len(target) == n_target * n_source - (0 if autapses else min(n_target, n_source))
-    _check_pairs(*Bernoulli(0.5).sample(n_target, n_source, rng, autapses=autapses), n_target, n_source, autapses)
-
-
-def _check_pairs(target, source, n_target, n_source, autapses):
-    pairs = set(zip(target.tolist(), source.tolist(), strict=True))
-    assert len(pairs) == len(target)
-    assert all(0 <= t < n_target and 0 <= s < n_source and (autapses or t != s) for t, s in pairs)
-
-
-def test_bernoulli_connects_with_its_probability():
-    n, p = 400, 0.1
-    target, source = Bernoulli(p).sample(n, n, np.random.default_rng(1), autapses=False)
-    available = n * (n - 1)
-    assert abs(len(target) - p * available) < 4 * np.sqrt(available * p * (1 - p))
-    # Every source is chosen equally often: a chi-square statistic within 4 standard deviations of its mean.
-    counts = np.bincount(source, minlength=n)
-    chi2 = ((counts - counts.mean()) ** 2 / (counts.mean() * (1 - p))).sum()
-    assert abs(chi2 - n) < 4 * np.sqrt(2 * n)
-
-
-def test_rules_that_do_not_fit_raise():
-    rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="in-degree 3 is larger than the 2 available sources"):
-        FixedIndegree(3).sample(3, 3, rng, autapses=False)
-    with pytest.raises(ValueError, match="out-degree 4 is larger than the 3 available targets"):
-        FixedOutdegree(4).sample(3, 3, rng, autapses=True)
-    with pytest.raises(ValueError, match="OneToOne needs populations of one size, got 2 sources and 3 targets"):
-        OneToOne().sample(3, 2, rng, autapses=True)
 
 
 def test_connectivity_is_sampled_once_per_circuit():

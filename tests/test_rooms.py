@@ -16,10 +16,19 @@ PLACES = {"mnnbio.analyses": ROOT / "analyses", "mnnbio.circuits": ROOT / "circu
 PARTS = {
     "circuit_json": "circuit",
     "connectivity": "circuit",
+    "description": "simulate",
+    "dimensioned": "circuit",
+    "distributions": "circuit",
+    "estimation": "simulate",
     "exact": "predict",
     "parts": "circuit",
     "project": "simulate",
     "propagation": "predict",
+    "realisation": "circuit",
+    "recording": "brian",
+    "sampling": "circuit",
+    "spatial": "circuit",
+    "timecourses": "circuit",
 }
 EVERYTHING = {
     "analyses", "brian", "circuit", "circuits", "cli", "export", "lif", "moments", "nn", "predict", "results", "run",

@@ -42,6 +42,11 @@ def check_time_step(circuit: Circuit, dt: float) -> None:
     """
     if circuit.has_exponential_synapses:
         raise ValueError("the simulation has delta synapses only, got `tau_syn` > 0. Set it to 0")
+    if circuit.changes_in_time:
+        raise ValueError("the simulation has constant inputs only, got a time course. Try `circuit.at_time(...)`")
+    for projection in circuit.projections:
+        if not isinstance(projection.delay, float):
+            raise ValueError(f"the simulation has one delay per projection, got {projection.delay!r} for {projection}")
     for source in circuit.sources:
         spike_probability(source, dt)
     for population in circuit.neurons:

@@ -1,0 +1,88 @@
+"""One draw of a projection: its weight matrix and its delays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from mnnbio.distributions import Distribution
+from mnnbio.parts import Array, Matrix, Projection
+
+
+class Realised(NamedTuple):
+    """Synapses of a projection.
+
+    Parameters
+    ----------
+    matrix : ndarray, csr_array or ModeMatrix, shape (n_target, n_source)
+        Weights, mV.
+    delays : float or ndarray
+        One delay, ms; or one per synapse, in the shape of a dense matrix or in the order of ``matrix.data``.
+    """
+
+    matrix: Matrix
+    delays: float | Array
+
+
+def realise(projection: Projection, n_target: int, n_source: int, seed: int, number: int, *, within: bool) -> Realised:
+    """Draw what is random in a projection.
+
+    Synapses, weights and delays have random numbers of their own: changing one leaves the others as they are.
+
+    Parameters
+    ----------
+    projection : Projection
+    n_target, n_source : int
+        Sizes of its populations.
+    seed, number : int
+        Seed of the circuit and number of the projection in it.
+    within : bool
+        Whether the projection goes from a population to itself.
+    """
+
+    def generator(purpose: int) -> np.random.Generator:
+        return np.random.default_rng([seed, number, purpose])
+
+    if projection.connectivity is None:
+        matrix = projection.weights
+    else:
+        matrix = _rule_matrix(projection, n_target, n_source, generator(0), generator(1), within=within)
+    delays = projection.delay
+    if isinstance(delays, Distribution):
+        if isinstance(matrix, np.ndarray):
+            delays = delays.sample(matrix.size, generator(2)).reshape(matrix.shape)
+        else:
+            delays = delays.sample(matrix.nnz, generator(2))
+        delays.setflags(write=False)
+    return Realised(matrix, delays)
+
+
+def _rule_matrix(
+    projection: Projection,
+    n_target: int,
+    n_source: int,
+    pairs: np.random.Generator,
+    values: np.random.Generator,
+    *,
+    within: bool,
+) -> sparse.csr_array:
+    assert projection.connectivity is not None
+    target, source = projection.connectivity.sample(
+        n_target, n_source, pairs, autapses=projection.autapses or not within
+    )
+    if (target[1:] < target[:-1]).any():
+        order = np.lexsort((source, target))
+        target, source = target[order], source[order]
+    weight = projection.weight
+    if isinstance(weight, Distribution):
+        data = weight.sample(len(target), values)
+    else:
+        data = np.full(len(target), weight, dtype=np.float64)
+    row_ends = np.cumsum(np.bincount(target, minlength=n_target))
+    starts = np.concatenate([[0], row_ends]).astype(np.int32 if len(target) < 2**31 else np.int64)
+    matrix = sparse.csr_array((data, source, starts), shape=(n_target, n_source))
+    if not isinstance(projection.delay, Distribution):
+        matrix.sum_duplicates()  # the spike arrives at all synapses of a pair at once
+    return matrix
