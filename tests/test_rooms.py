@@ -32,7 +32,7 @@ PARTS = {
 }
 EVERYTHING = {
     "analyses", "brian", "circuit", "circuits", "cli", "export", "lif", "moments", "nn", "predict", "results", "run",
-    "simulate", "training",
+    "simulate", "sweep", "training",
 }  # fmt: skip
 MAY_IMPORT = {
     "lif": set(),
@@ -47,7 +47,8 @@ MAY_IMPORT = {
     "results": set(),
     "circuits": {"circuit", "lif"},
     "analyses": {"results"},
-    "run": EVERYTHING - {"cli"},
+    "run": EVERYTHING - {"cli", "sweep"},
+    "sweep": EVERYTHING - {"cli"},
     "cli": EVERYTHING,
 }
 # Heavy or optional packages, and the rooms that may use them. Units at the boundary need Brian2 in `lif`.
@@ -57,11 +58,13 @@ HOMES = {
     "safetensors": {"training"},
     "sklearn": {"training"},
     "pandas": {"training"},
-    "xarray": {"analyses", "predict", "results", "run", "simulate"},
+    "xarray": {"analyses", "predict", "results", "run", "simulate", "sweep"},
     "netCDF4": {"results"},
     "matplotlib": {"analyses"},
     "jinja2": {"analyses"},
-    "yaml": {"run"},
+    "yaml": {"run", "sweep"},
+    "dask": {"simulate", "sweep"},
+    "distributed": {"simulate", "sweep"},
 }
 
 

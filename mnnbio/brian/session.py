@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +45,20 @@ def patience() -> Iterator[None]:
 
 
 @contextmanager
+def _importable() -> Iterator[None]:
+    """Let Brian2 be imported in any thread: it then sets a handler for Ctrl-C, as only the main thread may."""
+    if threading.current_thread() is threading.main_thread() or "brian2" in sys.modules:
+        yield
+        return
+    original = signal.signal
+    signal.signal = lambda *_: signal.SIG_DFL  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = original
+
+
+@contextmanager
 def brian_session(codegen: Codegen) -> Iterator[None]:
     """Set Brian2's device and preferences, and set them back whatever happens.
 
@@ -52,8 +68,10 @@ def brian_session(codegen: Codegen) -> Iterator[None]:
         If another session is open in this process, or a script has set a device of its own.
     """
     import numpy as np
-    from brian2 import get_device, prefs, set_device
-    from brian2.devices.device import RuntimeDevice, reset_device
+
+    with _importable():
+        from brian2 import get_device, prefs, set_device
+        from brian2.devices.device import RuntimeDevice, reset_device
 
     if not _lock.acquire(blocking=_patient.get()):
         raise BrianBusyError(

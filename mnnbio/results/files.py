@@ -115,6 +115,23 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
     return tree
 
 
+def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the attributes at the root of a netCDF file, and read nothing else.
+
+    Raises
+    ------
+    ResultFileError
+        If the file is truncated or not netCDF.
+    """
+    import netCDF4
+
+    try:
+        with netCDF4.Dataset(path) as file:
+            return {name: file.getncattr(name) for name in file.ncattrs()}
+    except OSError as error:
+        raise ResultFileError(f"cannot read {path}: not a complete netCDF-4 file ({error})") from error
+
+
 def _encoding(tree: xr.DataTree) -> dict[str, dict[str, dict[str, Any]]]:
     """Compress every numeric array; deflate at level 4 is where more effort stops paying for spike times."""
     return {

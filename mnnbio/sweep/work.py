@@ -1,0 +1,204 @@
+"""The work at one point of a sweep, in whatever process it is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import xarray as xr
+
+from mnnbio.run.options import ConfigError
+from mnnbio.sweep.config import SweepConfig
+from mnnbio.sweep.layout import layout_of
+from mnnbio.sweep.points import Point
+from mnnbio.sweep.subjects import SIMULATION, Subject
+
+if TYPE_CHECKING:
+    from mnnbio.circuit import Circuit
+
+TOKEN_FILE = ".sweep"
+DONE, FAILED, WAITING = "done", "failed", "waiting"
+
+# The netCDF library is not made for several threads, and a worker may have some.
+_netcdf = threading.Lock()
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What all points of a sweep share.
+
+    Parameters
+    ----------
+    config : SweepConfig
+    subject : Subject
+    folder : str
+        The sweep's folder. A worker that does not see it sends its results back instead.
+    token : str
+        What the folder is known by.
+    version : str
+        Of this package, where the sweep is led from.
+    processes : int
+        Processes of each simulation; None: one per core.
+    """
+
+    config: SweepConfig
+    subject: Subject
+    folder: str
+    token: str
+    version: str
+    processes: int | None
+
+
+class Outcome(NamedTuple):
+    """What became of a point: its record, and the result file's content where the worker does not see the folder."""
+
+    record: dict[str, Any]
+    content: bytes | None = None
+
+
+def do_point(work: Work, point: Point) -> Outcome:
+    """Simulate and predict a point, and write its result.
+
+    Whatever goes wrong is a failure of this point: it is recorded, and others go on.
+    """
+    start = time.monotonic()
+    record: dict[str, Any] = {"parameters": point.parameters, "seed": point.seed, "file": point.file}
+    notes: list[str] = []
+    try:
+        _require_version(work.version)
+        tree = result_of(work, point, notes)
+        record |= {"status": DONE, "circuit_hash": tree.attrs["circuit_hash"]}
+        record |= {"seconds": time.monotonic() - start, "warnings": notes}
+        content = _deliver(work, point, tree, record)
+    except Exception as error:
+        record |= {"status": FAILED, "message": f"{type(error).__name__}: {error}", "warnings": notes}
+        record |= {"traceback": traceback.format_exc(), "seconds": time.monotonic() - start}
+        return Outcome(record)
+    return Outcome(record, content)
+
+
+def result_of(work: Work, point: Point, notes: list[str]) -> xr.DataTree:
+    """Return simulation, and prediction and comparison where asked for; warnings become notes."""
+    from mnnbio.brian.session import patience
+    from mnnbio.simulate import simulate
+
+    config = work.config
+    with _noted(notes), patience():
+        circuit, options = prepared(work, point.parameters)
+        tree = simulate(
+            circuit,
+            seed=point.seed,
+            record=config.record,
+            codegen=config.simulation.codegen,
+            covariance=config.simulation.covariance,
+            processes=work.processes,
+            **options,
+        )
+    if config.predict is not None:
+        with _noted(notes):  # anew: Brian2, when first imported, takes warnings for its log
+            tree = _with_prediction(tree, circuit, config)
+    if work.subject.stimuli is not None:
+        tree = _with_stimuli(tree, work.subject.stimuli)
+    return tree
+
+
+@contextmanager
+def _noted(notes: list[str]) -> Iterator[None]:
+    """Add warnings to the notes. Of threads beside each other, some may land at another's point, no worse."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            yield
+        finally:
+            texts = (f"{entry.category.__name__}: {entry.message}" for entry in caught)
+            notes += [text for text in dict.fromkeys(texts) if text not in notes]
+
+
+def prepared(work: Work, parameters: Mapping[str, Any]) -> tuple[Circuit, dict[str, Any]]:
+    """Return the circuit of a point, and the times and trials of its simulation."""
+    config = work.config
+    every = {**config.parameters, **parameters}
+    shared = config.simulation
+    options = {"trials": config.trials, **{name: getattr(shared, name) for name in SIMULATION if name != "trials"}}
+    own = {name: value for name, value in every.items() if name in SIMULATION and not work.subject.has(name)}
+    circuit = work.subject.circuit({name: value for name, value in every.items() if name not in own})
+    return circuit, options | own
+
+
+def _with_prediction(tree: xr.DataTree, circuit: Circuit, config: SweepConfig) -> xr.DataTree:
+    from mnnbio.analyses import compare
+    from mnnbio.predict import predict
+
+    assert config.predict is not None
+    closure = config.predict.closure
+    prediction = predict(
+        circuit,
+        dt=1e3 * tree.attrs["dt"],  # s → ms
+        window=1e3 * tree.attrs["window"],
+        closure=None if closure == "auto" else closure,
+        theory=config.predict.theory,
+        covariance=config.simulation.covariance,
+    )
+    recorded = tree["simulation"]["neuron"].values
+    prediction = prediction.sel({dim: recorded for dim in ("neuron", "neuron_j") if dim in prediction.dims})
+    tree = tree.copy()
+    tree["prediction"] = xr.DataTree(prediction)
+    tree["comparison"] = xr.DataTree(compare(prediction, tree))
+    return tree
+
+
+def _with_stimuli(tree: xr.DataTree, labels: xr.Dataset) -> xr.DataTree:
+    """Return a result whose stimuli are labelled."""
+    tree = tree.copy()
+    for name, node in tree.children.items():
+        dataset = node.to_dataset(inherit=False)
+        if "stimulus" in dataset.dims:
+            tree[name] = xr.DataTree(dataset.assign_coords(labels.coords))
+    return tree
+
+
+def _deliver(work: Work, point: Point, tree: xr.DataTree, record: dict[str, Any]) -> bytes | None:
+    """Write a result into the sweep's folder, or return the file's content where the folder is not to be seen."""
+    from mnnbio.results import save
+
+    layout = layout_of(tree)
+    tree.attrs |= {"sweep": work.token, "sweep_point": json.dumps(record), "sweep_layout": json.dumps(layout)}
+    path = Path(work.folder, point.file)
+    if _token(Path(work.folder)) == work.token:
+        with _netcdf:
+            save(tree, path)
+        record["size"] = path.stat().st_size
+        return None
+    with tempfile.TemporaryDirectory(prefix="mnnbio_") as aside, _netcdf:
+        save(tree, Path(aside, "result.nc"))
+        content = Path(aside, "result.nc").read_bytes()
+    record["size"] = len(content)
+    return content
+
+
+def _token(folder: Path) -> str | None:
+    try:
+        return (folder / TOKEN_FILE).read_text(encoding="utf-8").strip()
+    except OSError:
+        return None
+
+
+def _require_version(wanted: str) -> None:
+    from mnnbio.results import versions
+
+    own = versions()["mnnbio_version"]
+    if own != wanted:
+        raise ConfigError(
+            f"the worker on {os.uname().nodename} has mnnbio {own}, the sweep is led by {wanted}; install the same"
+        )
