@@ -12,8 +12,9 @@ from typing import Any
 
 import xarray as xr
 
-from mnnbio.brian.program import choose_seed, present_all, recorded_populations, require_integer, write_sources
-from mnnbio.brian.standalone import read_spikes, write_plan
+from mnnbio.brian.building import recorded_populations, write_project_sources
+from mnnbio.brian.processes import read_spikes, write_presentations
+from mnnbio.brian.program import choose_seed, present_all, require_integer
 from mnnbio.brian.steps import Times, time_step
 from mnnbio.brian.trains import collect_trains
 from mnnbio.circuit import Circuit
@@ -91,8 +92,8 @@ def write_project(
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        replicas = write_sources(circuit, aside, step, manifest["populations"])
-        write_plan(aside / "plan.bin", presentations.n_steps, presentations.batches(replicas))
+        replicas = write_project_sources(circuit, aside, step, manifest["populations"])
+        write_presentations(aside / "plan.bin", presentations.n_steps, presentations.batches(replicas))
         manifest |= {"replicas": replicas, "circuit": json.loads(circuit.to_json())}
         (aside / "manifest.json").write_text(json.dumps(manifest, indent=1))
         (aside / "README.txt").write_text(_README.format(name=folder.name))

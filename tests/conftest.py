@@ -1,4 +1,7 @@
+import atexit
 import os
+import shutil
+import tempfile
 
 from hypothesis import settings
 
@@ -8,3 +11,8 @@ os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
 # The same examples every time: what fails here fails everywhere. A loaded machine is no reason to fail.
 settings.register_profile("mnnbio", derandomize=True, deadline=None)
 settings.load_profile("mnnbio")
+
+# One cache of compiled programs for all workers of a test run, and never the user's.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["MNNBIO_CACHE_DIR"] = tempfile.mkdtemp(prefix="mnnbio-tests-")
+    atexit.register(shutil.rmtree, os.environ["MNNBIO_CACHE_DIR"], ignore_errors=True)

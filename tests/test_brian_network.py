@@ -14,9 +14,9 @@ from mnnbio import (
     Population,
     Projection,
 )
-from mnnbio.brian import build
-from mnnbio.brian import network as network_module
-from mnnbio.brian.network import build_network
+from mnnbio.brian import build, planner
+from mnnbio.brian.network import realise
+from mnnbio.brian.planner import plan_circuit
 from mnnbio.brian.runtime import start_presentations
 from mnnbio.brian.session import brian_session
 from mnnbio.brian.trains import Presentations
@@ -41,12 +41,11 @@ def membrane(circuit, n_steps, replicas, population):
     with brian_session("runtime"):
         from brian2 import ms
 
-        model = build_network(circuit, dt=DT, replicas=replicas, record=())
+        made = realise(plan_circuit(circuit, dt=DT, replicas=replicas, record=()), connected=True)
         batch = Presentations.of(n_steps, 1, replicas, 1).batches(replicas)[0]
-        start_presentations(model, batch[:, 0], batch[:, 1])
-        model.network.run(n_steps * DT * ms, namespace={})
-        group = next(group for group in model.groups if group.name == population)
-        return 1e3 * np.array(group.v_[:]).reshape(replicas, -1)
+        start_presentations(made, batch[:, 0], batch[:, 1])
+        made.network.run(n_steps * DT * ms, namespace={})
+        return 1e3 * np.array(made.groups[population].v_[:]).reshape(replicas, -1)
 
 
 def always(name, size=1):
@@ -221,7 +220,7 @@ def test_sources_are_shared_and_poisson_drives_private():
 def test_sparse_and_factored_weights_act_like_the_dense_matrix(kind, monkeypatch):
     from scipy import sparse
 
-    monkeypatch.setattr(network_module, "_MOST_EXPANDED", 10)
+    monkeypatch.setattr(planner, "_MOST_EXPANDED", 10)
     rng = np.random.default_rng(0)
     modes = ModeMatrix(rng.normal(1, 1, (7, 2)), [3.0, -1.0], rng.normal(1, 1, (5, 2)))
     again = ModeMatrix(rng.normal(0, 1, (7, 1)), [3.0], rng.normal(0, 1, (7, 1)))

@@ -22,6 +22,7 @@ from mnnbio import (
     build,
 )
 from mnnbio.brian import BrianBusyError, BuildFailed, CompilerNotFound, SimulationFailed, compiler, require_compiler
+from mnnbio.brian.planner import Planned, plan_circuit
 from mnnbio.brian.program import CompiledProgram
 from mnnbio.brian.session import brian_session
 
@@ -267,7 +268,9 @@ def test_a_run_leaves_nothing_behind(compiled):
 @pytest.mark.slow
 @pytest.mark.standalone
 def test_a_program_that_fails_says_why(compiled, tmp_path):
-    broken = CompiledProgram(compiled.circuit, 0.1, compiled.populations, compiled.folder, compiled.replicas + 1)
+    circuit, replicas = compiled.circuit, compiled.replicas + 1
+    plan = plan_circuit(circuit, dt=0.1, replicas=replicas, record=compiled.populations)
+    broken = CompiledProgram(Planned(circuit, plan), compiled.populations, compiled.folder)
     with pytest.raises(SimulationFailed, match=r"ended with status 1: error: .*is not a plan for this program"):
         broken.run(10.0)
     result = subprocess.run([compiled.folder / "main", "--plans", "x"], cwd=tmp_path, capture_output=True, text=True)

@@ -34,6 +34,20 @@ def require_compiler() -> None:
         )
 
 
+def compiler_version() -> str:
+    """Return how the compiler describes itself.
+
+    Raises
+    ------
+    CompilerNotFound
+        If the C++ compiler or make is missing.
+    """
+    require_compiler()
+    command = [*(os.environ.get("CXX", "").split() or ["g++"]), "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    return done.stdout
+
+
 def compile_project(folder: Path) -> None:
     """Build the program of a generated project.
 

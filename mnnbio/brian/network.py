@@ -1,4 +1,4 @@
-"""A circuit as a Brian2 network.
+"""A plan as a Brian2 network.
 
 Within a time step the order is state → synapses → threshold → reset: the jumps of a step count before its threshold
 test.
@@ -6,187 +6,149 @@ test.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
-from mnnbio.brian.model import Model
-from mnnbio.brian.populations import (
-    MV,
-    add_neurons,
-    add_source,
-    quiet_probability,
-    refractory_steps,
-    spike_probability,
-)
-from mnnbio.brian.steps import count_steps
-from mnnbio.circuit import Circuit, ModeMatrix, PoissonDrive, PoissonSource, Projection
+from mnnbio.brian.plan import Plan, PlannedGroup, PlannedSynapses, Table, free_name
+from mnnbio.brian.streams import brian_functions
 
 if TYPE_CHECKING:
-    from brian2 import NeuronGroup
+    from brian2 import NeuronGroup, SpikeMonitor, Synapses
 
-# Entries up to which a mode matrix is expanded. A spike then costs one addition per target; factored, every step costs
-# one per target and mode. With three modes and 18 Hz the two take the same time at about 900 neurons.
-_MOST_EXPANDED = 1_000_000
+SCHEDULE = ["start", "groups", "synapses", "thresholds", "resets", "end"]
 
 
-def check_time_step(circuit: Circuit, dt: float) -> None:
-    """Check that a circuit can be simulated with a time step, ms, before anything is built.
+@dataclass(eq=False)
+class Realisation:
+    """The Brian2 objects of a plan, by the names that they have in it; monitors by population.
 
-    Raises
-    ------
-    ValueError
-        If a Poisson rate is too high for the time step, or `dt` does not divide a refractory period or a delay.
+    The network does not hold the plan's numbers: every presentation starts by loading them.
     """
-    if circuit.has_exponential_synapses:
-        raise ValueError("the simulation has delta synapses only, got `tau_syn` > 0. Set it to 0")
-    if circuit.changes_in_time:
-        raise ValueError("the simulation has constant inputs only, got a time course. Try `circuit.at_time(...)`")
-    for projection in circuit.projections:
-        if not isinstance(projection.delay, float):
-            raise ValueError(f"the simulation has one delay per projection, got {projection.delay!r} for {projection}")
-    for source in circuit.sources:
-        spike_probability(source, dt)
-    for population in circuit.neurons:
-        refractory_steps(population, dt)
-    for drive in circuit.drives:
-        if isinstance(drive, PoissonDrive):
-            quiet_probability(drive, dt)
-    for projection in circuit.projections:
-        delay_steps(projection, dt)
+
+    plan: Plan
+    network: Any
+    clock: Any
+    groups: dict[str, NeuronGroup] = field(default_factory=dict)
+    synapses: dict[str, Synapses] = field(default_factory=dict)
+    monitors: dict[str, SpikeMonitor] = field(default_factory=dict)
+
+    def parameters(self) -> Iterator[tuple[Any, Table, bool]]:
+        """Yield every variable with the table that it is loaded from, and whether all replicas share it."""
+        for name, group in self.groups.items():
+            for variable, table in self.plan.groups[name].tables.items():
+                yield group.variables[variable], table, False
+        for name, synapses in self.synapses.items():
+            planned = self.plan.synapses[name]
+            for variable, table in planned.tables.items():
+                yield synapses.variables[variable], table, planned.is_shared(variable)
+
+    def states(self) -> Iterator[tuple[Any, float | int | bool]]:
+        """Yield every state variable with the value that it starts from."""
+        for name, group in self.groups.items():
+            for variable, value in self.plan.groups[name].start.items():
+                yield group.variables[variable], value
+
+    def streams(self) -> Iterator[tuple[Any, int, int]]:
+        """Yield every variable that holds random numbers, with its width in a replica and its salt."""
+        for name, group in self.groups.items():
+            planned = self.plan.groups[name]
+            if planned.salt >= 0:
+                yield group.variables["stream"], planned.size, planned.salt
+
+    def sources(self) -> Iterator[NeuronGroup]:
+        """Yield the groups whose first spikes are drawn at the start of a presentation."""
+        for name, group in self.groups.items():
+            if self.plan.groups[name].is_source:
+                yield group
 
 
-def delay_steps(projection: Projection, dt: float) -> int:
-    """Return the delay of a projection in steps.
-
-    Raises
-    ------
-    ValueError
-        If it is not a whole number.
-    """
-    return int(count_steps(projection.delay, dt, f"delay of {projection}"))
-
-
-def build_network(circuit: Circuit, *, dt: float, replicas: int, record: Collection[str]) -> Model:
-    """Return the Brian2 network of a circuit.
+def realise(plan: Plan, *, connected: bool) -> Realisation:
+    """Return the Brian2 network of a plan.
 
     Parameters
     ----------
-    circuit : Circuit
-    dt : float
-        Time step, ms.
-    replicas : int
-        Number of independent copies side by side.
-    record : collection of str
-        Populations whose spikes are recorded.
-
-    Returns
-    -------
-    Model
-
-    Raises
-    ------
-    ValueError
-        As `check_time_step` does.
+    plan : Plan
+    connected : bool
+        Whether to make the synapses; a generated program makes them itself, from the plan's files.
     """
-    check_time_step(circuit, dt)
-    model = Model(dt, replicas)
-    groups: dict[str, NeuronGroup] = {}
-    factored = [p for p in circuit.projections if _stays_factored(circuit, p)]
-    for population in circuit.populations:
-        if isinstance(population, PoissonSource):
-            groups[population.name] = add_source(model, population)
-            continue
-        n_mode_inputs = sum(p.target == population.name for p in factored)
-        groups[population.name] = add_neurons(model, circuit, population, n_mode_inputs)
-        if population.name in record:
-            model.record(population.name, groups[population.name])
-    for projection in circuit.projections:
-        source, target = groups[projection.source], groups[projection.target]
-        steps = delay_steps(projection, dt)
-        if source not in model.sources:
-            # A spike is found at the end of its step and arrives in the next one at the earliest; Brian2's delay counts
-            # from there. So delays of 0 and dt are the same.
-            steps = max(steps - 1, 0)
-        if projection in factored:
-            siblings = [p for p in factored if p.target == projection.target]
-            _connect_modes(model, circuit, projection, source, target, steps, siblings.index(projection))
-        else:
-            _connect(model, circuit, projection, source, target, steps)
-    return model
+    from brian2 import Clock, Network, SpikeMonitor, ms
+
+    taken = {*plan.groups, *plan.synapses}
+
+    def name(wish: str) -> str:
+        found = free_name(wish, taken)
+        taken.add(found)
+        return found
+
+    made = Realisation(plan, Network(name="network"), Clock(dt=plan.dt * ms, name="steps"))
+    made.network.schedule = SCHEDULE
+    functions = brian_functions()
+    for group in plan.groups.values():
+        made.groups[group.name] = own = _make_group(group, made, functions)
+        for step in group.steps:
+            label = name(f"{own.name}_{step.when}")
+            made.network.add(own.run_regularly(step.code, when=step.when, clock=made.clock, name=label))
+    for synapses in plan.synapses.values():
+        if not connected or len(synapses.targets):
+            made.synapses[synapses.name] = _make_synapses(synapses, made, connected=connected)
+    for population, group_name in plan.recorded.items():
+        monitor = SpikeMonitor(made.groups[group_name], name=name(f"{population}_spikes"))
+        made.monitors[population] = monitor
+        made.network.add(monitor)
+    return made
 
 
-def _stays_factored(circuit: Circuit, projection: Projection) -> bool:
-    matrix = circuit.matrix(projection)
-    return isinstance(matrix, ModeMatrix) and matrix.shape[0] * matrix.shape[1] > _MOST_EXPANDED
+def _make_group(planned: PlannedGroup, made: Realisation, functions: dict[str, Any]) -> NeuronGroup:
+    from brian2 import NeuronGroup
 
-
-def _connect(
-    model: Model, circuit: Circuit, projection: Projection, source: NeuronGroup, target: NeuronGroup, steps: int
-) -> None:
-    """Add a projection as one synapse per non-zero weight."""
-    from brian2 import ms
-
-    matrix = circuit.matrix(projection)
-    # Sorted by source, so that the synapses of one spike lie side by side in memory.
-    entries = sparse.csc_array(matrix.to_dense() if isinstance(matrix, ModeMatrix) else matrix).tocoo()
-    keep = entries.data != 0
-    if not keep.any():
-        return
-    synapses = model.connect(
-        source,
-        target,
-        (entries.col[keep], entries.row[keep]),
-        "w : volt (constant)",
-        f"{projection.source}_to_{projection.target}",
-        on_pre="v_post += w",
-        delay=steps * model.dt * ms,
+    options = {name: getattr(planned, name) for name in ("threshold", "reset", "refractory") if getattr(planned, name)}
+    if planned.update:
+        options["method"] = _exact_step(planned.update)
+    group = NeuronGroup(
+        made.plan.replicas * planned.size,
+        planned.equations,
+        name=planned.name,
+        clock=made.clock,
+        namespace=functions,
+        dtype={"stream": np.int64},
+        **options,
     )
-    model.load(synapses, "w", entries.data[keep] * MV)
+    if planned.threshold:
+        group.thresholder["spike"].when = planned.spikes_when
+    made.network.add(group)
+    return group
 
 
-def _connect_modes(
-    model: Model,
-    circuit: Circuit,
-    projection: Projection,
-    source: NeuronGroup,
-    target: NeuronGroup,
-    steps: int,
-    number: int,
-) -> None:
-    """Add a projection through its modes: O(N·P) memory, where one synapse per pair would take O(N²).
+def _make_synapses(planned: PlannedSynapses, made: Realisation, *, connected: bool) -> Synapses:
+    from brian2 import Synapses, second
 
-    A step's spikes are summed into the modes before the state update, which then adds what the modes give each target.
-    """
-    from brian2 import ms
+    source, target = made.groups[planned.source], made.groups[planned.target]
+    options: dict[str, Any] = {"on_pre": planned.on_pre} if planned.on_pre else {}
+    delay = planned.delay * (made.plan.dt * 1e-3)
+    if planned.on_pre and connected and len(delay) == 1:
+        options["delay"] = delay[0] * second
+    synapses = Synapses(source, target, planned.equations, name=planned.name, clock=made.clock, namespace={}, **options)
+    if planned.on_pre:
+        synapses.pre.when = planned.when
+    if connected:
+        replica = np.arange(made.plan.replicas, dtype=np.int32)[:, None]
+        pairs = (planned.sources(), planned.targets)
+        sizes = (made.plan.groups[name].size for name in (planned.source, planned.target))
+        i, j = ((replica * size + index).ravel() for index, size in zip(pairs, sizes, strict=True))
+        synapses.connect(i=i, j=j)
+        if planned.on_pre and len(delay) > 1:
+            synapses.delay = np.tile(delay, made.plan.replicas) * second
+    made.network.add(synapses)
+    return synapses
 
-    matrix = circuit.matrix(projection)
-    assert isinstance(matrix, ModeMatrix)
-    (n_target, n_source), n_modes = matrix.shape, len(matrix.scores)
-    name = f"{projection.source}_to_{projection.target}"
-    modes = model.add_group(f"{name}_modes", n_modes, "activity : 1")
-    model.start(modes, activity=0.0)
-    model.run_each_step(modes, "activity = 0", when="end")
-    index, mode = np.divmod(np.arange(n_source * n_modes), n_modes)
-    read = model.connect(
-        source,
-        modes,
-        (index, mode),
-        "w : 1 (constant)",
-        f"{name}_output_modes",
-        on_pre="activity_post += w",
-        delay=steps * model.dt * ms,
-    )
-    read.pre.when = "after_start"
-    model.load(read, "w", matrix.output_modes.ravel())
-    index, mode = np.divmod(np.arange(n_target * n_modes), n_modes)
-    drive = model.connect(
-        modes,
-        target,
-        (mode, index),
-        f"w : volt (constant)\nmode_input{number}_post = w*activity_pre : volt (summed)",
-        f"{name}_input_modes",
-    )
-    model.load(drive, "w", (matrix.input_modes * matrix.scores).ravel() * MV)
+
+def _exact_step(update: str) -> Callable[..., str]:
+    """Return a Brian2 integration method whose step is the closed form `update` of v."""
+
+    def method(equations: Any, variables: Any, method_options: Any = None) -> str:
+        return f"v = {update}"
+
+    return method

@@ -1,19 +1,16 @@
-"""Poisson sources and LIF populations as Brian2 groups."""
+"""Poisson sources and LIF populations as groups of a plan."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.brian.model import Model, exact_step
+from mnnbio.brian.plan import Plan, PlannedGroup, Step, all_to_all
 from mnnbio.brian.steps import count_steps
 from mnnbio.brian.streams import gap_scale
 from mnnbio.circuit import Circuit, GaussianDrive, PoissonDrive, PoissonSource, Population
-
-if TYPE_CHECKING:
-    from brian2 import NeuronGroup
 
 Array = npt.NDArray[np.float64]
 
@@ -84,25 +81,27 @@ def refractory_steps(population: Population, dt: float) -> npt.NDArray[np.int32]
     return count_steps(population.lif.t_ref, dt, f"t_ref of {population.name!r}")
 
 
-def add_source(model: Model, source: PoissonSource) -> NeuronGroup:
+def add_source(plan: Plan, source: PoissonSource) -> PlannedGroup:
     """Add a Poisson source: each train fires in a step with probability rate · dt, independently of other steps.
 
     The steps between two spikes of such a train are geometric, so one random number is drawn per spike, not per step.
     """
-    group = model.add_group(
+    group = plan.add_group(
         source.name,
         source.size,
         _SOURCE,
         threshold="t_in_timesteps == next_spike",
         reset="next_spike = t_in_timesteps + bernoulli_gap(stream, t_in_timesteps + 1, gap_scale)",
+        spikes_when="start",  # before the synapses: a source's spike arrives in its own step
+        is_source=True,
     )
-    group.thresholder["spike"].when = "start"  # before the synapses: a source's spike arrives in its own step
-    model.load(group, "gap_scale", gap_scale(spike_probability(source, model.dt)))
-    model.sources.append(group)
+    group.load("gap_scale", gap_scale(spike_probability(source, plan.dt)))
     return group
 
 
-def add_neurons(model: Model, circuit: Circuit, population: Population, n_mode_inputs: int = 0) -> NeuronGroup:
+def add_neurons(
+    plan: Plan, circuit: Circuit, population: Population, n_mode_inputs: int = 0, noisy: Collection[str] = ()
+) -> PlannedGroup:
     """Add a population of LIF neurons with its drives.
 
     Between spikes the membrane is integrated exactly: ``v ← v_inf + a (v − v_inf) + noise + jumps`` with
@@ -112,14 +111,16 @@ def add_neurons(model: Model, circuit: Circuit, population: Population, n_mode_i
 
     Parameters
     ----------
-    model : Model
+    plan : Plan
     circuit : Circuit
     population : Population
         One of the circuit's.
     n_mode_inputs : int
         Number of variables ``mode_input<k>`` whose value is added in every step.
+    noisy : collection of str
+        Names of groups that draw their own Gaussian noise even if its standard deviation is 0.
     """
-    n, lif, dt = population.size, population.lif, model.dt
+    n, lif, dt = population.size, population.lif, plan.dt
     decay = np.exp(-dt / np.asarray(lif.tau_m))
     step_noise = np.sqrt(np.asarray(lif.tau_m) * -np.expm1(-2 * dt / np.asarray(lif.tau_m)) / 2)  # of unit white noise
     mean, std, factor = _gaussian(circuit, population)
@@ -133,36 +134,35 @@ def add_neurons(model: Model, circuit: Circuit, population: Population, n_mode_i
         "hold": refractory_steps(population, dt),
     }
     equations, terms = _NEURON, ["v_inf + decay*(v - v_inf)"]
-    draws: list[str] = []
-    if std.any():
+    # Every drive draws at counters of its own, whichever others there are.
+    counter = f"{1 + len(jumps)}*t_in_timesteps" if jumps else "t_in_timesteps"
+    if std.any() or plan.name(population.name) in noisy:
         equations += "kick : volt (constant)\n"
         values["kick"] = std * step_noise * MV
-        draws.append("kick*normal_draw(stream, {counter})")
+        terms.append(f"kick*normal_draw(stream, {counter})")
     for k, drive in enumerate(jumps):
         equations += f"jump{k} : volt (constant)\nquiet{k} : 1 (constant)\n"
         values[f"jump{k}"] = drive.weight * MV
         values[f"quiet{k}"] = quiet_probability(drive, dt)
-        draws.append(f"jump{k}*poisson_draw(stream, {{counter}}, quiet{k})")
-    if draws:
+        terms.append(f"jump{k}*poisson_draw(stream, {counter} + {k + 1}, quiet{k})")
+    if len(terms) > 1:
         equations += "stream : integer (constant)\n"
-        terms += [draw.format(counter=f"{len(draws)}*t_in_timesteps + {k}") for k, draw in enumerate(draws)]
     inputs = [f"mode_input{k}" for k in range(n_mode_inputs)] + ["shared_noise"] * (factor is not None)
     equations += "".join(f"{name} : volt\n" for name in inputs)
-    group = model.add_group(
+    group = plan.add_group(
         population.name,
         n,
         equations,
-        method=exact_step(" + ".join(terms + inputs)),
+        update=" + ".join(terms + inputs),
         threshold="v >= v_th",
         reset="v = v_reset; wake = t_in_timesteps + 1 + hold",
         refractory="t_in_timesteps < wake",
+        start={"v": 0.0, "wake": 0, "not_refractory": True, "lastspike": -1e4},
     )
     for name, value in values.items():
-        rows = np.atleast_2d(value)
-        model.load(group, name, np.broadcast_to(rows, (len(rows), n)))
-    model.start(group, v=0.0, wake=0, not_refractory=True, lastspike=-1e4)
+        group.load(name, value)
     if factor is not None:
-        _share_noise(model, population, group, factor * np.broadcast_to(step_noise, n)[:, None] * MV)
+        _share_noise(plan, population, group, factor * np.broadcast_to(step_noise, n)[:, None] * MV)
     return group
 
 
@@ -181,21 +181,20 @@ def _gaussian(circuit: Circuit, population: Population) -> tuple[Array, Array, A
     return mean, np.sqrt(variance), together
 
 
-def _share_noise(model: Model, population: Population, group: NeuronGroup, factor: Array) -> None:
+def _share_noise(plan: Plan, population: Population, group: PlannedGroup, factor: Array) -> None:
     """Add noise sources that the neurons share; `factor`, (1 or stimulus, n, k), is scaled to the noise of one step.
 
     With unequal time constants a step's noise has the covariance of the continuous process up to relative order
     ``(dt/tau_i − dt/tau_j)²/24``.
     """
     rows, n, k = factor.shape
-    noise = model.add_group(f"{population.name}_noise", k, "z : 1\nstream : integer (constant)")
-    model.run_each_step(noise, "z = normal_draw(stream, t_in_timesteps)", when="start")
-    target, source = np.divmod(np.arange(n * k), k)
-    synapses = model.connect(
+    noise = plan.add_group(f"{population.name}_noise", k, "z : 1\nstream : integer (constant)")
+    noise.steps.append(Step("z = normal_draw(stream, t_in_timesteps)", "start"))
+    synapses = plan.add_synapses(
+        f"{population.name}_noise_factor",
         noise,
         group,
-        (source, target),
-        "w : volt (constant)\nshared_noise_post = w*z_pre : volt (summed)",
-        f"{population.name}_noise_factor",
+        *all_to_all(noise, group),
+        equations="w : volt (constant)\nshared_noise_post = w*z_pre : volt (summed)",
     )
-    model.load(synapses, "w", factor.reshape(rows, n * k))
+    synapses.load("w", factor.transpose(0, 2, 1).reshape(rows, n * k))

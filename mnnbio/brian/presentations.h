@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include <poll.h>
+
 #include "streams.h"
 
 namespace mnnbio {
@@ -24,24 +26,33 @@ namespace mnnbio {
 
 // Where a run finds its input and leaves its spikes.
 struct Job {
-    std::string inputs = "inputs", plan = "plan.bin", spikes = "spikes.bin";
+    std::vector<std::string> inputs;  // folders; a file is taken from the first that holds it
+    std::string plan = "plan.bin", spikes = "spikes.bin";
+    bool supervised = false;  // whether to end when standard input is closed, as it is when its writer ends
 };
 
 inline Job take_job(std::vector<std::string>& args)
 {
     Job job;
+    if (args.size() == 1 && args[0] == "--check")
+        std::exit(0);  // the program can be started
     for (size_t k = 0; k < args.size(); k += 2) {
         if (k + 1 == args.size())
             fail("no value for the option " + args[k]);
         if (args[k] == "--inputs")
-            job.inputs = args[k + 1];
+            job.inputs.push_back(args[k + 1]);
         else if (args[k] == "--plan")
             job.plan = args[k + 1];
         else if (args[k] == "--spikes")
             job.spikes = args[k + 1];
+        else if (args[k] == "--until" && args[k + 1] == "end-of-input")
+            job.supervised = true;
         else
-            fail("unknown option " + args[k] + "; there are --inputs FOLDER, --plan FILE and --spikes FILE");
+            fail("unknown option " + args[k]
+                 + "; there are --inputs FOLDER, --plan FILE, --spikes FILE and --until end-of-input");
     }
+    if (job.inputs.empty())
+        job.inputs.push_back("inputs");
     args.clear();
     return job;
 }
@@ -60,6 +71,12 @@ template <typename T> std::vector<T> read_file(const std::string& path)
     return values;
 }
 
+// Give back the memory of an array that is not needed any more.
+template <typename T> void release(std::vector<T>& values)
+{
+    std::vector<T>().swap(values);
+}
+
 class Presentations
 {
     struct Presentation {
@@ -75,12 +92,29 @@ class Presentations
     int64_t done = 0;
     std::chrono::steady_clock::time_point reported = std::chrono::steady_clock::now();
 
+    std::string input(const std::string& name) const
+    {
+        for (const std::string& folder : job.inputs)
+            if (std::ifstream(folder + "/" + name))
+                return folder + "/" + name;
+        fail("cannot open " + job.inputs.back() + "/" + name);
+    }
+
+    void supervise() const
+    {
+        pollfd in = {0, POLLIN, 0};
+        if (poll(&in, 1, 0) > 0 && (in.revents & (POLLHUP | POLLERR | POLLNVAL)))
+            fail("whoever started this program has ended");
+    }
+
     void report()
     {
         const auto now = std::chrono::steady_clock::now();
         if (now - reported < std::chrono::milliseconds(200))
             return;
         reported = now;
+        if (job.supervised)
+            supervise();
         std::cout << "steps " << done << " of " << n_steps * n_batches << std::endl;
     }
 
@@ -99,25 +133,70 @@ public:
             fail("cannot write " + job.spikes);
     }
 
-    // A parameter: each replica gets the row of its stimulus, or the only row.
-    template <typename T> void parameter(const std::string& name, T* values, int64_t width)
+    // A parameter: each of its copies gets the row of its replica's stimulus, or the only row.
+    template <typename T> void parameter(const std::string& name, T* values, int64_t width, int64_t copies)
     {
-        const auto table = std::make_shared<std::vector<T>>(read_file<T>(job.inputs + "/" + name));
-        const int64_t rows = width ? table->size() / width : 1;
-        if (rows < 1 || rows * width != (int64_t)table->size())
-            fail("the size of " + job.inputs + "/" + name + " is not a multiple of " + std::to_string(width));
-        bool fresh = true;
-        starts.push_back([=](const Presentation* batch) mutable {
-            if (rows == 1 && !fresh)
-                return;
-            fresh = false;
+        if (!width)
+            return;
+        const std::string path = input(name);
+        const auto table = std::make_shared<std::vector<T>>(read_file<T>(path));
+        const int64_t rows = table->size() / width;
+        if (rows < 1 || rows * width != (int64_t)table->size() || (rows > 1 && copies != replicas))
+            fail(path + " holds " + std::to_string(table->size()) + " numbers, not " + std::to_string(width)
+                 + " for each stimulus");
+        if (rows == 1) {
+            for (int64_t r = 0; r < copies; r++)
+                std::copy(table->begin(), table->end(), values + r * width);
+            return;
+        }
+        starts.push_back([=](const Presentation* batch) {
             for (int64_t r = 0; r < replicas; r++) {
-                const int64_t row = rows == 1 ? 0 : batch[r].stimulus;
+                const int64_t row = batch[r].stimulus;
                 if (row >= rows)
-                    fail("no stimulus " + std::to_string(row) + " in " + name);
+                    fail("no stimulus " + std::to_string(row) + " in " + path);
                 std::copy(table->begin() + row * width, table->begin() + (row + 1) * width, values + r * width);
             }
         });
+    }
+
+    // Who is connected to whom, the same in every replica: how many synapses each source has, and their targets.
+    void synapses(const std::string& name, std::vector<int32_t>& pre, std::vector<int32_t>& post, int32_t& number,
+                  int64_t n_source, int64_t n_target)
+    {
+        const std::vector<int32_t> outgoing = read_file<int32_t>(input(name + ".outgoing"));
+        const std::vector<int32_t> targets = read_file<int32_t>(input(name + ".targets"));
+        int64_t sum = 0;
+        for (const int32_t n : outgoing)
+            sum += n;
+        bool valid = (int64_t)outgoing.size() == n_source && sum == (int64_t)targets.size();
+        for (const int32_t target : targets)
+            valid = valid && target >= 0 && target < n_target;
+        if (!valid)
+            fail("the synapses in " + input(name + ".targets") + " are not between " + std::to_string(n_source)
+                 + " sources and " + std::to_string(n_target) + " targets");
+        number = (int32_t)(sum * replicas);
+        pre.resize(number);
+        post.resize(number);
+        int64_t k = 0;
+        for (int64_t r = 0; r < replicas; r++) {
+            for (int64_t i = 0; i < n_source; i++, k += outgoing[i - 1])
+                std::fill_n(pre.begin() + k, outgoing[i], (int32_t)(r * n_source + i));
+            std::transform(targets.begin(), targets.end(), post.begin() + r * sum,
+                           [=](int32_t target) { return (int32_t)(r * n_target + target); });
+        }
+    }
+
+    // Delays in seconds: one for all synapses or one for each.
+    void delays(const std::string& name, std::vector<double>& delay, int64_t number, double dt)
+    {
+        const std::vector<int32_t> steps = read_file<int32_t>(input(name + ".delay"));
+        if (steps.size() != 1 && (int64_t)steps.size() * replicas != number)
+            fail(input(name + ".delay") + " holds " + std::to_string(steps.size()) + " delays, not 1 or "
+                 + std::to_string(number / replicas));
+        const int64_t copies = steps.size() == 1 ? 1 : replicas;
+        delay.resize(steps.size() * copies);
+        for (size_t k = 0; k < delay.size(); k++)
+            delay[k] = steps[k % steps.size()] * dt;
     }
 
     // A state variable and the value that it starts from.
@@ -180,7 +259,7 @@ public:
                 for (auto& object : network.objects)
                     object.second();
                 done++;
-                if ((done & 255) == 0)
+                if ((done & 15) == 0)
                     report();
             }
             for (auto& end : ends)

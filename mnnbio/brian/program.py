@@ -1,30 +1,37 @@
-"""Build a circuit once, run it many times."""
+"""A circuit that has been built, to be run many times."""
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.brian.compiler import available_cores, compile_project, require_compiler
-from mnnbio.brian.model import Model
-from mnnbio.brian.network import build_network, check_time_step
+from mnnbio.brian.cache import PROGRAM
+from mnnbio.brian.changes import Changes
+from mnnbio.brian.compiler import available_cores
+from mnnbio.brian.inputs import changed_inputs
+from mnnbio.brian.network import Realisation, realise
+from mnnbio.brian.plan import Plan, differences
+from mnnbio.brian.planner import Planned, plan_circuit
+from mnnbio.brian.processes import Deadline, run_program
 from mnnbio.brian.runtime import run_in_python
-from mnnbio.brian.session import Codegen, brian_session
-from mnnbio.brian.standalone import run_program, write_cpp
-from mnnbio.brian.steps import Times, time_step
+from mnnbio.brian.session import brian_session
+from mnnbio.brian.steps import Times
 from mnnbio.brian.trains import Presentations, RawSpikes, SpikeTrains, collect_trains
-from mnnbio.circuit import Circuit
+from mnnbio.circuit import Circuit, Drive
+from mnnbio.lif import LIFParameters
 
 Report = Callable[[int, int], None]
+
+_MOST_DIFFERENCES = 5  # that a message lists
 
 
 class Program(ABC):
@@ -39,8 +46,9 @@ class Program(ABC):
         Size of each recorded population.
     """
 
-    def __init__(self, circuit: Circuit, dt: float, populations: Mapping[str, int]) -> None:
-        self.circuit, self.dt, self.populations = circuit, dt, populations
+    def __init__(self, planned: Planned, populations: Mapping[str, int]) -> None:
+        self._planned, self.populations = planned, populations
+        self.circuit, self.dt = planned.circuit, planned.plan.dt
 
     def run(
         self,
@@ -48,18 +56,39 @@ class Program(ABC):
         trials: int = 1,
         warmup: Any = 0.0,
         *,
+        stimulus: Any = None,
+        weights: Any = None,
+        lif: LIFParameters | Mapping[str, LIFParameters] | None = None,
+        drives: Iterable[Drive] | None = None,
+        circuit: Circuit | None = None,
         seed: int | None = None,
         processes: int | None = None,
         report: Report | None = None,
+        timeout: float | None = None,
         presentations: npt.ArrayLike | None = None,
     ) -> SpikeTrains:
         """Present every stimulus `trials` times, each time from rest, and return the spikes.
+
+        Rates, weights, neuron parameters and drives may differ from run to run without another build. They count for
+        the one run: the next one starts again from the circuit that was built.
 
         Parameters
         ----------
         duration, warmup : float or Quantity
             Time recorded and time before it, ms.
         trials : int
+        stimulus : array_like, Quantity or mapping, optional
+            Rates of the Poisson source, spikes/ms, (size,) or (stimulus, size); of several sources by their names. The
+            number of stimuli may be another one than that of the circuit.
+        weights : array_like, Quantity, sparse array, ModeMatrix or mapping, optional
+            Weights of the projection, mV, (n_target, n_source), also with other synapses than before; of several
+            projections by ``(source, target)``. A projection made by a rule takes one number.
+        lif : LIFParameters or mapping, optional
+            Parameters of the population of neurons; of several populations by their names.
+        drives : iterable of GaussianDrive and PoissonDrive, optional
+            What drives the neurons, instead of the circuit's drives.
+        circuit : Circuit, optional
+            Another circuit of the same structure.
         seed : int, optional
             Seed of sources and noise; the same seed gives the same spikes. None draws one.
         processes : int, optional
@@ -67,6 +96,8 @@ class Program(ABC):
             depend on it.
         report : callable, optional
             Called with the numbers of steps taken and to take.
+        timeout : float, optional
+            Seconds that the run may take on the clock; default: any time.
         presentations : array_like of int, shape (presentation, 2), optional
             The (stimulus, trial) pairs to run instead of all, so that several machines can share a run; `trials` is
             then not used. A presentation's spikes depend on `seed` and its pair, not on what else is run.
@@ -74,23 +105,27 @@ class Program(ABC):
         Raises
         ------
         ValueError
-            If a time is not a whole number of steps, or `trials`, `seed`, `processes` or `presentations` is out of
-            range.
+            If a time is not a whole number of steps, an argument is out of range or does not fit the circuit, or the
+            circuit to run differs in structure from the one that was built.
         SimulationFailed
             If the program ends with an error.
+        SimulationTimeout
+            If it takes longer than `timeout`. None of its processes goes on.
         """
         times = Times.of(duration, warmup, self.dt)
         if processes is not None:
             require_integer(processes, "processes", 1)
+        deadline = Deadline(_check_timeout(timeout))
+        planned = self._plan(Changes(stimulus, weights, lif, drives, circuit))
         seed = choose_seed(seed)
-        some = None if presentations is None else choose_presentations(self.circuit, presentations)
-        present = present_all(self.circuit, times, trials, seed) if some is None else present_some(some, times, seed)
+        some = None if presentations is None else choose_presentations(planned.circuit, presentations)
+        present = present_all(planned.circuit, times, trials, seed) if some is None else present_some(some, times, seed)
         progress = _Progress(report)
-        raw, replicas = self._spikes(present, processes or available_cores(), progress)
+        raw, replicas = self._spikes(planned.plan, present, processes or available_cores(), progress, deadline)
         trains = collect_trains(
             raw,
             self.populations,
-            (self.circuit.n_stimuli or 1, int(trials)) if some is None else (len(some),),
+            (planned.circuit.n_stimuli or 1, int(trials)) if some is None else (len(some),),
             replicas=replicas,
             times=times,
             dt=self.dt,
@@ -100,148 +135,103 @@ class Program(ABC):
         progress.finish()
         return trains
 
+    def _plan(self, changes: Changes) -> Planned:
+        """Return what to run.
+
+        Raises
+        ------
+        ValueError
+            If its structure is not that of the program.
+        """
+        circuit, own = changes.apply(self.circuit), self._planned.plan
+        if circuit is self.circuit:
+            return self._planned
+        plan = plan_circuit(circuit, dt=self.dt, replicas=own.replicas, record=self.populations, like=self._planned)
+        found = list(islice(differences(own.structure(), plan.structure()), _MOST_DIFFERENCES))
+        if found:
+            raise ValueError(
+                "the circuit to run differs in structure from the one that was built, so it needs a program of its "
+                f"own: `build` it. What was built → what was given: {'; '.join(found)}"
+            )
+        return Planned(circuit, plan)
+
     @abstractmethod
     def _spikes(
-        self, presentations: Presentations, processes: int, progress: _Progress
+        self, plan: Plan, presentations: Presentations, processes: int, progress: _Progress, deadline: Deadline
     ) -> tuple[Iterator[RawSpikes], int]:
         """Return the spikes of all presentations, and the number of presentations in a batch."""
 
 
 class CompiledProgram(Program):
-    """A circuit compiled to a C++ program in `folder`."""
+    """A circuit compiled to a C++ program, ``main`` in `folder`, with its numbers in ``inputs``."""
 
-    def __init__(
-        self, circuit: Circuit, dt: float, populations: Mapping[str, int], folder: Path, replicas: int
-    ) -> None:
-        super().__init__(circuit, dt, populations)
-        self.folder, self.replicas = folder, replicas
+    def __init__(self, planned: Planned, populations: Mapping[str, int], folder: Path) -> None:
+        super().__init__(planned, populations)
+        self.folder = folder
+
+    @property
+    def replicas(self) -> int:
+        """Presentations that run side by side."""
+        return self._planned.plan.replicas
 
     def _spikes(
-        self, presentations: Presentations, processes: int, progress: _Progress
+        self, plan: Plan, presentations: Presentations, processes: int, progress: _Progress, deadline: Deadline
     ) -> tuple[Iterator[RawSpikes], int]:
         batches = presentations.batches(self.replicas)
         progress.total = len(batches) * presentations.n_steps
-        processes = min(processes, len(batches))
-        raw = run_program(self.folder, presentations.n_steps, batches, list(self.populations), processes, progress)
-        return raw, self.replicas
+        return self._run(plan, presentations.n_steps, batches, processes, progress, deadline), self.replicas
+
+    def _run(
+        self,
+        plan: Plan,
+        n_steps: int,
+        batches: npt.NDArray[np.int64],
+        processes: int,
+        progress: _Progress,
+        deadline: Deadline,
+    ) -> Iterator[RawSpikes]:
+        with changed_inputs(plan, self._planned.plan, self.folder) as inputs:
+            yield from run_program(
+                self.folder / PROGRAM,
+                inputs,
+                n_steps,
+                batches,
+                list(self.populations),
+                min(processes, len(batches)),
+                progress,
+                deadline,
+            )
 
 
 class PythonProgram(Program):
     """A circuit that runs in Python with NumPy."""
 
-    def __init__(self, circuit: Circuit, dt: float, populations: Mapping[str, int], replicas: int) -> None:
-        super().__init__(circuit, dt, populations)
-        self.most_replicas = replicas
-        self._model: Model | None = None  # built at the first run, which says how many replicas are worth it
+    def __init__(self, planned: Planned, populations: Mapping[str, int]) -> None:
+        super().__init__(planned, populations)
+        self._made: Realisation | None = None  # made at the first run, which says how many replicas are worth it
 
     def _spikes(
-        self, presentations: Presentations, processes: int, progress: _Progress
+        self, plan: Plan, presentations: Presentations, processes: int, progress: _Progress, deadline: Deadline
     ) -> tuple[Iterator[RawSpikes], int]:
-        replicas = min(self.most_replicas, len(presentations.key))
-        if self._model is None or self._model.replicas != replicas:
-            with brian_session("runtime"):
-                self._model = build_network(self.circuit, dt=self.dt, replicas=replicas, record=self.populations)
+        replicas = min(plan.replicas, len(presentations.key))
+        made = self._realise(dataclasses.replace(plan, replicas=replicas))
         batches = presentations.batches(replicas)
         progress.total = len(batches) * presentations.n_steps
-        return run_in_python(self._model, presentations.n_steps, batches, progress), replicas
 
+        def report(steps: int) -> None:
+            deadline.check(progress.done, progress.total)
+            progress(steps)
 
-@contextmanager
-def build(
-    circuit: Circuit,
-    *,
-    dt: Any = 0.1,
-    record: Sequence[str] | None = None,
-    codegen: Codegen = "cpp_standalone",
-    build_dir: str | os.PathLike[str] | None = None,
-    replicas: int | None = None,
-) -> Iterator[Program]:
-    """Make a circuit ready to run.
+        return run_in_python(made, presentations.n_steps, batches, report), replicas
 
-    Parameters
-    ----------
-    circuit : Circuit
-    dt : float or Quantity
-        Time step, ms; it must divide every refractory period and delay.
-    record : sequence of str, optional
-        Populations whose spikes are recorded; default: all of LIF neurons.
-    codegen : {"cpp_standalone", "runtime"}
-        Compile a C++ program, or run in Python with NumPy, which needs no compiler and is slower.
-    build_dir : path-like, optional
-        Folder of the C++ project, which is kept; default: a temporary one.
-    replicas : int, optional
-        Presentations run side by side; default: by size. The spikes do not depend on it.
-
-    Yields
-    ------
-    Program
-        Usable within the ``with`` block.
-
-    Raises
-    ------
-    ValueError
-        If `dt` does not suit the circuit, or a recorded population is unknown.
-    CompilerNotFound, BuildFailed
-        If there is no compiler, or it fails.
-    BrianBusyError
-        If Brian2 is in use by something else in this process.
-
-    Examples
-    --------
-    ::
-
-        with build(circuit, dt=0.1 * ms) as program:
-            spikes = [program.run(1 * second, seed=seed) for seed in range(10)]
-    """
-    if codegen not in get_args(Codegen):
-        raise ValueError(f"Invalid value {codegen!r} for `codegen`. Must be one of {list(get_args(Codegen))}")
-    step = time_step(dt)
-    check_time_step(circuit, step)
-    populations = recorded_populations(circuit, record)
-    if replicas is not None:
-        require_integer(replicas, "replicas", 1)
-    if codegen == "runtime":
-        yield PythonProgram(circuit, step, populations, replicas or _replicas(circuit, 20_000, 1_000_000))
-        return
-    require_compiler()
-    folder = Path(build_dir or tempfile.mkdtemp(prefix="mnnbio_")).absolute()
-    keep = build_dir is not None
-    try:
-        replicas = write_sources(circuit, folder, step, populations, replicas)
-        try:
-            compile_project(folder)
-        except Exception:
-            keep = True  # the message names the folder, so that the sources can be looked at
-            raise
-        yield CompiledProgram(circuit, step, populations, folder, replicas)
-    finally:
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_sources(
-    circuit: Circuit, folder: Path, dt: float, populations: Mapping[str, int], replicas: int | None = None
-) -> int:
-    """Write the C++ project of a circuit into a folder and return the number of presentations that run side by side."""
-    replicas = replicas or _replicas(circuit, 100, 100_000)
-    with brian_session("cpp_standalone"):
-        write_cpp(build_network(circuit, dt=dt, replicas=replicas, record=populations), folder)
-    return replicas
-
-
-def recorded_populations(circuit: Circuit, record: Sequence[str] | None) -> dict[str, int]:
-    """Return names and sizes of the populations to record, in the order of the circuit.
-
-    Raises
-    ------
-    ValueError
-        If a name is not that of a population of neurons, or there is none.
-    """
-    sizes = {population.name: population.size for population in circuit.neurons}
-    wanted = list(sizes) if record is None else [record] if isinstance(record, str) else list(record)
-    if not wanted or any(name not in sizes for name in wanted):
-        raise ValueError(f"`record` must name populations of neurons ({', '.join(sizes)}), got {wanted}")
-    return {name: size for name, size in sizes.items() if name in wanted}
+    def _realise(self, plan: Plan) -> Realisation:
+        """Return the network of a plan: that of the last run, if it has the synapses wanted."""
+        if self._made is not None and plan.same_network(self._made.plan):
+            self._made.plan = plan
+        else:
+            with brian_session("runtime"):
+                self._made = realise(plan, connected=True)
+        return self._made
 
 
 def choose_seed(seed: int | None) -> int:
@@ -296,6 +286,14 @@ def require_integer(value: Any, name: str, least: int) -> None:
         raise ValueError(f"`{name}` must be an integer ≥ {least}, got {value!r}")
 
 
+def _check_timeout(timeout: Any) -> float | None:
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float | np.number) or not timeout > 0:
+        raise ValueError(f"`timeout` must be a time > 0 s, got {timeout!r}")
+    return None if math.isinf(timeout) else float(timeout)
+
+
 class _Progress:
     """Adds up the steps that all processes report."""
 
@@ -309,10 +307,3 @@ class _Progress:
 
     def finish(self) -> None:
         self(self.total - self.done)
-
-
-def _replicas(circuit: Circuit, most_elements: int, most_synapses: int) -> int:
-    """Return how many presentations to run side by side, so that the fixed cost of a step is shared."""
-    size = {population.name: population.size for population in circuit.populations}
-    synapses = sum(size[p.source] * size[p.target] for p in circuit.projections)
-    return max(1, min(most_elements // sum(size.values()), most_synapses // max(synapses, 1), 100))

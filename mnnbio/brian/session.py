@@ -16,9 +16,15 @@ _PREFERENCES: dict[str, Any] = {
     "codegen.target": "numpy",
     "devices.cpp_standalone.openmp_threads": 0,  # processes are faster, and the order of sums stays fixed
 }
-# Nothing but the compiler's own folders: the project shall build on another machine as well.
+# Nothing but the compiler's own folders, and no options of the user's: the project shall build on another machine as
+# well, and a compiled program depends on its circuit, the versions and the compiler alone.
 _CPP_PREFERENCES: dict[str, Any] = {
+    "codegen.cpp.define_macros": [],
+    "codegen.cpp.extra_compile_args": None,
+    "codegen.cpp.extra_link_args": [],
+    "codegen.cpp.headers": [],
     "codegen.cpp.include_dirs": [],
+    "codegen.cpp.libraries": [],
     "codegen.cpp.library_dirs": [],
     "codegen.cpp.runtime_library_dirs": [],
 }

@@ -1,0 +1,184 @@
+"""Make a circuit ready to run: from the cache of compiled programs, or by a build."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, get_args
+
+from mnnbio.brian.cache import FOLDER_VARIABLE, PROGRAM, CacheWarning, ProgramCache
+from mnnbio.brian.compiler import BuildFailed, compile_project, compiler_version
+from mnnbio.brian.inputs import INPUTS, write_inputs
+from mnnbio.brian.planner import Planned, plan_circuit
+from mnnbio.brian.program import CompiledProgram, Program, PythonProgram, require_integer
+from mnnbio.brian.program_key import program_key
+from mnnbio.brian.session import Codegen
+from mnnbio.brian.standalone import write_cpp
+from mnnbio.brian.steps import time_step
+from mnnbio.circuit import Circuit
+
+
+@contextmanager
+def build(
+    circuit: Circuit,
+    *,
+    dt: Any = 0.1,
+    record: Sequence[str] | None = None,
+    codegen: Codegen = "cpp_standalone",
+    build_dir: str | os.PathLike[str] | None = None,
+    replicas: int | None = None,
+    cache: bool = True,
+) -> Iterator[Program]:
+    """Make a circuit ready to run.
+
+    A compiled program serves every circuit of the same structure: populations, projections and drives of the same
+    names, sizes and kinds. It is kept in a cache (see `mnnbio.brian.cache`), so that it is compiled once: for other
+    weights, rates or parameters, in later processes too.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    dt : float or Quantity
+        Time step, ms; it must divide every refractory period and delay.
+    record : sequence of str, optional
+        Populations whose spikes are recorded; default: all of LIF neurons.
+    codegen : {"cpp_standalone", "runtime"}
+        Compile a C++ program, or run in Python with NumPy, which needs no compiler and is slower.
+    build_dir : path-like, optional
+        Folder of the C++ project, which is then built anew, and kept; default: a temporary one.
+    replicas : int, optional
+        Presentations run side by side; default: by size. The spikes do not depend on it.
+    cache : bool
+        Whether to take a compiled program from the cache, and to keep it there.
+
+    Yields
+    ------
+    Program
+        Usable within the ``with`` block.
+
+    Raises
+    ------
+    ValueError
+        If `dt` does not suit the circuit, or a recorded population is unknown.
+    CompilerNotFound, BuildFailed
+        If there is no compiler, or it fails.
+    BrianBusyError
+        If Brian2 is in use by something else in this process.
+
+    Warns
+    -----
+    CacheWarning
+        If a program could not be kept in the cache. It works all the same.
+
+    Examples
+    --------
+    ::
+
+        with build(circuit, dt=0.1 * ms) as program:
+            spikes = [program.run(1 * second, stimulus=rates, seed=1) for rates in stimuli]
+    """
+    if codegen not in get_args(Codegen):
+        raise ValueError(f"Invalid value {codegen!r} for `codegen`. Must be one of {list(get_args(Codegen))}")
+    step = time_step(dt)
+    populations = recorded_populations(circuit, record)
+    if replicas is not None:
+        require_integer(replicas, "replicas", 1)
+    if codegen == "runtime":
+        planned = _plan(circuit, step, populations, replicas or _replicas(circuit, 20_000, 1_000_000))
+        yield PythonProgram(planned, populations)
+        return
+    compiler_version()  # whatever is missing is said before the synapses are made
+    planned = _plan(circuit, step, populations, replicas or _replicas(circuit, 100, 100_000))
+    folder = Path(build_dir or tempfile.mkdtemp(prefix="mnnbio_")).absolute()
+    keep = build_dir is not None
+    try:
+        try:
+            if cache and build_dir is None:
+                _take_or_build(planned, folder, ProgramCache.of_user())
+            else:
+                _build(planned, folder)
+        except BuildFailed:
+            keep = True  # the message names the folder, so that the sources can be looked at
+            raise
+        write_inputs(planned.plan, folder / INPUTS)
+        yield CompiledProgram(planned, populations, folder)
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_project_sources(circuit: Circuit, folder: Path, dt: float, populations: Mapping[str, int]) -> int:
+    """Write the C++ project of a circuit with its inputs; return how many presentations run side by side."""
+    planned = _plan(circuit, dt, populations, _replicas(circuit, 100, 100_000))
+    write_cpp(planned.plan, folder)
+    write_inputs(planned.plan, folder / INPUTS)
+    return planned.plan.replicas
+
+
+def recorded_populations(circuit: Circuit, record: Sequence[str] | None) -> dict[str, int]:
+    """Return names and sizes of the populations to record, in the order of the circuit.
+
+    Raises
+    ------
+    ValueError
+        If a name is not that of a population of neurons, or there is none.
+    """
+    sizes = {population.name: population.size for population in circuit.neurons}
+    wanted = list(sizes) if record is None else [record] if isinstance(record, str) else list(record)
+    if not wanted or any(name not in sizes for name in wanted):
+        raise ValueError(f"`record` must name populations of neurons ({', '.join(sizes)}), got {wanted}")
+    return {name: size for name, size in sizes.items() if name in wanted}
+
+
+def _plan(circuit: Circuit, dt: float, populations: Mapping[str, int], replicas: int) -> Planned:
+    return Planned(circuit, plan_circuit(circuit, dt=dt, replicas=replicas, record=populations))
+
+
+def _take_or_build(planned: Planned, folder: Path, cache: ProgramCache) -> None:
+    """Put the program of a plan into a folder."""
+    key = program_key(planned.plan)
+    if cache.take(key, folder / PROGRAM):
+        return
+    with cache.locked(key):
+        if cache.take(key, folder / PROGRAM):  # somebody else has built it meanwhile
+            return
+        _build(planned, folder)
+        try:
+            cache.keep(key, folder / PROGRAM, _about(planned.circuit))
+        except OSError as error:
+            warnings.warn(
+                f"the compiled program cannot be kept in {cache.folder} ({error}): it was built in a temporary folder, "
+                f"and will be built anew next time. Try {FOLDER_VARIABLE}=FOLDER for another folder",
+                CacheWarning,
+                stacklevel=5,
+            )
+
+
+def _build(planned: Planned, folder: Path) -> None:
+    write_cpp(planned.plan, folder)
+    compile_project(folder)
+
+
+def _about(circuit: Circuit) -> dict[str, str]:
+    """Return what people want to know about a program."""
+    return {
+        "circuit": str(circuit),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "mnnbio": version("mnnbio"),
+        "brian2": version("brian2"),
+        "compiler": (compiler_version().splitlines() or ["unknown"])[0],
+    }
+
+
+def _replicas(circuit: Circuit, most_elements: int, most_synapses: int) -> int:
+    """Return how many presentations to run side by side, so that the fixed cost of a step is shared."""
+    size = {population.name: population.size for population in circuit.populations}
+    synapses = sum(size[p.source] * size[p.target] for p in circuit.projections)
+    return max(1, min(most_elements // sum(size.values()), most_synapses // max(synapses, 1), 100))

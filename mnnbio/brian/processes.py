@@ -1,0 +1,206 @@
+"""Run a compiled program: its presentations divided among processes, none of which outlives us."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mnnbio.brian.trains import RawSpikes
+
+_LONGEST_WAIT = 3600.0  # s, between two looks at the clock
+
+
+class SimulationFailed(RuntimeError):  # noqa: N818 - says what happened
+    """The compiled program ended with an error, or complained."""
+
+
+class SimulationTimeout(TimeoutError):  # noqa: N818 - says what happened
+    """A simulation took longer than it was allowed to."""
+
+
+class Deadline:
+    """The end of the wall-clock time that a simulation may take.
+
+    Parameters
+    ----------
+    timeout : float or None
+        Seconds from now; None: no end.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        self.timeout = timeout
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    def left(self) -> float:
+        """Return the seconds that are left, infinite without an end."""
+        return float("inf") if self._end is None else self._end - time.monotonic()
+
+    def check(self, done: int, total: int) -> None:
+        """Raise `SimulationTimeout` if the time is up, after `done` of `total` steps."""
+        if self.left() <= 0:
+            share = f"{100 * done / max(total, 1):.3g} % of its steps"
+            raise SimulationTimeout(
+                f"the simulation took longer than `timeout`, {self.timeout:g} s, and was stopped: {share} were done. "
+                "Allow more time, or try a shorter `duration` or fewer `trials`"
+            )
+
+
+def write_presentations(path: Path, n_steps: int, batches: npt.NDArray[np.int64]) -> None:
+    """Write what a program shall present: `batches`, (batch, replica, 2), as `Presentations.batches` gives them."""
+    n_batches, replicas, _ = batches.shape
+    np.concatenate([[n_steps, replicas, n_batches], batches.ravel()]).astype(np.int64).tofile(path)
+
+
+def read_spikes(path: Path, n_batches: int, populations: Sequence[str], first_batch: int = 0) -> Iterator[RawSpikes]:
+    """Yield the spikes that a program has written.
+
+    Raises
+    ------
+    SimulationFailed
+        If the file is not complete.
+    """
+    if not path.exists():
+        raise SimulationFailed(f"{path} is missing: the program has not run, or not to its end")
+    with path.open("rb") as file:
+        for batch in range(n_batches):
+            for population in populations:
+                number = np.fromfile(file, np.int64, 1)
+                element, step = (np.fromfile(file, np.int32, int(number.sum())) for _ in range(2))
+                if not len(number) or len(step) != number[0]:
+                    raise SimulationFailed(f"{path} is incomplete: it ends in batch {batch + 1} of {n_batches}")
+                yield RawSpikes(first_batch + batch, population, element, step)
+        if file.read(1):
+            raise SimulationFailed(f"{path} holds more than the {n_batches} batches of its plan: it is of another run")
+
+
+def run_program(
+    program: Path,
+    inputs: Sequence[Path],
+    n_steps: int,
+    batches: npt.NDArray[np.int64],
+    populations: Sequence[str],
+    processes: int,
+    report: Callable[[int], None],
+    deadline: Deadline,
+) -> Iterator[RawSpikes]:
+    """Run a compiled program, its batches divided among processes, and yield the spikes.
+
+    Parameters
+    ----------
+    program : Path
+    inputs : sequence of Path
+        Folders with its input files; what is in the first counts.
+    n_steps : int
+        Steps of a presentation.
+    batches : ndarray of int64, shape (batch, replica, 2)
+        As `Presentations.batches` gives them.
+    populations : sequence of str
+        The recorded populations, in the order in which the program writes them.
+    processes : int
+    report : callable
+        Told the number of steps taken since it was last told.
+    deadline : Deadline
+
+    Raises
+    ------
+    SimulationFailed
+        If a process ends with an error, or complains.
+    SimulationTimeout
+        If the time is up.
+    """
+    shares = np.array_split(batches, processes)
+    with tempfile.TemporaryDirectory(dir=program.parent, prefix="run_") as run:
+        commands = []
+        for number, share in enumerate(shares):
+            plan, spikes = Path(run, f"plan_{number}.bin"), Path(run, f"spikes_{number}.bin")
+            write_presentations(plan, n_steps, share)
+            command = [str(program), "--plan", str(plan), "--spikes", str(spikes), "--until", "end-of-input"]
+            commands.append(command + [word for folder in inputs for word in ("--inputs", str(folder))])
+        _run_all(commands, Path(run), report, deadline, n_steps * len(batches))
+        first = 0
+        for number, share in enumerate(shares):
+            yield from read_spikes(Path(run, f"spikes_{number}.bin"), len(share), populations, first)
+            first += len(share)
+
+
+def _run_all(
+    commands: list[list[str]], folder: Path, report: Callable[[int], None], deadline: Deadline, total: int
+) -> None:
+    """Run programs beside each other in a folder; if one fails, or we are interrupted, none survives."""
+    with _started(commands, folder) as running, selectors.DefaultSelector() as selector:
+        said = [_Output(command[0], folder / f"errors_{number}.txt") for number, command in enumerate(commands)]
+        for number, process in enumerate(running):
+            assert process.stdout is not None
+            selector.register(process.stdout, selectors.EVENT_READ, number)
+        while selector.get_map():
+            ready = selector.select(min(max(deadline.left(), 0.0), _LONGEST_WAIT))
+            deadline.check(sum(output.done for output in said), total)
+            for key, _ in ready:
+                text = os.read(key.fd, 65536).decode(errors="replace")
+                if text:
+                    report(said[key.data].take(text))
+                else:
+                    selector.unregister(key.fileobj)
+                    said[key.data].check(running[key.data].wait())
+
+
+@contextmanager
+def _started(commands: list[list[str]], folder: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Start programs, and end those that still run when the block is left, however it is left.
+
+    We hold the other end of their standard input: should we be killed, it closes, and they end by themselves.
+    """
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        for number, command in enumerate(commands):
+            with (folder / f"errors_{number}.txt").open("wb") as errors:
+                running.append(
+                    subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+                )
+        yield running
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            for pipe in (process.stdin, process.stdout):
+                assert pipe is not None
+                pipe.close()
+
+
+class _Output:
+    """What one process says: its progress, and anything else, which is a complaint."""
+
+    def __init__(self, program: str, errors: Path) -> None:
+        self.program, self.errors = program, errors
+        self.done, self._rest, self._complaints = 0, "", ""
+
+    def take(self, text: str) -> int:
+        """Read more of the standard output and return the number of steps taken since last time."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        before = self.done
+        for line in lines:
+            words = line.split()
+            if len(words) == 4 and words[0] == "steps" and words[1].isdigit():
+                self.done = int(words[1])
+            elif words[:3] != ["spikes", "are", "in"]:
+                self._complaints += line + "\n"
+        return self.done - before
+
+    def check(self, status: int) -> None:
+        """Raise `SimulationFailed` unless the process has ended well and said nothing but its progress."""
+        said = (self._complaints + self._rest + self.errors.read_text(errors="replace")).strip()[-2000:]
+        if status != 0:
+            said = said or "it gave no reason"
+            raise SimulationFailed(f"the program {self.program} ended with status {status}: {said}")
+        if said:
+            raise SimulationFailed(f"the program {self.program} came to its end, but complained: {said}")
