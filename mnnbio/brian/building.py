@@ -16,7 +16,7 @@ from typing import Any, get_args
 from mnnbio.brian.cache import FOLDER_VARIABLE, PROGRAM, CacheWarning, ProgramCache
 from mnnbio.brian.compiler import BuildFailed, compile_project, compiler_version
 from mnnbio.brian.inputs import INPUTS, write_inputs
-from mnnbio.brian.planner import Planned, plan_circuit
+from mnnbio.brian.planner import Planned, check_time_step, plan_circuit
 from mnnbio.brian.program import CompiledProgram, Program, PythonProgram, require_integer
 from mnnbio.brian.program_key import program_key
 from mnnbio.brian.session import Codegen
@@ -87,6 +87,7 @@ def build(
     if codegen not in get_args(Codegen):
         raise ValueError(f"Invalid value {codegen!r} for `codegen`. Must be one of {list(get_args(Codegen))}")
     step = time_step(dt)
+    check_time_step(circuit, step)
     populations = recorded_populations(circuit, record)
     if replicas is not None:
         require_integer(replicas, "replicas", 1)
