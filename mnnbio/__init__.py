@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mnnbio.predict import predict
     from mnnbio.results import load, save
     from mnnbio.simulate import simulate
+    from mnnbio.sweep import open_sweep, run_sweep
 
 # Where each public name lives. Modules are imported at first use: torch and Brian2 take seconds to load.
 _HOME = {
@@ -42,6 +43,8 @@ _HOME = {
     "simulate": "mnnbio.simulate",
     "load": "mnnbio.results",
     "save": "mnnbio.results",
+    "open_sweep": "mnnbio.sweep",
+    "run_sweep": "mnnbio.sweep",
 }
 
 __all__ = [
@@ -57,7 +60,9 @@ __all__ = [
     "build",
     "export",
     "load",
+    "open_sweep",
     "predict",
+    "run_sweep",
     "save",
     "simulate",
 ]

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mnnbio.commands import sweep
+from mnnbio.commands import cache
 from mnnbio.run.arguments import Parser, add_options, layer_of, shown
 from mnnbio.run.config import PRESETS, Config, ConfigError, differences, make_config, read_layer, sections, to_yaml
 from mnnbio.run.folder import RunFolder, write_text
@@ -31,6 +33,7 @@ examples:
   mnnbio config mnist > my.yaml                       every option there is, with its meaning
   mnnbio cpp runs/digits --out digits_cpp             the network as a C++ project ...
   mnnbio read digits_cpp                              ... and its output as a result file
+  mnnbio sweep my.yaml --out sweeps/mine              a circuit at many points of its parameters
 
 A run folder holds config.yaml, checkpoint/, result.nc, report.html, figures/ and log.txt.
 `mnnbio COMMAND --help` lists the options of a command. Times are in ms, potentials in mV."""
@@ -295,9 +298,14 @@ def _parser() -> Parser:
     )
     add_options(one, ["simulation", "decisions", "statistics"])
 
+    one = command("cache", cache.run, cache.HELP, cache.DESCRIPTION)
+    cache.add_arguments(one)
+
     one = command("read", _read, "read the output of a C++ project as a result file", READ)
     one.add_argument("project", metavar="DIR", type=Path, help="folder of a C++ project that has run")
     one.add_argument("--out", metavar="FILE", type=Path, help="file to write (default: DIR/result.nc)")
+
+    sweep.add(command)
     return parser
 
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 CONVENTIONS = "CF-1.11 mnnbio-1"
@@ -130,6 +132,25 @@ def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
             return {name: file.getncattr(name) for name in file.ncattrs()}
     except OSError as error:
         raise ResultFileError(f"cannot read {path}: not a complete netCDF-4 file ({error})") from error
+
+
+def read_variable(path: str | os.PathLike[str], group: str, name: str) -> npt.NDArray[Any]:
+    """Return the values of one variable of a netCDF file, and read nothing else.
+
+    Raises
+    ------
+    ResultFileError
+        If the file is truncated or not netCDF, or has no such variable.
+    """
+    import netCDF4
+    from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK  # the library is not made for several threads
+
+    try:
+        with NETCDF4_PYTHON_LOCK, netCDF4.Dataset(path) as file:
+            file.set_auto_mask(False)
+            return np.asarray(file[group][name][...])
+    except (OSError, IndexError) as error:
+        raise ResultFileError(f"cannot read {group}/{name} of {path}: {error}") from error
 
 
 def _encoding(tree: xr.DataTree) -> dict[str, dict[str, dict[str, Any]]]:

@@ -23,7 +23,7 @@ def layout_of(tree: xr.DataTree) -> Layout:
     -------
     dict
         By group: ``variables``, by name their dimensions and type; ``dims``, by name the size and the fingerprint of
-        all labels along the dimension; ``populations``, by name the number of neurons.
+        all labels along the dimension; ``populations``, by name the number of neurons, in their order.
     """
     return {
         node.path.lstrip("/"): _group(node.to_dataset())
@@ -35,8 +35,8 @@ def layout_of(tree: xr.DataTree) -> Layout:
 def _group(dataset: xr.Dataset) -> dict[str, Any]:
     populations: dict[str, int] = {}
     if "population" in dataset.coords and dataset["population"].dims == ("neuron",):
-        names, sizes = np.unique(dataset["population"].values, return_counts=True)
-        populations = {str(name): int(size) for name, size in zip(names, sizes, strict=True)}
+        names = dataset["population"].values
+        populations = {str(name): int(np.count_nonzero(names == name)) for name in dict.fromkeys(names.tolist())}
     return {
         "variables": {str(name): [list(v.dims), v.dtype.str] for name, v in dataset.data_vars.items()},
         "dims": {str(dim): [int(size), _labels(dataset, str(dim))] for dim, size in dataset.sizes.items()},
