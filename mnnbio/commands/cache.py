@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+from mnnbio.run.arguments import Parser
 
 if TYPE_CHECKING:
     from mnnbio.brian.cache import Entry
 
-HELP = "show or clear the cache of compiled programs"
 DESCRIPTION = """\
 Compiled programs are kept, so that a circuit of known structure starts at once, with whatever weights and rates.
 
@@ -24,22 +25,15 @@ They are in $MNNBIO_CACHE_DIR, else $XDG_CACHE_HOME/mnnbio, else ~/.cache/mnnbio
 _DAY = 86_400.0  # s
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments of the command."""
-    parser.add_argument("action", nargs="?", choices=["show", "clear"], default="show", help="default: show")
-    parser.add_argument(
-        "--older-than", metavar="DAYS", type=_days, help="clear: only what has not been used for so long"
-    )
+def add(command: Callable[..., Parser]) -> None:
+    """Add the command to the parser."""
+    one = command("cache", _cache, "show or clear the cache of compiled programs", DESCRIPTION)
+    one.add_argument("action", nargs="?", choices=["show", "clear"], default="show", help="default: show")
+    one.add_argument("--older-than", metavar="DAYS", type=_days, help="clear: only what was not used for so long")
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Show or clear the cache.
-
-    Raises
-    ------
-    ValueError
-        If days are given without something to clear.
-    """
+def _cache(arguments: argparse.Namespace) -> None:
+    """Show or clear the cache."""
     from mnnbio.brian.cache import ProgramCache
 
     if arguments.action == "show" and arguments.older_than is not None:
