@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mnnbio.commands import sweep
-from mnnbio.commands import cache
+from mnnbio.commands import cache, sweep
 from mnnbio.run.arguments import Parser, add_options, layer_of, shown
 from mnnbio.run.config import PRESETS, Config, ConfigError, differences, make_config, read_layer, sections, to_yaml
 from mnnbio.run.folder import RunFolder, write_text
@@ -298,14 +297,12 @@ def _parser() -> Parser:
     )
     add_options(one, ["simulation", "decisions", "statistics"])
 
-    one = command("cache", cache.run, cache.HELP, cache.DESCRIPTION)
-    cache.add_arguments(one)
-
     one = command("read", _read, "read the output of a C++ project as a result file", READ)
     one.add_argument("project", metavar="DIR", type=Path, help="folder of a C++ project that has run")
     one.add_argument("--out", metavar="FILE", type=Path, help="file to write (default: DIR/result.nc)")
 
     sweep.add(command)
+    cache.add(command)
     return parser
 
 
