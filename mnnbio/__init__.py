@@ -19,12 +19,23 @@ if TYPE_CHECKING:
         Projection,
         Readout,
     )
+    from mnnbio.connectivity import (
+        AllToAll,
+        Bernoulli,
+        FixedIndegree,
+        FixedOutdegree,
+        FixedTotalNumber,
+        OneToOne,
+    )
+    from mnnbio.distributions import LogNormal, Normal, Uniform
     from mnnbio.export import export
     from mnnbio.lif import LIFParameters
     from mnnbio.predict import predict
     from mnnbio.results import load, save
     from mnnbio.simulate import simulate
+    from mnnbio.spatial import DistanceDependent
     from mnnbio.sweep import open_sweep, run_sweep
+    from mnnbio.timecourses import Oscillation, Ramp, Samples, Steps
 
 # Where each public name lives. Modules are imported at first use: torch and Brian2 take seconds to load.
 _HOME = {
@@ -37,6 +48,20 @@ _HOME = {
     "Population": "mnnbio.circuit",
     "Projection": "mnnbio.circuit",
     "Readout": "mnnbio.circuit",
+    "AllToAll": "mnnbio.connectivity",
+    "Bernoulli": "mnnbio.connectivity",
+    "FixedIndegree": "mnnbio.connectivity",
+    "FixedOutdegree": "mnnbio.connectivity",
+    "FixedTotalNumber": "mnnbio.connectivity",
+    "OneToOne": "mnnbio.connectivity",
+    "LogNormal": "mnnbio.distributions",
+    "Normal": "mnnbio.distributions",
+    "Uniform": "mnnbio.distributions",
+    "DistanceDependent": "mnnbio.spatial",
+    "Oscillation": "mnnbio.timecourses",
+    "Ramp": "mnnbio.timecourses",
+    "Samples": "mnnbio.timecourses",
+    "Steps": "mnnbio.timecourses",
     "build": "mnnbio.brian",
     "export": "mnnbio.export",
     "predict": "mnnbio.predict",
@@ -48,15 +73,29 @@ _HOME = {
 }
 
 __all__ = [
+    "AllToAll",
+    "Bernoulli",
     "Circuit",
+    "DistanceDependent",
+    "FixedIndegree",
+    "FixedOutdegree",
+    "FixedTotalNumber",
     "GaussianDrive",
     "LIFParameters",
+    "LogNormal",
     "ModeMatrix",
+    "Normal",
+    "OneToOne",
+    "Oscillation",
     "PoissonDrive",
     "PoissonSource",
     "Population",
     "Projection",
+    "Ramp",
     "Readout",
+    "Samples",
+    "Steps",
+    "Uniform",
     "build",
     "export",
     "load",

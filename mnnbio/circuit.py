@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,11 @@ from mnnbio.parts import (
 )
 from mnnbio.realisation import Realised, realise
 from mnnbio.timecourses import TimeCourse
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mnnbio.dale import Sign
 
 __all__ = [
     "Circuit",
@@ -229,6 +234,41 @@ class Circuit:
     def averaged(self) -> Circuit:
         """Return the circuit whose inputs have their averages over a long time."""
         return self._with_inputs(lambda value, _: value.time_average() if isinstance(value, TimeCourse) else value)
+
+    def check_dale(self, signs: Mapping[str, Sign] | None = None) -> None:
+        """Check Dale's law on the realised weights: all synapses of a neuron, over all projections, have one sign.
+
+        Parameters
+        ----------
+        signs : mapping of str to {"excitatory", "inhibitory"}, optional
+            Which sign the weights of a population must have; by default each neuron may have either.
+
+        Raises
+        ------
+        ValueError
+            If a neuron (or a train of a source) breaks the law; the message names it.
+        """
+        from mnnbio.dale import check_dale
+
+        check_dale(self, signs)
+
+    def describe(self) -> str:
+        """Return the tables of Nordlie, Gewaltig & Plesser (2009) for the circuit, as Markdown that reads as text.
+
+        References
+        ----------
+        E. Nordlie, M.-O. Gewaltig, H. E. Plesser (2009), Towards reproducible descriptions of neuronal network models,
+        PLoS Computational Biology 5(8), e1000456.
+        """
+        from mnnbio.nordlie import describe
+
+        return describe(self)
+
+    def plot(self) -> Figure:
+        """Return a diagram of the circuit: populations, projections by sign and pattern, drives."""
+        from mnnbio.drawing import plot
+
+        return plot(self)
 
     def to_json(self) -> str:
         """Return the circuit as JSON; `from_json` gives it back without loss."""
