@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "brian": {"circuit", "lif"},
     "simulate": {"brian", "circuit", "lif", "results"},
     "results": set(),
-    "circuits": {"circuit", "lif"},
+    "circuits": {"circuit", "lif", "predict"},
     "analyses": {"results"},
     "run": EVERYTHING - {"cli", "sweep"},
     "sweep": EVERYTHING - {"cli"},
