@@ -158,7 +158,7 @@ def _take_or_build(planned: Planned, folder: Path, cache: ProgramCache) -> None:
                 f"the compiled program cannot be kept in {cache.folder} ({error}): it was built in a temporary folder, "
                 f"and will be built anew next time. Try {FOLDER_VARIABLE}=FOLDER for another folder",
                 CacheWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
 
 

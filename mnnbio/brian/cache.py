@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -79,15 +80,17 @@ class ProgramCache:
     def take(self, key: str, destination: Path) -> bool:
         """Copy the program of a key to a file, and return whether there was one that is whole and can be started."""
         folder = self.folder / key
+        if not folder.is_dir():
+            return False
         try:
             manifest = json.loads((folder / _MANIFEST).read_text())
             shutil.copyfile(folder / PROGRAM, destination)
             if _digest(destination) != manifest["sha256"]:
                 raise ValueError("its contents have changed")
             destination.chmod(0o755)
-            subprocess.run([destination, "--check"], check=True, capture_output=True, timeout=_LONGEST_CHECK)
+            _start(destination)
         except FileNotFoundError:
-            if not folder.exists():
+            if not folder.is_dir():  # somebody has made room
                 return False
             reason = "it is incomplete"
         except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError) as error:
@@ -194,6 +197,19 @@ def cache_size() -> int:
             f"the environment variable {SIZE_VARIABLE} must be a number of bytes or end in kB, MB or GB, got {text!r}"
         )
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _start(program: Path) -> None:
+    """Check that a program can be started."""
+    for last in [False] * 20 + [True]:
+        try:
+            subprocess.run([program, "--check"], check=True, capture_output=True, timeout=_LONGEST_CHECK)
+            return
+        except OSError as error:
+            # Another thread may have forked while the file was open for writing; that lasts for milliseconds.
+            if error.errno != errno.ETXTBSY or last:
+                raise
+            time.sleep(0.05)
 
 
 def _entry(folder: Path) -> Entry | None:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from mnnbio.circuit import Circuit, Drive, PoissonSource, Population, Projection
+from mnnbio.circuit import Circuit, Drive, GaussianDrive, PoissonDrive, PoissonSource, Population, Projection
 from mnnbio.lif import LIFParameters
 
 Key = TypeVar("Key")
@@ -33,6 +33,8 @@ class Changes(NamedTuple):
             return own
         if self.circuit is not None and not isinstance(self.circuit, Circuit):
             raise TypeError(f"`circuit` must be a Circuit, got {type(self.circuit).__name__}")
+        if isinstance(self.drives, GaussianDrive | PoissonDrive):
+            raise TypeError(f"`drives` must be a list of drives, got {self.drives}")
         base = self.circuit or own
         rates = _by_name(self.stimulus, [source.name for source in base.sources], "stimulus", "Poisson source")
         neurons = _by_name(self.lif, [population.name for population in base.neurons], "lif", "population of neurons")

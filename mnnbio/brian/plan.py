@@ -40,7 +40,8 @@ class PlannedGroup:
     equations : str
         In Brian2's language. A variable ``stream`` holds random numbers (`streams.py`).
     update : str
-        Closed form of one step of ``v``; empty where no variable is integrated.
+        Closed form of one step of ``v``; assignments to other variables may follow on lines of their own. Empty where
+        no variable is integrated.
     threshold, reset, refractory : str
         As of `brian2.NeuronGroup`; empty: none.
     spikes_when : str
@@ -175,7 +176,7 @@ class Plan:
 
     def add_group(self, wish: str, size: int, equations: str, **options: Any) -> PlannedGroup:
         """Add a group under a name like `wish`; `options` are attributes of `PlannedGroup`."""
-        salt = sum(group.salt >= 0 for group in self.groups.values()) if "stream :" in equations else -1
+        salt = len(self.groups) if "stream :" in equations else -1  # whoever else draws random numbers
         group = PlannedGroup(name=self.name(wish), size=size, equations=equations, salt=salt, **options)
         self.groups[group.name] = group
         return group
