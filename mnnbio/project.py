@@ -6,21 +6,23 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from mnnbio.brian.building import recorded_populations, write_project_sources
-from mnnbio.brian.processes import read_spikes, write_presentations
-from mnnbio.brian.program import choose_seed, present_all, require_integer
+from mnnbio.brian.building import write_project_sources
+from mnnbio.brian.collect import collect
+from mnnbio.brian.plan_file import read_blocks, write_plan_file
+from mnnbio.brian.runs import Run, choose_seed, require_integer
 from mnnbio.brian.steps import Times, time_step
-from mnnbio.brian.trains import collect_trains
 from mnnbio.circuit import Circuit
-from mnnbio.simulate import check_window, describe
+from mnnbio.description import describe
+from mnnbio.recording import recorded_kinds
+from mnnbio.simulate import check_window
 
-_FORMAT = "mnnbio C++ project 1"
+_FORMAT = "mnnbio C++ project 2"
 _README = """A network of spiking neurons as a C++ program, written by mnnbio.
 
     make && ./main
@@ -83,18 +85,17 @@ def write_project(
         "window": check_window(window, times, step),
         "trials": int(trials),
         "seed": choose_seed(seed),
-        "populations": recorded_populations(circuit, record),
+        "populations": list(recorded_kinds(_sizes(circuit), record)),
     }
-    presentations = present_all(circuit, times, manifest["trials"], manifest["seed"])
     folder = Path(folder).absolute()
     if folder.exists() and any(folder.iterdir()):
         raise ProjectError(f"{folder} is not empty: give a new folder, or remove what is in it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        replicas = write_project_sources(circuit, aside, step, manifest["populations"])
-        write_presentations(aside / "plan.bin", presentations.n_steps, presentations.batches(replicas))
-        manifest |= {"replicas": replicas, "circuit": json.loads(circuit.to_json())}
+        manifest["replicas"] = write_project_sources(circuit, aside, step)
+        write_plan_file(aside / "plan.bin", _run(circuit, manifest).job(manifest["replicas"]))
+        manifest["circuit"] = json.loads(circuit.to_json())
         (aside / "manifest.json").write_text(json.dumps(manifest, indent=1))
         (aside / "README.txt").write_text(_README.format(name=folder.name))
         aside.chmod(0o755)  # mkdtemp makes private folders
@@ -133,19 +134,19 @@ def read_project(folder: str | os.PathLike[str], *, covariance: bool = True) -> 
         if manifest["format"] != _FORMAT:
             raise ProjectError(f"{folder} holds a project of format {manifest['format']!r}, not {_FORMAT!r}")
         circuit = Circuit.from_json(json.dumps(manifest["circuit"]))
-        times = Times.of(manifest["duration"], manifest["warmup"], manifest["dt"])
-        presentations = present_all(circuit, times, manifest["trials"], manifest["seed"])
-        n_batches = len(presentations.batches(manifest["replicas"]))
-        raw = read_spikes(folder / "spikes.bin", n_batches, list(manifest["populations"]))
-        trains = collect_trains(
-            raw,
-            manifest["populations"],
-            (circuit.n_stimuli or 1, manifest["trials"]),
-            replicas=manifest["replicas"],
-            times=times,
-            dt=manifest["dt"],
-            seed=manifest["seed"],
-        )
+        run, replicas = _run(circuit, manifest), int(manifest["replicas"])
+        recording = collect(read_blocks(folder / "spikes.bin", run.job(replicas)), run, replicas)
     except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise ProjectError(f"{folder} does not hold a C++ project with a valid manifest.json ({error})") from error
-    return describe(circuit, trains, window=manifest["window"], codegen="cpp_standalone", covariance=covariance)
+    return describe(circuit, recording, window=manifest["window"], codegen="cpp_standalone", covariance=covariance)
+
+
+def _sizes(circuit: Circuit) -> dict[str, int]:
+    return {population.name: population.size for population in circuit.neurons}
+
+
+def _run(circuit: Circuit, manifest: Mapping[str, Any]) -> Run:
+    """Return the run that a manifest describes."""
+    times = Times.of(manifest["duration"], manifest["warmup"], manifest["dt"])
+    kinds = recorded_kinds(_sizes(circuit), manifest["populations"])
+    return Run.of(circuit, kinds, times, manifest["dt"], manifest["seed"], manifest["trials"])

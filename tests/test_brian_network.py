@@ -19,7 +19,7 @@ from mnnbio.brian.network import realise
 from mnnbio.brian.planner import plan_circuit
 from mnnbio.brian.runtime import start_presentations
 from mnnbio.brian.session import brian_session
-from mnnbio.brian.trains import Presentations
+from mnnbio.brian.streams import presentation_key
 
 DT = 0.1
 K = 4.0  # standard errors
@@ -41,9 +41,9 @@ def membrane(circuit, n_steps, replicas, population):
     with brian_session("runtime"):
         from brian2 import ms
 
-        made = realise(plan_circuit(circuit, dt=DT, replicas=replicas, record=()), connected=True)
-        batch = Presentations.of(n_steps, 1, replicas, 1).batches(replicas)[0]
-        start_presentations(made, batch[:, 0], batch[:, 1])
+        made = realise(plan_circuit(circuit, dt=DT, replicas=replicas), connected=True)
+        keys = np.array([presentation_key(1, 0, trial) for trial in range(replicas)])
+        start_presentations(made, np.zeros(replicas, np.int64), keys)
         made.network.run(n_steps * DT * ms, namespace={})
         return 1e3 * np.array(made.groups[population].v_[:]).reshape(replicas, -1)
 

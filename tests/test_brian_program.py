@@ -269,8 +269,8 @@ def test_a_run_leaves_nothing_behind(compiled):
 @pytest.mark.standalone
 def test_a_program_that_fails_says_why(compiled, tmp_path):
     circuit, replicas = compiled.circuit, compiled.replicas + 1
-    plan = plan_circuit(circuit, dt=0.1, replicas=replicas, record=compiled.populations)
-    broken = CompiledProgram(Planned(circuit, plan), compiled.populations, compiled.folder)
+    plan = plan_circuit(circuit, dt=0.1, replicas=replicas)
+    broken = CompiledProgram(Planned(circuit, plan), compiled.kinds, compiled.folder)
     with pytest.raises(SimulationFailed, match=r"ended with status 1: error: .*is not a plan for this program"):
         broken.run(10.0)
     result = subprocess.run([compiled.folder / "main", "--plans", "x"], cwd=tmp_path, capture_output=True, text=True)

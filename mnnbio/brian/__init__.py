@@ -3,20 +3,23 @@
 from mnnbio.brian.building import build
 from mnnbio.brian.cache import CacheWarning
 from mnnbio.brian.compiler import BuildFailed, CompilerNotFound, require_compiler
-from mnnbio.brian.processes import SimulationFailed, SimulationTimeout
+from mnnbio.brian.failures import SimulationFailed
+from mnnbio.brian.processes import SimulationTimeout
 from mnnbio.brian.program import Program
+from mnnbio.brian.recorded import BinnedCounts, Recording, WindowMoments
 from mnnbio.brian.session import BrianBusyError
-from mnnbio.brian.trains import SpikeTrains
 
 __all__ = [
+    "BinnedCounts",
     "BrianBusyError",
     "BuildFailed",
     "CacheWarning",
     "CompilerNotFound",
     "Program",
+    "Recording",
     "SimulationFailed",
     "SimulationTimeout",
-    "SpikeTrains",
+    "WindowMoments",
     "build",
     "require_compiler",
 ]

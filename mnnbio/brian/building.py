@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from mnnbio.brian.session import Codegen
 from mnnbio.brian.standalone import write_cpp
 from mnnbio.brian.steps import time_step
 from mnnbio.circuit import Circuit
+from mnnbio.recording import Record, recorded_kinds
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def build(
     circuit: Circuit,
     *,
     dt: Any = 0.1,
-    record: Sequence[str] | None = None,
+    record: Record = None,
     codegen: Codegen = "cpp_standalone",
     build_dir: str | os.PathLike[str] | None = None,
     replicas: int | None = None,
@@ -47,8 +48,9 @@ def build(
     circuit : Circuit
     dt : float or Quantity
         Time step, ms; it must divide every refractory period and delay.
-    record : sequence of str, optional
-        Populations whose spikes are recorded; default: all of LIF neurons.
+    record : str, sequence of str, mapping, Counts or Moments, optional
+        Populations whose spikes are recorded; or what is recorded of each named population, ``"spikes"``, `Counts` or
+        `Moments`; or one such kind for all; default: the spikes of all populations of neurons.
     codegen : {"cpp_standalone", "runtime"}
         Compile a C++ program, or run in Python with NumPy, which needs no compiler and is slower.
     build_dir : path-like, optional
@@ -88,15 +90,15 @@ def build(
         raise ValueError(f"Invalid value {codegen!r} for `codegen`. Must be one of {list(get_args(Codegen))}")
     step = time_step(dt)
     check_time_step(circuit, step)
-    populations = recorded_populations(circuit, record)
+    kinds = recorded_kinds({population.name: population.size for population in circuit.neurons}, record)
     if replicas is not None:
         require_integer(replicas, "replicas", 1)
     if codegen == "runtime":
-        planned = _plan(circuit, step, populations, replicas or _replicas(circuit, 20_000, 1_000_000))
-        yield PythonProgram(planned, populations)
+        planned = _plan(circuit, step, replicas or _replicas(circuit, 20_000, 1_000_000))
+        yield PythonProgram(planned, kinds)
         return
     compiler_version()  # whatever is missing is said before the synapses are made
-    planned = _plan(circuit, step, populations, replicas or _replicas(circuit, 100, 100_000))
+    planned = _plan(circuit, step, replicas or _replicas(circuit, 100, 100_000))
     folder = Path(build_dir or tempfile.mkdtemp(prefix="mnnbio_")).absolute()
     keep = build_dir is not None
     try:
@@ -109,37 +111,22 @@ def build(
             keep = True  # the message names the folder, so that the sources can be looked at
             raise
         write_inputs(planned.plan, folder / INPUTS)
-        yield CompiledProgram(planned, populations, folder)
+        yield CompiledProgram(planned, kinds, folder)
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_project_sources(circuit: Circuit, folder: Path, dt: float, populations: Mapping[str, int]) -> int:
+def write_project_sources(circuit: Circuit, folder: Path, dt: float) -> int:
     """Write the C++ project of a circuit with its inputs; return how many presentations run side by side."""
-    planned = _plan(circuit, dt, populations, _replicas(circuit, 100, 100_000))
+    planned = _plan(circuit, dt, _replicas(circuit, 100, 100_000))
     write_cpp(planned.plan, folder)
     write_inputs(planned.plan, folder / INPUTS)
     return planned.plan.replicas
 
 
-def recorded_populations(circuit: Circuit, record: Sequence[str] | None) -> dict[str, int]:
-    """Return names and sizes of the populations to record, in the order of the circuit.
-
-    Raises
-    ------
-    ValueError
-        If a name is not that of a population of neurons, or there is none.
-    """
-    sizes = {population.name: population.size for population in circuit.neurons}
-    wanted = list(sizes) if record is None else [record] if isinstance(record, str) else list(record)
-    if not wanted or any(name not in sizes for name in wanted):
-        raise ValueError(f"`record` must name populations of neurons ({', '.join(sizes)}), got {wanted}")
-    return {name: size for name, size in sizes.items() if name in wanted}
-
-
-def _plan(circuit: Circuit, dt: float, populations: Mapping[str, int], replicas: int) -> Planned:
-    return Planned(circuit, plan_circuit(circuit, dt=dt, replicas=replicas, record=populations))
+def _plan(circuit: Circuit, dt: float, replicas: int) -> Planned:
+    return Planned(circuit, plan_circuit(circuit, dt=dt, replicas=replicas))
 
 
 def _take_or_build(planned: Planned, folder: Path, cache: ProgramCache) -> None:

@@ -6,7 +6,7 @@ test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from brian2 import NeuronGroup, SpikeMonitor, Synapses
 
 SCHEDULE = ["start", "groups", "synapses", "thresholds", "resets", "end"]
+
+
+def slot_number(when: str) -> int:
+    """Return the place of a slot in a step, of ``before_<slot>`` and ``after_<slot>`` too."""
+    side, _, name = when.rpartition("_")
+    return 3 * SCHEDULE.index(name) + {"before": -1, "": 0, "after": 1}[side]
 
 
 @dataclass(eq=False)
@@ -65,14 +71,17 @@ class Realisation:
                 yield group
 
 
-def realise(plan: Plan, *, connected: bool) -> Realisation:
+def realise(plan: Plan, *, connected: bool, record: Collection[str] = ()) -> Realisation:
     """Return the Brian2 network of a plan.
 
     Parameters
     ----------
     plan : Plan
     connected : bool
-        Whether to make the synapses; a generated program makes them itself, from the plan's files.
+        Whether to make the synapses. A generated program carries spikes itself (`synapses.h`) and fills the other
+        synapses from the plan's files.
+    record : collection of str
+        Populations whose spikes Brian2 shall record; a generated program records them itself (`recording.h`).
     """
     from brian2 import Clock, Network, SpikeMonitor, ms
 
@@ -92,10 +101,10 @@ def realise(plan: Plan, *, connected: bool) -> Realisation:
             label = name(f"{own.name}_{step.when}")
             made.network.add(own.run_regularly(step.code, when=step.when, clock=made.clock, name=label))
     for synapses in plan.synapses.values():
-        if not connected or len(synapses.targets):
+        if len(synapses.targets) if connected else not synapses.on_pre:
             made.synapses[synapses.name] = _make_synapses(synapses, made, connected=connected)
-    for population, group_name in plan.recorded.items():
-        monitor = SpikeMonitor(made.groups[group_name], name=name(f"{population}_spikes"))
+    for population in record:
+        monitor = SpikeMonitor(made.groups[plan.populations[population]], name=name(f"{population}_spikes"))
         made.monitors[population] = monitor
         made.network.add(monitor)
     return made

@@ -1,7 +1,7 @@
 """What a simulation consists of, in plain NumPy: equations, tables of numbers, synapses.
 
 A plan is made from a circuit (`planner.py`) and realised with Brian2 (`network.py`). Its *structure* decides which C++
-program is generated: names, equations, sizes and what is recorded. Its numbers, and who is connected to whom, are
+program is generated: names, equations and sizes. Its numbers, and who is connected to whom, are
 files that the program reads (`inputs.py`), so one program serves every circuit of the same structure.
 """
 
@@ -100,7 +100,7 @@ class PlannedSynapses:
         Target element of every synapse, the synapses sorted by source element, so that those of one spike lie side by
         side in memory.
     on_pre : str
-        What a spike does, as of `brian2.Synapses`; empty: nothing.
+        What a spike does, as of `brian2.Synapses`: ``<variable>_post += w``; empty: nothing.
     when : str
         Slot of the schedule at which it does.
     delay : ndarray of int32, shape (1,) or (synapse,)
@@ -120,6 +120,9 @@ class PlannedSynapses:
     delay: Int32 = field(default_factory=lambda: np.zeros(1, np.int32))
     tables: dict[str, Table] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        assert not self.on_pre or self.adds_to, f"spikes only add weights, not {self.on_pre!r}"
+
     def load(self, name: str, values: npt.ArrayLike) -> None:
         """Have a variable loaded from values, (synapse,) or (1 or stimulus, synapse), or one number if it is shared."""
         self.tables[name] = _table(np.atleast_2d(np.asarray(values)))
@@ -129,9 +132,10 @@ class PlannedSynapses:
         return re.search(rf"^\s*{name}\s*:[^\n]*\bshared\b", self.equations, re.MULTILINE) is not None
 
     @property
-    def uses_sources(self) -> bool:
-        """Whether the source element of a synapse is needed while the program runs, not only to set it up."""
-        return "_pre" in self.equations + self.on_pre
+    def adds_to(self) -> str:
+        """The variable of the target to which a spike adds the weight w; empty where spikes do nothing."""
+        found = re.fullmatch(r"(\w+)_post \+= w", self.on_pre)
+        return found[1] if found else ""
 
     def sources(self) -> Int32:
         """Return the source element of every synapse, (synapse,)."""
@@ -160,15 +164,15 @@ class Plan:
     replicas : int
     groups, synapses : dict
         By name, in the order in which they were added.
-    recorded : dict
-        Name of the group of every recorded population.
+    populations : dict
+        Name of the group of every population of neurons.
     """
 
     dt: float
     replicas: int
     groups: dict[str, PlannedGroup] = field(default_factory=dict)
     synapses: dict[str, PlannedSynapses] = field(default_factory=dict)
-    recorded: dict[str, str] = field(default_factory=dict)
+    populations: dict[str, str] = field(default_factory=dict)
 
     def name(self, wish: str) -> str:
         """Return an identifier like `wish` that no group and no synapses of the plan have."""
@@ -207,10 +211,6 @@ class Plan:
         self.synapses[synapses.name] = synapses
         return synapses
 
-    def record(self, population: str, group: PlannedGroup) -> None:
-        """Record the spikes of a group under the population's name."""
-        self.recorded[population] = group.name
-
     def tables(self) -> Iterator[tuple[str, Table]]:
         """Yield every table under the name of its file, ``group.variable``."""
         owners: list[PlannedGroup | PlannedSynapses] = [*self.groups.values(), *self.synapses.values()]
@@ -231,7 +231,7 @@ class Plan:
             "replicas": self.replicas,
             "groups": {name: group.structure() for name, group in self.groups.items()},
             "synapses": {name: synapses.structure() for name, synapses in self.synapses.items()},
-            "recorded": dict(self.recorded),
+            "populations": dict(self.populations),
         }
 
 

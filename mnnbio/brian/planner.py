@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -70,9 +70,7 @@ def delay_steps(projection: Projection, dt: float) -> int:
     return int(count_steps(projection.delay, dt, f"delay of {projection}"))
 
 
-def plan_circuit(
-    circuit: Circuit, *, dt: float, replicas: int, record: Collection[str], like: Planned | None = None
-) -> Plan:
+def plan_circuit(circuit: Circuit, *, dt: float, replicas: int, like: Planned | None = None) -> Plan:
     """Return the plan of a circuit's simulation.
 
     Parameters
@@ -82,8 +80,6 @@ def plan_circuit(
         Time step, ms.
     replicas : int
         Number of independent copies side by side.
-    record : collection of str
-        Populations whose spikes are recorded.
     like : Planned, optional
         A circuit planned before. Synapses of projections that the two have in common are taken from it, and parts that
         a value of 0 would let us leave out are kept where it has them, so that the two plans can have one structure.
@@ -108,8 +104,7 @@ def plan_circuit(
             continue
         n_mode_inputs = sum(p.target == population.name for p in factored)
         groups[population.name] = add_neurons(plan, circuit, population, n_mode_inputs, noisy)
-        if population.name in record:
-            plan.record(population.name, groups[population.name])
+        plan.populations[population.name] = groups[population.name].name
     for number, projection in enumerate(circuit.projections):
         connection = _Connection(circuit, projection, groups)
         if projection in factored:

@@ -2,27 +2,25 @@
 #ifndef MNNBIO_PRESENTATIONS_H
 #define MNNBIO_PRESENTATIONS_H
 
+#include <poll.h>
+
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <iostream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include <poll.h>
-
+#include "failure.h"
+#include "files.h"
+#include "recording.h"
 #include "streams.h"
+#include "synapses.h"
 
 namespace mnnbio {
-
-[[noreturn]] inline void fail(const std::string& message)
-{
-    std::cerr << "error: " << message << std::endl;
-    std::exit(1);
-}
 
 // Where a run finds its input and leaves its spikes.
 struct Job {
@@ -57,38 +55,20 @@ inline Job take_job(std::vector<std::string>& args)
     return job;
 }
 
-template <typename T> std::vector<T> read_file(const std::string& path)
-{
-    std::ifstream file(path, std::ios::binary | std::ios::ate);
-    if (!file)
-        fail("cannot open " + path);
-    const std::streamsize size = file.tellg();
-    std::vector<T> values(size / sizeof(T));
-    file.seekg(0);
-    file.read(reinterpret_cast<char*>(values.data()), size);
-    if (!file || size % sizeof(T) != 0)
-        fail("cannot read " + path);
-    return values;
-}
-
-// Give back the memory of an array that is not needed any more.
-template <typename T> void release(std::vector<T>& values)
-{
-    std::vector<T>().swap(values);
-}
-
 class Presentations
 {
     struct Presentation {
         int64_t stimulus, key;
     };
 
+    typedef void (*Code)();
+
     Job job;
-    int64_t n_steps, replicas, n_batches;
+    int64_t n_steps = 0, replicas, n_batches = 0;
     std::vector<Presentation> plan;
-    std::ofstream spikes;
+    Recorder recorder;
     std::vector<std::function<void(const Presentation*)>> starts;
-    std::vector<std::function<void()>> ends;
+    std::vector<std::pair<Code, std::function<void()>>> inserted;  // in front of which code of the network, and what
     int64_t done = 0;
     std::chrono::steady_clock::time_point reported = std::chrono::steady_clock::now();
 
@@ -119,19 +99,7 @@ class Presentations
     }
 
 public:
-    Presentations(const Job& job, int64_t replicas) : job(job), replicas(replicas)
-    {
-        const std::vector<int64_t> numbers = read_file<int64_t>(job.plan);
-        if (numbers.size() < 3 || numbers[1] != replicas || (int64_t)numbers.size() != 3 + 2 * replicas * numbers[2])
-            fail(job.plan + " is not a plan for this program");
-        n_steps = numbers[0];
-        n_batches = numbers[2];
-        for (size_t k = 3; k < numbers.size(); k += 2)
-            plan.push_back({numbers[k], numbers[k + 1]});
-        spikes.open(job.spikes, std::ios::binary);
-        if (!spikes)
-            fail("cannot write " + job.spikes);
-    }
+    Presentations(const Job& job, int64_t replicas) : job(job), replicas(replicas) {}
 
     // A parameter: each of its copies gets the row of its replica's stimulus, or the only row.
     template <typename T> void parameter(const std::string& name, T* values, int64_t width, int64_t copies)
@@ -186,19 +154,6 @@ public:
         }
     }
 
-    // Delays in seconds: one for all synapses or one for each.
-    void delays(const std::string& name, std::vector<double>& delay, int64_t number, double dt)
-    {
-        const std::vector<int32_t> steps = read_file<int32_t>(input(name + ".delay"));
-        if (steps.size() != 1 && (int64_t)steps.size() * replicas != number)
-            fail(input(name + ".delay") + " holds " + std::to_string(steps.size()) + " delays, not 1 or "
-                 + std::to_string(number / replicas));
-        const int64_t copies = steps.size() == 1 ? 1 : replicas;
-        delay.resize(steps.size() * copies);
-        for (size_t k = 0; k < delay.size(); k++)
-            delay[k] = steps[k % steps.size()] * dt;
-    }
-
     // A state variable and the value that it starts from.
     template <typename T> void state(T* values, int64_t size, T start)
     {
@@ -222,52 +177,71 @@ public:
         });
     }
 
-    template <typename Pathway> void queue(Pathway& pathway)
+    // A group of neurons: its spikes can be recorded. Groups are added in the order of the plan's channels.
+    void neurons(const int32_t* spikes, int64_t size) { recorder.add(spikes, replicas * size, size); }
+
+    // Synapses that add their weights to `values` of their targets, in every step in front of some code of the network;
+    // where there is `open`, only to targets for which it is true.
+    void pathway(const std::string& name, bool shared, int64_t n_source, int64_t n_target, const int32_t* spikes,
+                 double* values, const char* open, Code before)
     {
-        starts.push_back([&pathway](const Presentation*) {
-            for (auto* queue : pathway.queue)
-                for (auto& slot : queue->queue)
-                    slot.clear();
+        const auto path = [this](const std::string& file) { return input(file); };
+        const auto own = std::make_shared<Pathway>(name, path, shared, replicas, n_source, n_target, spikes, values, open);
+        starts.push_back([own](const Presentation* batch) {
+            own->start([batch](int64_t replica) { return batch[replica].stimulus; });
         });
+        inserted.emplace_back(before, [own]() { own->step(); });
     }
 
-    void record(std::vector<int32_t>& index, std::vector<double>& time, const double& dt)
+private:
+    // steps, warm-up, replicas, batches, channels; of every channel what it keeps; stimulus and key of every replica.
+    void read_plan()
     {
-        starts.push_back([&index, &time](const Presentation*) {
-            index.clear();
-            time.clear();
-        });
-        ends.push_back([this, &index, &time, &dt]() {
-            const int64_t number = index.size();
-            std::vector<int32_t> step(number);
-            for (int64_t k = 0; k < number; k++)
-                step[k] = (int32_t)(time[k] / dt + 0.5);
-            spikes.write(reinterpret_cast<const char*>(&number), sizeof(number));
-            spikes.write(reinterpret_cast<const char*>(index.data()), number * sizeof(int32_t));
-            spikes.write(reinterpret_cast<const char*>(step.data()), number * sizeof(int32_t));
-        });
+        const std::vector<int64_t> numbers = read_file<int64_t>(job.plan);
+        const int64_t n_channels = recorder.n_channels(), head = 5 + 2 * n_channels;
+        if ((int64_t)numbers.size() < head || numbers[2] != replicas || numbers[4] != n_channels
+            || (int64_t)numbers.size() != head + 2 * replicas * numbers[3])
+            fail(job.plan + " is not a plan for this program");
+        n_steps = numbers[0];
+        n_batches = numbers[3];
+        for (size_t k = head; k < numbers.size(); k += 2)
+            plan.push_back({numbers[k], numbers[k + 1]});
+        recorder.open(job.spikes, numbers[1], {numbers.begin() + 5, numbers.begin() + head});
     }
 
+    template <typename Objects> std::vector<std::function<void()>> ordered(const Objects& objects) const
+    {
+        std::vector<std::function<void()>> all;
+        for (const auto& object : objects) {
+            for (const auto& own : inserted)
+                if (own.first == object.second)
+                    all.push_back(own.second);
+            all.push_back(object.second);
+        }
+        return all;
+    }
+
+public:
     template <typename Network, typename Clock> void run(Network& network, Clock& clock)
     {
+        read_plan();
+        const auto code = ordered(network.objects);
         for (int64_t b = 0; b < n_batches; b++) {
             for (auto& start : starts)
                 start(&plan[b * replicas]);
             for (int64_t step = 0; step < n_steps; step++) {
                 clock.timestep[0] = step;
                 clock.t[0] = step * clock.dt[0];
-                for (auto& object : network.objects)
-                    object.second();
+                for (const auto& object : code)
+                    object();
+                recorder.take(step);
                 done++;
                 if ((done & 15) == 0)
                     report();
             }
-            for (auto& end : ends)
-                end();
+            recorder.end_batch(n_steps);
         }
-        spikes.close();
-        if (!spikes)
-            fail("cannot write " + job.spikes + "; is the disk full?");
+        recorder.close();
         std::cout << "spikes are in " << job.spikes << std::endl;
     }
 };

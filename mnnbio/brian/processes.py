@@ -11,16 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from mnnbio.brian.trains import RawSpikes
+from mnnbio.brian.channels import Block
+from mnnbio.brian.failures import SimulationFailed
+from mnnbio.brian.plan_file import Job, read_blocks, write_plan_file
 
 _LONGEST_WAIT = 3600.0  # s, between two looks at the clock
-
-
-class SimulationFailed(RuntimeError):  # noqa: N818 - says what happened
-    """The compiled program ended with an error, or complained."""
 
 
 class SimulationTimeout(TimeoutError):  # noqa: N818 - says what happened
@@ -54,57 +49,22 @@ class Deadline:
             )
 
 
-def write_presentations(path: Path, n_steps: int, batches: npt.NDArray[np.int64]) -> None:
-    """Write what a program shall present: `batches`, (batch, replica, 2), as `Presentations.batches` gives them."""
-    n_batches, replicas, _ = batches.shape
-    np.concatenate([[n_steps, replicas, n_batches], batches.ravel()]).astype(np.int64).tofile(path)
-
-
-def read_spikes(path: Path, n_batches: int, populations: Sequence[str], first_batch: int = 0) -> Iterator[RawSpikes]:
-    """Yield the spikes that a program has written.
-
-    Raises
-    ------
-    SimulationFailed
-        If the file is not complete.
-    """
-    if not path.exists():
-        raise SimulationFailed(f"{path} is missing: the program has not run, or not to its end")
-    with path.open("rb") as file:
-        for batch in range(n_batches):
-            for population in populations:
-                number = np.fromfile(file, np.int64, 1)
-                element, step = (np.fromfile(file, np.int32, int(number.sum())) for _ in range(2))
-                if not len(number) or len(step) != number[0]:
-                    raise SimulationFailed(f"{path} is incomplete: it ends in batch {batch + 1} of {n_batches}")
-                yield RawSpikes(first_batch + batch, population, element, step)
-        if file.read(1):
-            raise SimulationFailed(f"{path} holds more than the {n_batches} batches of its plan: it is of another run")
-
-
 def run_program(
     program: Path,
     inputs: Sequence[Path],
-    n_steps: int,
-    batches: npt.NDArray[np.int64],
-    populations: Sequence[str],
+    job: Job,
     processes: int,
     report: Callable[[int], None],
     deadline: Deadline,
-) -> Iterator[RawSpikes]:
-    """Run a compiled program, its batches divided among processes, and yield the spikes.
+) -> Iterator[Block]:
+    """Run a compiled program, its batches divided among processes, and yield what it records.
 
     Parameters
     ----------
     program : Path
     inputs : sequence of Path
         Folders with its input files; what is in the first counts.
-    n_steps : int
-        Steps of a presentation.
-    batches : ndarray of int64, shape (batch, replica, 2)
-        As `Presentations.batches` gives them.
-    populations : sequence of str
-        The recorded populations, in the order in which the program writes them.
+    job : Job
     processes : int
     report : callable
         Told the number of steps taken since it was last told.
@@ -117,19 +77,21 @@ def run_program(
     SimulationTimeout
         If the time is up.
     """
-    shares = np.array_split(batches, processes)
+    shares = job.split(processes)
     with tempfile.TemporaryDirectory(dir=program.parent, prefix="run_") as run:
         commands = []
         for number, share in enumerate(shares):
             plan, spikes = Path(run, f"plan_{number}.bin"), Path(run, f"spikes_{number}.bin")
-            write_presentations(plan, n_steps, share)
+            write_plan_file(plan, share)
             command = [str(program), "--plan", str(plan), "--spikes", str(spikes), "--until", "end-of-input"]
             commands.append(command + [word for folder in inputs for word in ("--inputs", str(folder))])
-        _run_all(commands, Path(run), report, deadline, n_steps * len(batches))
+        _run_all(commands, Path(run), report, deadline, job.n_steps * len(job.batches))
         first = 0
         for number, share in enumerate(shares):
-            yield from read_spikes(Path(run, f"spikes_{number}.bin"), len(share), populations, first)
-            first += len(share)
+            path = Path(run, f"spikes_{number}.bin")
+            yield from read_blocks(path, share, first)
+            path.unlink()
+            first += len(share.batches)
 
 
 def _run_all(

@@ -8,25 +8,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mnnbio.brian.channels import Block
 from mnnbio.brian.network import Realisation
+from mnnbio.brian.plan_file import Job
 from mnnbio.brian.session import brian_session
 from mnnbio.brian.streams import bernoulli_gap, streams_of
-from mnnbio.brian.trains import RawSpikes
 
 
-def run_in_python(
-    made: Realisation, n_steps: int, batches: npt.NDArray[np.int64], report: Callable[[int], None]
-) -> Iterator[RawSpikes]:
-    """Run all presentations and yield their spikes.
+def run_in_python(made: Realisation, job: Job, report: Callable[[int], None]) -> Iterator[Block]:
+    """Run all presentations and yield what is recorded.
 
     Parameters
     ----------
     made : Realisation
-        Made with the runtime device.
-    n_steps : int
-        Steps of a presentation.
-    batches : ndarray of int64, shape (batch, replica, 2)
-        As `Presentations.batches` gives them.
+        Made with the runtime device; it records the spikes of every population that a channel is about.
+    job : Job
     report : callable
         Told the number of steps taken since it was last told; what it raises ends the run.
     """
@@ -36,20 +32,21 @@ def run_in_python(
 
     def tell(elapsed: Any, completed: float, start: Any, duration: Any) -> None:
         nonlocal done
-        now = number * n_steps + round(completed * n_steps)
+        now = number * job.n_steps + round(completed * job.n_steps)
         report(now - done)
         done = now
 
     with brian_session("runtime"):
         made.network.store("rest")
         try:
-            for number, batch in enumerate(batches):
+            for number, batch in enumerate(job.batches):
                 made.network.restore("rest")
                 start_presentations(made, batch[:, 0], batch[:, 1])
-                made.network.run(n_steps * dt * ms, report=tell, report_period=0.2 * second, namespace={})
-                for name, monitor in made.monitors.items():
-                    step = np.rint(monitor.t_[:] / (dt * 1e-3)).astype(np.int32)
-                    yield RawSpikes(number, name, np.array(monitor.i[:], dtype=np.int32), step)
+                made.network.run(job.n_steps * dt * ms, report=tell, report_period=0.2 * second, namespace={})
+                for channel in job.channels:
+                    if monitor := made.monitors.get(channel.population):
+                        step = np.rint(monitor.t_[:] / (dt * 1e-3)).astype(np.int32)
+                        yield job.block(number, channel, np.array(monitor.i[:], dtype=np.int32), step)
         finally:
             made.network.restore("rest")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mnnbio.brian.network import Realisation, realise
-from mnnbio.brian.plan import Plan
+from mnnbio.brian.network import Realisation, realise, slot_number
+from mnnbio.brian.plan import Plan, PlannedSynapses
 from mnnbio.brian.session import brian_session
 
 
@@ -89,9 +89,8 @@ def _setup_lines(made: Realisation) -> Iterator[str]:
     for group in made.sources():
         names = [_name(group.variables[name]) for name in ("next_spike", "stream", "gap_scale")]
         yield f"presentations.first_spikes({', '.join(names)}, {len(group)});"
-    for monitor in made.monitors.values():
-        arrays = [_name(monitor.variables[name]) for name in ("i", "t")]
-        yield f"presentations.record({', '.join(arrays)}, {_step(made)});"
+    for name in plan.populations.values():
+        yield f"presentations.neurons({_name(made.groups[name].variables['_spikespace'])}, {plan.groups[name].size});"
 
 
 def _synapse_lines(made: Realisation, name: str, synapses: Any) -> Iterator[str]:
@@ -107,24 +106,42 @@ def _synapse_lines(made: Realisation, name: str, synapses: Any) -> Iterator[str]
         else:
             yield f"{array}.resize({number}[0]);"
             yield f'presentations.parameter("{name}.{variable}", {array}.data(), {number}[0]/{replicas}, {replicas});'
-    if planned.on_pre:
-        yield f'presentations.delays("{name}", {_name(synapses.pre.variables["delay"])}, {number}[0], {_step(made)});'
 
 
 def _loop_lines(made: Realisation) -> Iterator[str]:
-    """Yield the C++ lines that run the presentations, once Brian2 has made its queues."""
-    for name, synapses in made.synapses.items():
-        planned = made.plan.synapses[name]
-        if planned.on_pre:
-            yield f"presentations.queue({synapses.pre.name});"
-            unused = [synapses.pre.variables["delay"]]
-            unused += [] if planned.uses_sources else [synapses.variables["_synaptic_pre"]]
-            yield from (f"mnnbio::release({_name(variable)});" for variable in unused)
+    """Yield the C++ lines that insert what carries spikes into the code of a step, and run the presentations."""
+    for synapses in sorted((s for s in made.plan.synapses.values() if s.on_pre), key=_brian_order):
+        yield _pathway_line(made, synapses)
     yield f"presentations.run({made.network.name}, {made.clock.name});"
 
 
-def _step(made: Realisation) -> str:
-    return f"{made.clock.name}.dt[0]"
+def _brian_order(synapses: PlannedSynapses) -> tuple[int, str]:
+    """Return the order in which Brian2 runs pathways: sums of weights are then rounded as in Python."""
+    return slot_number(synapses.when), f"{synapses.name}_pre"
+
+
+def _pathway_line(made: Realisation, synapses: PlannedSynapses) -> str:
+    source, target = made.groups[synapses.source], made.groups[synapses.target]
+    variable = target.variables[synapses.adds_to]
+    gated = "unless refractory" in made.groups[synapses.target].equations[synapses.adds_to].flags
+    arguments = [
+        f'"{synapses.name}"',
+        str(synapses.is_shared("w")).lower(),
+        *(str(made.plan.groups[name].size) for name in (synapses.source, synapses.target)),
+        _name(source.variables["_spikespace"]),
+        _name(variable),
+        _name(target.variables["not_refractory"]) if gated else "nullptr",
+        _first_code_after(made, synapses.when),
+    ]
+    return f"presentations.pathway({', '.join(arguments)});"
+
+
+def _first_code_after(made: Realisation, slot: str) -> str:
+    """Return the name of the first function of a step that runs after a slot of the schedule."""
+    for item in made.network.sorted_objects:
+        if slot_number(item.when) > slot_number(slot) and item._code_objects:
+            return f"_run_{item._code_objects[0].name}"
+    raise AssertionError(f"nothing runs after {slot}")
 
 
 def _name(variable: Any) -> str:

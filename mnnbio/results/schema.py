@@ -17,6 +17,7 @@ QUANTITIES: dict[str, tuple[str, str]] = {
     "covariance": ("Hz", "long-window spike count covariance per time"),
     "covariance_diagonal": ("Hz", "diagonal part of the long-window covariance per time"),
     "covariance_factor": ("Hz^0.5", "low-rank factor of the long-window covariance per time"),
+    "count": ("1", "spike count in the bin"),
     "count_variance": ("1", "spike count variance in the window"),
     "count_fano": ("1", "Fano factor of the spike count in the window"),
     "count_covariance": ("1", "spike count covariance in the window"),

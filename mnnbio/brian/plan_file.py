@@ -1,0 +1,92 @@
+"""The file that tells a program what to present and to record, and the file that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from mnnbio.brian.channels import Block, Channel
+from mnnbio.brian.failures import SimulationFailed
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """What a program presents and records.
+
+    Attributes
+    ----------
+    n_steps, warmup_steps : int
+        Steps of a presentation, the warm-up included, and of the warm-up.
+    channels : sequence of Channel
+        Of all populations of neurons, in the order of the plan.
+    batches : ndarray of int64, shape (batch, replica, 2)
+        Stimulus and key of the random numbers of every presentation.
+    """
+
+    n_steps: int
+    warmup_steps: int
+    channels: Sequence[Channel]
+    batches: npt.NDArray[np.int64]
+
+    def block(self, batch: int, channel: Channel, element: npt.NDArray[np.int32], step: npt.NDArray[np.int32]) -> Block:
+        """Return spikes as a program would hand them on; `step` counts from the start of the warm-up."""
+        if channel.bin_steps == 0:
+            return Block(batch, channel, np.stack([element, step]))
+        replicas = self.batches.shape[1]
+        counted = channel.counts(element, step - np.int32(self.warmup_steps), self.n_steps - self.warmup_steps, replicas)
+        return Block(batch, channel, counted)
+
+    def split(self, number: int) -> list[Job]:
+        """Return jobs that have the batches between them, in order."""
+        return [replace(self, batches=share) for share in np.array_split(self.batches, number)]
+
+
+def write_plan_file(path: Path, job: Job) -> None:
+    """Write the plan of a job as the program reads it (`presentations.h`)."""
+    n_batches, replicas, _ = job.batches.shape
+    head = [job.n_steps, job.warmup_steps, replicas, n_batches, len(job.channels)]
+    kept = [number for channel in job.channels for number in (channel.bin_steps, int(channel.pooled))]
+    np.concatenate([head, kept, job.batches.ravel()]).astype(np.int64).tofile(path)
+
+
+def read_blocks(path: Path, job: Job, first_batch: int = 0) -> Iterator[Block]:
+    """Yield what a program has written, block after block (`recording.h`).
+
+    Raises
+    ------
+    SimulationFailed
+        If the file is missing or does not end where the plan does.
+    """
+    if not path.exists():
+        raise SimulationFailed(f"{path} is missing: the program has not run, or not to its end")
+    n_batches, replicas, _ = job.batches.shape
+    with path.open("rb") as file:
+        for batch in range(n_batches):
+            cut = SimulationFailed(f"{path} is incomplete: it ends in batch {batch + 1} of {n_batches}")
+            while True:
+                header = _numbers(file, np.int64, 2)
+                if len(header) < 2 or not -1 <= header[0] < len(job.channels):
+                    raise cut
+                if header[0] < 0:
+                    break
+                channel = job.channels[header[0]]
+                number = int(header[1]) if channel.bin_steps else 2 * int(header[1])
+                values = _numbers(file, np.int32, number).astype(np.int32, copy=False)
+                if len(values) < number:
+                    raise cut
+                shape = (-1, replicas, channel.cells) if channel.bin_steps else (2, -1)
+                yield Block(first_batch + batch, channel, values.reshape(shape))
+        if file.read(1):
+            raise SimulationFailed(f"{path} holds more than the {n_batches} batches of its plan: it is of another run")
+
+
+def _numbers(file: BinaryIO, dtype: type, number: int) -> npt.NDArray[np.integer]:
+    """Return numbers, fewer where the file ends."""
+    size = np.dtype(dtype).itemsize
+    read = file.read(number * size)
+    return np.frombuffer(read[: len(read) // size * size], dtype)

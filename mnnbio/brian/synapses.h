@@ -1,0 +1,181 @@
+// Spikes on their way: every spike of a source element adds the weights of its synapses to its targets, after a delay.
+// Topology and weights are read from files in place: processes and replicas share one copy.
+#ifndef MNNBIO_SYNAPSES_H
+#define MNNBIO_SYNAPSES_H
+
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "files.h"
+
+namespace mnnbio {
+
+// Some of the synapses of one source element.
+struct Bundle {
+    int32_t replica, number;
+    int64_t first;
+};
+
+class Pathway
+{
+    const Mapped<int32_t> outgoing, targets, delays;
+    const Mapped<double> weights;
+    const int64_t replicas, n_source, n_target;
+    const int32_t* const spikes;  // the source's elements that fired, and at [replicas * n_source] how many they are
+    double* const values;         // of the targets
+    const char* const open;       // whether a target takes input now; null: always
+
+    int64_t n_synapses, n_weights;          // a row of weights has one for each synapse, or one for all
+    bool dense;                             // every source element has a synapse to every target, in order
+    std::vector<int64_t> first;             // synapse of every source element
+    std::vector<int32_t> sorted;            // targets by delay within a source element, where delays differ
+    std::vector<int64_t> original;          // number of each of them in the files
+    std::vector<std::vector<Bundle>> stops; // by source element: bundles of equal delay; `replica` holds the delay
+    std::vector<std::vector<Bundle>> ring;  // what arrives in the coming steps
+    std::vector<int64_t> row;               // of every replica's weights
+    std::vector<double> mask;               // 1 where `open`, else 0
+    size_t now = 0;
+
+    void check(const std::string& name) const
+    {
+        bool valid = (int64_t)outgoing.size() == n_source && n_synapses == (int64_t)targets.size();
+        for (const int32_t target : targets)
+            valid = valid && target >= 0 && target < n_target;
+        if (!valid)
+            fail("the synapses " + name + " are not between " + std::to_string(n_source) + " sources and "
+                 + std::to_string(n_target) + " targets");
+        if (delays.size() != 1 && delays.size() != targets.size())
+            fail("the synapses " + name + " have " + std::to_string(delays.size()) + " delays, not 1 or "
+                 + std::to_string(n_synapses));
+        if (n_weights && weights.size() % n_weights)
+            fail("the synapses " + name + " have " + std::to_string(weights.size()) + " weights, not a multiple of "
+                 + std::to_string(n_weights));
+    }
+
+    bool is_dense() const
+    {
+        if (n_synapses != n_source * n_target || sorted.size())
+            return false;
+        for (int64_t k = 0; k < n_synapses; k++)
+            if (targets[k] != k % n_target)
+                return false;
+        return true;
+    }
+
+    // Where delays differ: sort the synapses of each source element by delay, and note where each delay begins.
+    void sort_by_delay()
+    {
+        original.resize(n_synapses);
+        std::iota(original.begin(), original.end(), 0);
+        stops.resize(n_source);
+        for (int64_t i = 0; i < n_source; i++) {
+            const auto begin = original.begin() + first[i], end = original.begin() + first[i + 1];
+            std::stable_sort(begin, end, [this](int64_t a, int64_t b) { return delays[a] < delays[b]; });
+            for (auto k = begin; k != end; k++) {
+                if (k == begin || delays[*k] != delays[*(k - 1)])
+                    stops[i].push_back({delays[*k], 0, k - original.begin()});
+                stops[i].back().number++;
+            }
+        }
+        sorted.resize(n_synapses);
+        std::transform(original.begin(), original.end(), sorted.begin(), [this](int64_t k) { return targets[k]; });
+    }
+
+    template <bool Dense, bool Shared, bool Gated> void add(const Bundle& bundle)
+    {
+        const int64_t base = bundle.replica * n_target, start = bundle.first;
+        double* const __restrict v = values + base;
+        const double* const __restrict m = mask.data() + base;
+        const double* const __restrict w = weights.begin() + row[bundle.replica] * n_weights + (Shared ? 0 : start);
+        const int32_t* const __restrict t = (sorted.size() ? sorted.data() : targets.begin()) + start;
+        const int64_t* const original_ = sorted.size() && !Shared ? original.data() + start : nullptr;
+        if (original_)
+            for (int32_t k = 0; k < bundle.number; k++)
+                v[t[k]] += (w - start)[original_[k]] * (Gated ? m[t[k]] : 1.0);
+        else if (Dense)
+            for (int64_t k = 0; k < n_target; k++)
+                v[k] += (Shared ? *w : w[k]) * (Gated ? m[k] : 1.0);
+        else
+            for (int32_t k = 0; k < bundle.number; k++)
+                v[t[k]] += (Shared ? *w : w[k]) * (Gated ? m[t[k]] : 1.0);
+    }
+
+    template <bool Dense, bool Shared> void add(const Bundle& bundle)
+    {
+        open ? add<Dense, Shared, true>(bundle) : add<Dense, Shared, false>(bundle);
+    }
+
+    void add(const Bundle& bundle)
+    {
+        if (n_weights == 1)
+            dense ? add<true, true>(bundle) : add<false, true>(bundle);
+        else
+            dense ? add<true, false>(bundle) : add<false, false>(bundle);
+    }
+
+    void send(int32_t element)
+    {
+        const int32_t replica = replicas == 1 ? 0 : element / n_source;
+        const int64_t i = element - replica * n_source;
+        if (stops.empty()) {
+            ring[(now + delays[0]) % ring.size()].push_back({replica, outgoing[i], first[i]});
+            return;
+        }
+        for (const Bundle& stop : stops[i])
+            ring[(now + stop.replica) % ring.size()].push_back({replica, stop.number, stop.first});
+    }
+
+public:
+    // `path` finds a file by its name; a weight file without numbers for each synapse has one for all.
+    template <typename Path>
+    Pathway(const std::string& name, const Path& path, bool shared, int64_t replicas, int64_t n_source, int64_t n_target,
+            const int32_t* spikes, double* values, const char* open)
+        : outgoing(path(name + ".outgoing")), targets(path(name + ".targets")), delays(path(name + ".delay")),
+          weights(path(name + ".w")), replicas(replicas), n_source(n_source), n_target(n_target), spikes(spikes),
+          values(values), open(open), first(1, 0), row(replicas, 0), mask(open ? replicas * n_target : 0)
+    {
+        for (const int32_t n : outgoing)
+            first.push_back(first.back() + n);
+        n_synapses = first.back();
+        n_weights = shared ? 1 : n_synapses;
+        check(name);
+        if (delays.size() > 1 && *std::min_element(delays.begin(), delays.end()) != *std::max_element(delays.begin(), delays.end()))
+            sort_by_delay();
+        dense = is_dense();
+        ring.resize((delays.size() ? *std::max_element(delays.begin(), delays.end()) : 0) + 1);
+    }
+
+    // Forget all spikes under way; `stimulus` tells the stimulus of each replica.
+    template <typename Stimulus> void start(const Stimulus& stimulus)
+    {
+        for (auto& slot : ring)
+            slot.clear();
+        const int64_t rows = n_weights ? weights.size() / n_weights : 1;
+        for (int64_t r = 0; r < replicas; r++) {
+            row[r] = rows > 1 ? stimulus(r) : 0;
+            if (row[r] >= rows)
+                fail("no weights for stimulus " + std::to_string(row[r]));
+        }
+    }
+
+    void step()
+    {
+        const int32_t number = n_synapses ? spikes[replicas * n_source] : 0;
+        for (int32_t k = 0; k < number; k++)
+            send(spikes[k]);
+        auto& arriving = ring[now];
+        if (!arriving.empty() && open)
+            std::copy(open, open + mask.size(), mask.begin());
+        for (const Bundle& bundle : arriving)
+            add(bundle);
+        arriving.clear();
+        now = (now + 1) % ring.size();
+    }
+};
+
+}  // namespace mnnbio
+
+#endif
