@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from mnnbio import export, predict, simulate
-from mnnbio.propagation import CorrelationWarning, FiniteWeightWarning
+from mnnbio.validity import CorrelationWarning, FiniteWeightWarning
 from mnnbio.training import MomentClassifier
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import xarray as xr
 
-from mnnbio.circuit import Circuit, Readout
+from mnnbio.circuit import Circuit
+from mnnbio.labelled import Output, label_neurons
 from mnnbio.lif import in_unit
-from mnnbio.moments import count_variance
+from mnnbio.population_theory import population_prediction
 from mnnbio.propagation import CircuitMoments, Closure, Theory, propagate
-from mnnbio.results import array, neuron_coords, versions
+from mnnbio.recurrence import recurrent_prediction
+from mnnbio.results import versions
 
 # Covariance blocks of this many numbers are held at a time: 0.2 GB in float64.
 CHUNK = 25_000_000
+
+Resolution = Literal["neuron", "population"]
 
 
 def predict(
@@ -26,13 +30,19 @@ def predict(
     closure: Closure | None = None,
     theory: Theory = "diffusion",
     covariance: bool = True,
+    resolution: Resolution = "neuron",
+    start: Any = None,
+    unconverged: Literal["raise", "report"] = "raise",
 ) -> xr.Dataset:
     """Return the statistics of a circuit's spike trains that the moment theory predicts.
+
+    In a feed-forward circuit moments pass from layer to layer. In a recurrent one, or with exponential synapses, rates
+    and variances are made self-consistent, with trains that count as independent; covariances follow by linear response
+    (`mnnbio.moments.linear_response`).
 
     Parameters
     ----------
     circuit : Circuit
-        Feed-forward: no population may influence itself.
     dt : float or Quantity, optional
         Time step of the simulation to be predicted, ms. A threshold that is tested every `dt` is overshot, inputs come
         at most once per step, and jumps arrive at the end of a step: the prediction accounts for all three. By default,
@@ -44,13 +54,23 @@ def predict(
         Variance of the presynaptic trains that drives the next neuron: their long-window count variance per time, as
         moment networks are trained, or their rate, as the membrane sees a train that is regular over longer times than
         its own. By default "moments" in continuous time, which is what a network computes, and "poisson" with a time
-        step, which is closer to what simulated neurons do.
+        step, which is closer to what simulated neurons do (``docs/closures.md``).
     theory : {"diffusion", "first_passage"}
         Inputs as Gaussian white noise; or Poisson jumps of their true size in steps of `dt`, exact for neurons that
-        receive Poisson and Gaussian input, at the cost of some 50 ms per neuron and stimulus. Spikes of other neurons
-        count as such jumps under the closure "poisson", as noise under "moments".
+        receive Poisson and Gaussian input, at the cost of some 50 ms per neuron and stimulus, in feed-forward circuits
+        with delta synapses. Spikes of other neurons count as such jumps under the closure "poisson", as noise under
+        "moments".
     covariance : bool
-        Whether to give the covariance matrices of all neurons.
+        Whether to give covariances.
+    resolution : {"neuron", "population"}
+        Every neuron with its realised synapses; or averages over populations, from the rules of connectivity and
+        without drawing any synapse, in a time that does not depend on the size of the circuit.
+    start : float, array_like, Quantity or dict, optional
+        Rates from which a recurrent circuit looks for its state, 1/ms: of all neurons, or by population. It decides
+        which state is found where there are several (see `fixed_points`). By default silence.
+    unconverged : {"raise", "report"}
+        What to do where no self-consistent state is found: raise `NotConverged`, or return the best point found and
+        say so in the attribute ``status``.
 
     Returns
     -------
@@ -59,10 +79,23 @@ def predict(
         ``([stimulus,] neuron, neuron_j)``; with a window `count_variance`, `count_fano`, `count_covariance`; with a
         readout `readout` over ``([stimulus,] output)`` and `readout_covariance`. In Hz and seconds.
 
+        Of recurrent circuits moreover `population_covariance` over ``(group, group_j)``, the covariance per time of the
+        summed activity of populations, and the attributes `status`, `residual`, `iterations`, `spectral_radius` and
+        `largest_real` (leading eigenvalues of gains times weights; the state is unstable where the latter is ≥ 1), the
+        worst of all stimuli. Above 5,000 neurons there is no `covariance`; if all weights are factored into modes,
+        it is ``diag(covariance_diagonal) + F M Fᵀ`` with ``F = covariance_factor`` and ``M = covariance_core``.
+        `mode_mean` and `mode_covariance` are those of ``output_modesᵀ · activity``, per time.
+
+        With ``resolution="population"``: all but `covariance` and the readout over `population`, averages over its
+        neurons; `population_covariance` and `pair_covariance`, the mean covariance of two different neurons, over
+        ``([stimulus,] population, population_j)``.
+
     Raises
     ------
     ValueError
-        If an option is invalid, or the circuit is recurrent.
+        If an option is invalid, or covariances are wanted around an unstable state.
+    NotConverged
+        If no self-consistent state is found.
 
     Warns
     -----
@@ -70,14 +103,15 @@ def predict(
         If single jumps of the membrane potential are too large for a diffusion.
     CorrelationWarning
         If currents are too correlated for the covariance of spike trains to follow linearly.
+    LinearResponseWarning
+        If a recurrent circuit is close to an instability.
 
     References
     ----------
     Y. Qi et al. (2025), Learning and inference with correlated neural variability, PNAS Nexus 4(10), pgaf284, for the
-    moments. D. R. Cox (1962), Renewal Theory, sec. 4.5, for counts in a window.
+    moments. D. R. Cox (1962), Renewal Theory, sec. 4.5, for counts in a window. N. Brunel (2000), J. Comput. Neurosci.
+    8, 183, for self-consistent states.
     """
-    if circuit.has_exponential_synapses:
-        raise ValueError("the prediction knows delta synapses only, got `tau_syn` > 0. Set it to 0")
     if circuit.changes_in_time:
         raise ValueError(
             "the prediction is of a stationary state, got an input that changes in time. Try `circuit.at_time(...)` or "
@@ -85,26 +119,50 @@ def predict(
         )
     if closure is None:
         closure = "moments" if dt is None else "poisson"
-    if closure not in ("moments", "poisson"):
-        raise ValueError(f"Invalid value {closure!r} for `closure`. Must be one of ['moments', 'poisson']")
-    if theory not in ("diffusion", "first_passage"):
-        raise ValueError(f"Invalid value {theory!r} for `theory`. Must be one of ['diffusion', 'first_passage']")
+    _check("closure", closure, ["moments", "poisson"])
+    _check("theory", theory, ["diffusion", "first_passage"])
+    _check("resolution", resolution, ["neuron", "population"])
+    _check("unconverged", unconverged, ["raise", "report"])
+    by_layers = resolution == "neuron" and not circuit.is_recurrent and not circuit.has_exponential_synapses
     if theory == "first_passage" and dt is None:
         raise ValueError("theory='first_passage' describes discrete time and needs `dt`")
+    if theory == "first_passage" and not by_layers:
+        raise ValueError(
+            "theory='first_passage' is for feed-forward circuits with delta synapses at the resolution of neurons; "
+            "use theory='diffusion'"
+        )
     step = None if dt is None else _positive(dt, "dt")
     span = None if window is None else _positive(window, "window")
     single = circuit.n_stimuli is None
     number = 1 if single else int(circuit.n_stimuli or 0)
-    size = sum(p.size for p in circuit.populations)
-    at_once = max(1, CHUNK // size**2)
-    parts = []
-    for start in range(0, number, at_once):
-        chunk = circuit if single else circuit.select(slice(start, start + at_once))
+    if by_layers:
+        size = sum(p.size for p in circuit.populations)
+        at_once = max(1, CHUNK // size**2)
+        parts = []
+        for first in range(0, number, at_once):
+            chunk = circuit if single else circuit.select(slice(first, first + at_once))
+            with torch.no_grad():
+                moments = propagate(chunk, dt=step, closure=closure, theory=theory, covariance=covariance)
+                parts.append(_by_layers(circuit, moments, span, covariance))
+        result = parts[0] if len(parts) == 1 else xr.concat(parts, "stimulus")
+        result = result.isel(stimulus=0) if single else result
+    else:
+        solve = recurrent_prediction if resolution == "neuron" else population_prediction
         with torch.no_grad():
-            moments = propagate(chunk, dt=step, closure=closure, theory=theory, covariance=covariance)
-            parts.append(_dataset(circuit, moments, span, covariance))
-    result = parts[0] if len(parts) == 1 else xr.concat(parts, "stimulus")
-    result = result.isel(stimulus=0) if single else result.assign_coords(stimulus=np.arange(number))
+            parts = [
+                solve(
+                    circuit if single else circuit.select(k),
+                    dt=step,
+                    window=span,
+                    closure=closure,
+                    covariance=covariance,
+                    start=start,
+                    unconverged=unconverged,
+                )
+                for k in range(number)
+            ]
+        result = parts[0] if single else _worst(xr.concat(parts, "stimulus", combine_attrs="drop"), parts)
+    result = result if single else result.assign_coords(stimulus=np.arange(number))
     return result.assign_attrs(
         group="prediction",
         theory=theory,
@@ -116,6 +174,11 @@ def predict(
     )
 
 
+def _check(name: str, value: str, choices: list[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"Invalid value {value!r} for `{name}`. Must be one of {choices}")
+
+
 def _positive(value: Any, name: str) -> float:
     number = in_unit(value, "ms", name)
     if not isinstance(number, float) or number <= 0:
@@ -123,71 +186,27 @@ def _positive(value: Any, name: str) -> float:
     return number
 
 
-def _dataset(circuit: Circuit, moments: CircuitMoments, window: float | None, covariance: bool) -> xr.Dataset:
-    """Return the labelled results of one chunk of stimuli; times in ms become seconds, 1/ms becomes Hz."""
+def _by_layers(circuit: Circuit, moments: CircuitMoments, window: float | None, covariance: bool) -> xr.Dataset:
+    """Return the labelled results of one chunk of stimuli."""
     names = [p.name for p in circuit.neurons]
     stimuli = max(len(value) for output in moments.outputs.values() for value in output)
-
-    def joined(field: str) -> torch.Tensor:
-        return torch.cat([getattr(moments.outputs[name], field).expand(stimuli, -1) for name in names], dim=-1)
-
-    rate, variance = joined("rate"), joined("variance")
-    spiking = rate > 0
-    # A silent neuron is the limit of a Poisson process of vanishing rate.
-    fano = torch.where(spiking, variance / torch.where(spiking, rate, 1.0), 1.0)
-    over_neurons, over_pairs = ("stimulus", "neuron"), ("stimulus", "neuron", "neuron_j")
-    found = [
-        array("rate", over_neurons, rate * 1e3),
-        array("variance", over_neurons, variance * 1e3),
-        array("fano", over_neurons, fano),
-        array("mean_input", over_neurons, joined("mean_input") * 1e3),
-        array("std_input", over_neurons, joined("std_input") * 1e3**0.5),
-    ]
+    joined = Output(
+        *(
+            torch.cat([getattr(moments.outputs[name], field).expand(stimuli, -1) for name in names], dim=-1)
+            for field in Output._fields
+        )
+    )
     matrix = None
     if covariance:
         matrix = torch.zeros(stimuli, circuit.n_neurons, circuit.n_neurons, dtype=torch.float64)
         places = circuit.slices()
         for (row, column), block in moments.covariance.items():
             matrix[:, places[row], places[column]] = block
-        found.append(array("covariance", over_pairs, matrix * 1e3))
-    if window is not None:
-        t_ref = np.concatenate([np.broadcast_to(p.lif.t_ref, p.size) for p in circuit.neurons])
-        count = count_variance(rate, fano, joined("skewness"), window, torch.from_numpy(t_ref))
-        expected = rate * window
-        found += [
-            array("count_variance", over_neurons, count, window=window * 1e-3),
-            array("count_fano", over_neurons, torch.where(spiking, count / torch.where(spiking, expected, 1.0), 1.0)),
-        ]
-        if matrix is not None:
-            matrix = matrix * window
-            matrix.diagonal(dim1=-2, dim2=-1).copy_(count)
-            found.append(array("count_covariance", over_pairs, matrix, window=window * 1e-3))
-    if circuit.readout is not None:
-        found += _read_out(circuit, circuit.readout, rate, matrix, window)
-    coords: dict[str, Any] = dict(neuron_coords({p.name: p.size for p in circuit.neurons}, second=covariance))
-    if circuit.readout is not None and circuit.readout.labels is not None:
-        coords["output"] = ("output", np.array(circuit.readout.labels))
-        if covariance:
-            coords["output_j"] = ("output_j", np.array(circuit.readout.labels))
-    return xr.Dataset({variable.name: variable for variable in found}, coords=coords)
+    return label_neurons(circuit, joined, matrix, window)
 
 
-def _read_out(
-    circuit: Circuit, readout: Readout, rate: torch.Tensor, matrix: torch.Tensor | None, window: float | None
-) -> list[xr.DataArray]:
-    """Return mean and covariance of the decision variable, the latter over one window or per time (s)."""
-    place = circuit.slices()[readout.source]
-    weights = torch.from_numpy(np.array(readout.weights))
-    decision = rate[:, place] @ weights.T + torch.from_numpy(np.array(readout.bias))
-    found = [array("readout", ("stimulus", "output"), decision)]
-    if matrix is not None:
-        noise = weights @ matrix[:, place, place] @ weights.T
-        values = noise * 1e-3 if window is None else noise / window**2
-        covariance = array("readout_covariance", ("stimulus", "output", "output_j"), values)
-        if window is None:
-            covariance.attrs |= {
-                "units": "s",
-                "long_name": "long-window covariance of the decision variable, times time",
-            }
-        found.append(covariance)
-    return found
+def _worst(result: xr.Dataset, parts: list[xr.Dataset]) -> xr.Dataset:
+    """Return the result of many stimuli with the attributes of the least certain one."""
+    worst = {name: max(part.attrs[name] for part in parts) for name in parts[0].attrs if name != "status"}
+    found = all(part.attrs["status"] == "converged" for part in parts)
+    return result.assign_attrs(status="converged" if found else "not converged", **worst)

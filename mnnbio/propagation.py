@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,37 +11,12 @@ from torch import Tensor
 
 from mnnbio.circuit import Circuit, PoissonDrive, Population
 from mnnbio.exact import exact_passages
+from mnnbio.labelled import Output
 from mnnbio.moments import discrete_lif, interval_skewness, jump_factors, moment_activation
+from mnnbio.validity import warn_of_correlations, warn_of_finite_weights
 
 Closure = Literal["moments", "poisson"]
 Theory = Literal["diffusion", "first_passage"]
-
-# The diffusion approximation is called doubtful where the asymmetry of jumps may change rates by more than this
-# fraction, in neurons that fire at all (spikes/ms).
-TOLERATED_CHANGE = 0.05
-LOWEST_RATE = 1e-4
-
-# Correlation of two currents above which the linear rule misses the covariance of the trains. With shared noise of
-# correlation 0.5, 0.7 and 0.9 simulated count covariances are 1.07-1.09, 1.10-1.12 and 1.13-1.32 times the rule's.
-TOLERATED_CORRELATION = 0.7
-
-
-class FiniteWeightWarning(UserWarning):
-    """Single jumps of the membrane potential are too large to be treated as a diffusion."""
-
-
-class CorrelationWarning(UserWarning):
-    """Input currents are too strongly correlated for the linear rule of covariances."""
-
-
-class Output(NamedTuple):
-    """Statistics of one population of neurons, each of shape (stimulus, n), in ms and mV."""
-
-    mean_input: Tensor
-    std_input: Tensor
-    rate: Tensor
-    variance: Tensor
-    skewness: Tensor
 
 
 class CircuitMoments(NamedTuple):
@@ -154,12 +128,12 @@ def propagate(
             lif = population.lif if dt is None else discrete_lif(mean, std, population.lif, dt)
             rate, variance, gain = moment_activation(mean, std, lif)
             skewness = interval_skewness(mean, std, lif)
-            _warn_of_finite_weights(population, std, current.third, rate, gain)
+            warn_of_finite_weights(population, std, current.third, rate, gain)
         outputs[name] = Output(mean, std, rate, variance, skewness)
         trains.rate[name] = rate
         trains.drive[name] = variance if closure == "moments" else rate
         if covariance or feeds_neurons:
-            _warn_of_correlations(population, between, std, rate)
+            warn_of_correlations(population, between, std, rate)
             correlated = gain[..., :, None] * between * gain[..., None, :]
             trains.blocks[name, name] = _with_diagonal(correlated, trains.drive[name])
             for partner, value in cross.items():
@@ -251,47 +225,3 @@ def _with_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:
     result = matrix.expand(*diagonal.shape, diagonal.shape[-1]).clone()
     result.diagonal(dim1=-2, dim2=-1).copy_(diagonal)
     return result
-
-
-def _warn_of_finite_weights(population: Population, std: Tensor, third: Tensor, rate: Tensor, gain: Tensor) -> None:
-    """Warn where the asymmetry of the jumps is felt at threshold.
-
-    The mean size of the jumps that carry the variance, ``ΣrJ³/(3 Σ)``, is the scale by which a threshold is overshot or
-    missed; displacing it by so much changes the rate by ``gain/(tau_m rate)`` times it.
-    """
-    tau_m = torch.tensor(population.lif.tau_m)
-    displacement = (third / torch.where(std > 0, 3 * std**2, torch.inf)).abs()
-    firing = rate > LOWEST_RATE
-    change = torch.where(firing, displacement * gain / (tau_m * torch.where(firing, rate, 1.0)), 0.0)
-    worst = change.amax(0)
-    if bool((worst > TOLERATED_CHANGE).any()):
-        place = int(worst.argmax())
-        affected = (change > TOLERATED_CHANGE).double().mean().item()
-        warnings.warn(
-            f"the weights into {population.name!r} are not small: single jumps act like a threshold displaced by up to "
-            f"{displacement[:, place].max().item():.2g} mV, a change of rate of {worst.max().item():.0%} in neuron "
-            f"{place}, and of more than {TOLERATED_CHANGE:.0%} in {affected:.1%} of all cases. A diffusion may be off "
-            "by as much there: with a time step, theory='first_passage' is exact",
-            FiniteWeightWarning,
-            stacklevel=4,
-        )
-
-
-def _warn_of_correlations(population: Population, between: Tensor, std: Tensor, rate: Tensor) -> None:
-    """Warn where two firing neurons receive currents whose correlation is too large for linear response."""
-    scale = torch.where((std > 0) & (rate > LOWEST_RATE), 1 / torch.where(std > 0, std, 1.0), 0.0)
-    correlation = (scale[..., :, None] * between * scale[..., None, :]).abs().triu(diagonal=1)
-    largest = correlation.amax(0)
-    if bool((largest > TOLERATED_CORRELATION).any()):
-        one, other = divmod(int(largest.argmax()), population.size)
-        share = (correlation > TOLERATED_CORRELATION).any(0).double().sum().item() / max(
-            1, largest.numel() - len(largest)
-        )
-        warnings.warn(
-            f"the currents into neurons {one} and {other} of {population.name!r} have a correlation of up to "
-            f"{largest.max().item():.2f}, and {2 * share:.1%} of all pairs one above {TOLERATED_CORRELATION}; the "
-            "covariances of their spike trains are larger than the linear rule predicts, by 10 % at 0.7 and up to 30 % "
-            "at 0.9",
-            CorrelationWarning,
-            stacklevel=4,
-        )

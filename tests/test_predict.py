@@ -18,12 +18,13 @@ from mnnbio import (
     predict,
 )
 from mnnbio.moments import moment_activation
-from mnnbio.propagation import CorrelationWarning, FiniteWeightWarning
+from mnnbio.propagation import propagate
+from mnnbio.validity import CorrelationWarning, FiniteWeightWarning
 
 # Networks with random weights need not be fit for spikes.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::mnnbio.propagation.FiniteWeightWarning"),
-    pytest.mark.filterwarnings("ignore::mnnbio.propagation.CorrelationWarning"),
+    pytest.mark.filterwarnings("ignore::mnnbio.validity.FiniteWeightWarning"),
+    pytest.mark.filterwarnings("ignore::mnnbio.validity.CorrelationWarning"),
 ]
 
 RNG = np.random.default_rng(5)
@@ -276,7 +277,7 @@ def test_invalid_options_raise(options, message):
         predict(one_layer(), **options)
 
 
-def test_recurrent_circuits_raise():
+def test_moments_pass_forward_only():
     recurrent = Circuit([Population("E", 2, LIF)], [Projection("E", "E", weights=np.ones((2, 2)))])
     with pytest.raises(ValueError, match="is recurrent"):
-        predict(recurrent)
+        propagate(recurrent, dt=None, closure="moments", theory="diffusion", covariance=True)

@@ -4,48 +4,77 @@ from mnnbio.moments.activation import Activation, fano_factor, interval_skewness
 from mnnbio.moments.compiled import ActivationBackend, activation_backend
 from mnnbio.moments.counts import count_variance, long_window_count_variance
 from mnnbio.moments.covariance import Covariance, LowRank, Mapped
+from mnnbio.moments.cylinder import FirstPassageTransform, first_passage_transform
 from mnnbio.moments.drive import Neuron, NeuronTensors
 from mnnbio.moments.first_passage import Passage, StepInput, first_passage
+from mnnbio.moments.fixed_point import FixedPoint, NotConverged, fixed_point
 from mnnbio.moments.integrals import Integrals, integrals, scaled_integrals
+from mnnbio.moments.linear_response import Stability, linear_response, projected_response, stability
 from mnnbio.moments.maps import Convolution, ImageShape, LinearMap, Pooling
 from mnnbio.moments.orthant import log_orthant_probability
 from mnnbio.moments.overshoot import JumpFactors, discrete_lif, jump_factors, overshoot
 from mnnbio.moments.plain import Dense, Diagonal
+from mnnbio.moments.stationary import Response, StationaryState, respond, stationary_state
 from mnnbio.moments.summed import Sum
+from mnnbio.moments.synapses import colored_lif, effective_lif
+from mnnbio.moments.transfer import Transfer, transfer_function
 from mnnbio.moments.transformed import Transformed, transform
+from mnnbio.moments.wiring import Connection, Modes, Received, Weights, Wiring
 
 __all__ = [
     "Activation",
     "ActivationBackend",
+    "Connection",
     "Convolution",
     "Covariance",
     "Dense",
     "Diagonal",
+    "FirstPassageTransform",
+    "FixedPoint",
     "ImageShape",
     "Integrals",
     "JumpFactors",
     "LinearMap",
     "LowRank",
     "Mapped",
+    "Modes",
     "Neuron",
     "NeuronTensors",
+    "NotConverged",
     "Passage",
     "Pooling",
+    "Received",
+    "Response",
+    "Stability",
+    "StationaryState",
     "StepInput",
     "Sum",
+    "Transfer",
     "Transformed",
+    "Weights",
+    "Wiring",
     "activation_backend",
+    "colored_lif",
     "count_variance",
     "discrete_lif",
+    "effective_lif",
     "fano_factor",
     "first_passage",
+    "first_passage_transform",
+    "fixed_point",
     "integrals",
     "interval_skewness",
     "jump_factors",
+    "linear_response",
     "log_orthant_probability",
     "long_window_count_variance",
     "moment_activation",
     "overshoot",
+    "projected_response",
+    "respond",
     "scaled_integrals",
+    "stability",
+    "stationary_state",
+    "transfer_function",
     "transform",
 ]

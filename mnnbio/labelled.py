@@ -1,0 +1,103 @@
+"""Predicted statistics of neurons in the labelled schema: times in ms become seconds, 1/ms becomes Hz."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from mnnbio.circuit import Circuit, Readout
+from mnnbio.moments import count_variance
+from mnnbio.results import array, neuron_coords
+
+
+class Output(NamedTuple):
+    """Statistics of neurons, each of shape (stimulus, n), in ms and mV."""
+
+    mean_input: Tensor
+    std_input: Tensor
+    rate: Tensor
+    variance: Tensor
+    skewness: Tensor
+
+
+def statistics(
+    output: Output, t_ref: Tensor, window: float | None, dims: tuple[str, ...] = ("stimulus", "neuron")
+) -> tuple[list[xr.DataArray], Tensor | None]:
+    """Return the labelled statistics of single trains, and the variance of their counts in the window (ms), if any."""
+    rate, variance = output.rate, output.variance
+    spiking = rate > 0
+    # A silent neuron is the limit of a Poisson process of vanishing rate.
+    fano = torch.where(spiking, variance / torch.where(spiking, rate, 1.0), 1.0)
+    found = [
+        array("rate", dims, rate * 1e3),
+        array("variance", dims, variance * 1e3),
+        array("fano", dims, fano),
+        array("mean_input", dims, output.mean_input * 1e3),
+        array("std_input", dims, output.std_input * 1e3**0.5),
+    ]
+    if window is None:
+        return found, None
+    count = count_variance(rate, fano, output.skewness, window, t_ref)
+    expected = torch.where(spiking, rate * window, 1.0)
+    found += [
+        array("count_variance", dims, count, window=window * 1e-3),
+        array("count_fano", dims, torch.where(spiking, count / expected, 1.0)),
+    ]
+    return found, count
+
+
+def label_neurons(circuit: Circuit, output: Output, matrix: Tensor | None, window: float | None) -> xr.Dataset:
+    """Return the statistics of all neurons of a circuit.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    output : Output
+        Of all neurons, in order.
+    matrix : Tensor, shape (stimulus, n, n), optional
+        Covariance per time, 1/ms.
+    window : float, optional
+        Counting window, ms.
+    """
+    over_pairs = ("stimulus", "neuron", "neuron_j")
+    t_ref = np.concatenate([np.broadcast_to(p.lif.t_ref, p.size) for p in circuit.neurons])
+    found, count = statistics(output, torch.from_numpy(t_ref), window)
+    if matrix is not None:
+        found.append(array("covariance", over_pairs, matrix * 1e3))
+        if window is not None and count is not None:
+            matrix = matrix * window
+            matrix.diagonal(dim1=-2, dim2=-1).copy_(count)
+            found.append(array("count_covariance", over_pairs, matrix, window=window * 1e-3))
+    if circuit.readout is not None:
+        found += _read_out(circuit, circuit.readout, output.rate, matrix, window)
+    coords: dict[str, Any] = dict(neuron_coords({p.name: p.size for p in circuit.neurons}, second=matrix is not None))
+    if circuit.readout is not None and circuit.readout.labels is not None:
+        coords["output"] = ("output", np.array(circuit.readout.labels))
+        if matrix is not None:
+            coords["output_j"] = ("output_j", np.array(circuit.readout.labels))
+    return xr.Dataset({variable.name: variable for variable in found}, coords=coords)
+
+
+def _read_out(
+    circuit: Circuit, readout: Readout, rate: Tensor, matrix: Tensor | None, window: float | None
+) -> list[xr.DataArray]:
+    """Return mean and covariance of the decision variable, the latter over one window or per time (s)."""
+    place = circuit.slices()[readout.source]
+    weights = torch.from_numpy(np.array(readout.weights))
+    decision = rate[:, place] @ weights.T + torch.from_numpy(np.array(readout.bias))
+    found = [array("readout", ("stimulus", "output"), decision)]
+    if matrix is not None:
+        noise = weights @ matrix[:, place, place] @ weights.T
+        values = noise * 1e-3 if window is None else noise / window**2
+        covariance = array("readout_covariance", ("stimulus", "output", "output_j"), values)
+        if window is None:
+            covariance.attrs |= {
+                "units": "s",
+                "long_name": "long-window covariance of the decision variable, times time",
+            }
+        found.append(covariance)
+    return found

@@ -1,0 +1,190 @@
+"""The theory of a recurrent circuit, neuron by neuron: self-consistent state, then linear response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+
+from mnnbio.circuit import Circuit, ModeMatrix
+from mnnbio.labelled import Output, label_neurons
+from mnnbio.lif import in_unit
+from mnnbio.moments import (
+    LowRank,
+    NotConverged,
+    Stability,
+    StationaryState,
+    interval_skewness,
+    linear_response,
+    projected_response,
+    stability,
+    stationary_state,
+)
+from mnnbio.moments.stationary import Closure
+from mnnbio.results import array
+from mnnbio.validity import LOWEST_RATE, warn_of_amplification, warn_of_finite_weights
+from mnnbio.wired import External, Wired, external_input, wire
+
+Array = npt.NDArray[np.float64]
+
+# Neurons up to which a full covariance matrix is given: 0.2 GB in float64, some 20 s.
+DENSE = 5000
+
+
+def recurrent_prediction(
+    circuit: Circuit,
+    *,
+    dt: float | None,
+    window: float | None,
+    closure: Closure,
+    covariance: bool,
+    start: Any,
+    unconverged: str,
+) -> xr.Dataset:
+    """Return the labelled statistics of a circuit with one stimulus; see `mnnbio.predict`."""
+    wired = wire(circuit, dt)
+    external = external_input(circuit, wired, dt)
+    state = stationary_state(
+        wired.recurrent,
+        external.mean,
+        external.received,
+        wired.lif,
+        closure=closure,
+        dt=dt,
+        start=start_rates(circuit, start),
+    )
+    if unconverged == "raise":
+        require_converged(state.status, state.residual, state.iterations)
+    _warn(circuit, wired, external, state)
+    eigenvalues = stability(wired.recurrent, state.gain)
+    require_stable(eigenvalues, covariance)
+    mean, std = torch.from_numpy(state.mean_input), torch.from_numpy(state.std_input)
+    skewness = interval_skewness(mean, std, state.lif)
+    fields = (mean, std, torch.from_numpy(state.rate), torch.from_numpy(state.variance), skewness)
+    output = Output(*(value[None] for value in fields))
+    matrix: torch.Tensor | None = None
+    extra: list[xr.DataArray] = []
+    if covariance:
+        matrix, extra = _covariance(circuit, wired, external, state)
+        warn_of_amplification(eigenvalues)
+    labelled = label_neurons(circuit, output, matrix, window).isel(stimulus=0)
+    labelled = labelled.assign({variable.name: variable for variable in extra})
+    if covariance:
+        names = [p.name for p in circuit.neurons]
+        labelled = labelled.assign_coords(group=names, group_j=names)
+    return labelled.assign_attrs(
+        status=state.status, residual=state.residual, iterations=state.iterations, **eigenvalues._asdict()
+    )
+
+
+def require_converged(status: str, residual: float, iterations: int) -> None:
+    """Raise `NotConverged` with a remedy unless the status says that a state was found."""
+    if status != "converged":
+        raise NotConverged(
+            f"no self-consistent state was found: after {iterations} iterations the rates still change by "
+            f"{residual:.2g} of the highest rate a step. Try rates of your own with `start`; see with `fixed_points` "
+            "which states there are; or take the best point found with `unconverged='report'`"
+        )
+
+
+def require_stable(eigenvalues: Stability, covariance: bool) -> None:
+    """Raise a `ValueError` where covariances are asked for around a state that is none to stay in."""
+    if covariance and eigenvalues.largest_real >= 1:
+        raise ValueError(
+            "fluctuations grow around this state: the effective weights have an eigenvalue with the real part "
+            f"{eigenvalues.largest_real:.2f} ≥ 1, so there are no stationary covariances. Start from other rates with "
+            "`start`, or ask for rates alone with `covariance=False`"
+        )
+
+
+def start_rates(circuit: Circuit, start: Any) -> Array | None:
+    """Return the rates to start from, (neuron,), 1/ms.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    start : float, array_like, Quantity or mapping of str to any of these, optional
+        Rates of all neurons or by population, 1/ms.
+
+    Raises
+    ------
+    ValueError
+        If a population is unknown, or a rate negative.
+    """
+    if start is None:
+        return None
+    rates = np.zeros(circuit.n_neurons)
+    places = circuit.slices()
+    parts = start.items() if isinstance(start, dict) else [(None, start)]
+    for name, value in parts:
+        if name is not None and name not in places:
+            raise ValueError(f"`start` names {name!r}; the circuit has the populations {', '.join(places)}")
+        target = rates if name is None else rates[places[name]]
+        number = np.asarray(in_unit(value, "1/ms", "start"))
+        if number.ndim > 1 or (number.ndim and number.shape != target.shape) or not (number >= 0).all():
+            raise ValueError(
+                f"`start` must be a rate ≥ 0 spikes/ms, or {len(target)} of them, got {value!r}"
+                + (f" for {name!r}" if name is not None else "")
+            )
+        target[:] = number
+    return rates
+
+
+def _covariance(
+    circuit: Circuit, wired: Wired, external: External, state: StationaryState
+) -> tuple[torch.Tensor | None, list[xr.DataArray]]:
+    """Return the covariance matrix (1, n, n) where it is small enough, and what else is labelled."""
+    n = circuit.n_neurons
+    members = np.zeros((n, len(circuit.neurons)))
+    for k, place in enumerate(circuit.slices().values()):
+        members[place, k] = 1.0
+    over_groups, over_modes = ("group", "group_j"), ("mode", "mode_j")
+    if n > DENSE and wired.recurrent.modes() is None:
+        shared = external.loadings if external.loadings.connections else None
+        summed = projected_response(wired.recurrent, state.gain, state.variance, members, shared)
+        return None, [array("population_covariance", over_groups, summed * 1e3)]
+    shared_noise = external.loadings.to_dense() if external.loadings.connections else None
+    found = linear_response(wired.recurrent, state.gain, state.variance, shared_noise)
+    summed = found.quadratic(torch.from_numpy(members.T)).numpy()
+    extra = [array("population_covariance", over_groups, summed * 1e3)]
+    readers = _mode_readers(circuit)
+    if readers is not None:
+        extra += [
+            array("mode_mean", ("mode",), readers.T @ state.rate * 1e3),
+            array("mode_covariance", over_modes, found.quadratic(torch.from_numpy(readers.T)).numpy() * 1e3),
+        ]
+    if n <= DENSE:
+        return found.to_dense()[None], extra
+    assert isinstance(found, LowRank)
+    assert found.core is not None
+    extra += [
+        array("covariance_diagonal", ("neuron",), found.remainder * 1e3),
+        array("covariance_factor", ("neuron", "factor"), found.base * 1e3**0.5),
+        array("covariance_core", ("factor", "factor_j"), found.core),
+    ]
+    return None, extra
+
+
+def _mode_readers(circuit: Circuit) -> Array | None:
+    """Return the output modes of all projections among neurons, (neuron, mode), None if one is not factored."""
+    places, readers = circuit.slices(), []
+    for projection in circuit.projections:
+        if projection.source in places:
+            if not isinstance(projection.weights, ModeMatrix):
+                return None
+            modes = np.zeros((circuit.n_neurons, len(projection.weights.scores)))
+            modes[places[projection.source]] = projection.weights.output_modes
+            readers.append(modes)
+    return np.concatenate(readers, axis=1) if readers else None
+
+
+def _warn(circuit: Circuit, wired: Wired, external: External, state: StationaryState) -> None:
+    third = wired.recurrent.third(state.rate) + external.third
+    for population in circuit.neurons:
+        place = circuit.slices()[population.name]
+        if (state.rate[place] > LOWEST_RATE).any():
+            values = (state.std_input, third, state.rate, state.gain)
+            warn_of_finite_weights(population, *(torch.from_numpy(v[None, place]) for v in values))
