@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from mnnbio.brian.currents import synaptic_times
 from mnnbio.brian.plan import Plan, PlannedGroup, Step, all_to_all
 from mnnbio.brian.populations import (
     MV,
@@ -18,8 +19,8 @@ from mnnbio.brian.populations import (
     refractory_steps,
     spike_probability,
 )
-from mnnbio.brian.steps import count_steps
-from mnnbio.circuit import Circuit, ModeMatrix, PoissonDrive, PoissonSource, Projection
+from mnnbio.brian.steps import count_steps, nearest_steps
+from mnnbio.circuit import Circuit, Matrix, ModeMatrix, PoissonDrive, PoissonSource, Projection
 
 # Entries up to which a mode matrix is expanded. A spike then costs one addition per target; factored, every step costs
 # one per target and mode. With three modes and 18 Hz the two take the same time at about 900 neurons.
@@ -39,15 +40,11 @@ def check_time_step(circuit: Circuit, dt: float) -> None:
     Raises
     ------
     ValueError
-        If a Poisson rate is too high for the time step, or `dt` does not divide a refractory period or a delay.
+        If a Poisson rate is too high for the time step, `dt` does not divide a refractory period or a delay, or a delay
+        is shorter than it.
     """
-    if circuit.has_exponential_synapses:
-        raise ValueError("the simulation has delta synapses only, got `tau_syn` > 0. Set it to 0")
     if circuit.changes_in_time:
         raise ValueError("the simulation has constant inputs only, got a time course. Try `circuit.at_time(...)`")
-    for projection in circuit.projections:
-        if not isinstance(projection.delay, float):
-            raise ValueError(f"the simulation has one delay per projection, got {projection.delay!r} for {projection}")
     for source in circuit.sources:
         spike_probability(source, dt)
     for population in circuit.neurons:
@@ -56,18 +53,23 @@ def check_time_step(circuit: Circuit, dt: float) -> None:
         if isinstance(drive, PoissonDrive):
             quiet_probability(drive, dt)
     for projection in circuit.projections:
-        delay_steps(projection, dt)
+        delay_steps(circuit, projection, dt)
 
 
-def delay_steps(projection: Projection, dt: float) -> int:
-    """Return the delay of a projection in steps.
+def delay_steps(circuit: Circuit, projection: Projection, dt: float) -> npt.NDArray[np.int32]:
+    """Return the delays of a projection in steps: one, (1,), or as many as `Circuit.delays` gives, in its order.
+
+    A single delay must be a whole number of steps; delays of single synapses are rounded to one.
 
     Raises
     ------
     ValueError
-        If it is not a whole number.
+        If the single one is not a whole number, or a delay is shorter than a step.
     """
-    return int(count_steps(projection.delay, dt, f"delay of {projection}"))
+    delays, name = circuit.delays(projection), f"delay of {projection}"
+    if isinstance(delays, float):
+        return np.atleast_1d(count_steps(delays, dt, name))
+    return nearest_steps(delays.ravel(), dt, name)
 
 
 def plan_circuit(circuit: Circuit, *, dt: float, replicas: int, like: Planned | None = None) -> Plan:
@@ -102,15 +104,15 @@ def plan_circuit(circuit: Circuit, *, dt: float, replicas: int, like: Planned | 
         if isinstance(population, PoissonSource):
             groups[population.name] = add_source(plan, population)
             continue
-        n_mode_inputs = sum(p.target == population.name for p in factored)
-        groups[population.name] = add_neurons(plan, circuit, population, n_mode_inputs, noisy)
+        mode_inputs = [p.tau_syn for p in factored if p.target == population.name]
+        groups[population.name] = add_neurons(plan, circuit, population, mode_inputs, noisy)
         plan.populations[population.name] = groups[population.name].name
     for number, projection in enumerate(circuit.projections):
         connection = _Connection(circuit, projection, groups)
         if projection in factored:
             siblings = [p for p in factored if p.target == projection.target]
             _add_modes(plan, connection, siblings.index(projection))
-        elif like is None or not _reuse(plan, circuit, number, like):
+        elif like is None or not _reuse(plan, connection, number, like):
             _add_projection(plan, connection, like)
     return plan
 
@@ -134,13 +136,31 @@ class _Connection(NamedTuple):
     def name(self) -> str:
         return f"{self.projection.source}_to_{self.projection.target}"
 
+    @property
+    def on_pre(self) -> str:
+        """What a spike does: add to the membrane potential, or to the current of the time constant."""
+        tau_syn = self.projection.tau_syn
+        if tau_syn == 0:
+            return "v_post += w"
+        return f"current{synaptic_times(self.circuit, self.projection.target).index(tau_syn)}_post += w"
+
+    @property
+    def unit(self) -> str:
+        """Brian2's unit of what a spike adds."""
+        return "volt" if self.projection.tau_syn == 0 else "volt/second"
+
+    def spike(self, weight: Any) -> Any:
+        """Return what a spike of a weight (mV) adds, in the unit."""
+        tau_syn = self.projection.tau_syn
+        return weight * MV if tau_syn == 0 else weight / tau_syn  # mV/ms = V/s
+
     def delay(self, dt: float) -> npt.NDArray[np.int32]:
-        """Return the delay in steps, counted as Brian2 does.
+        """Return the delays in steps, counted as Brian2 does.
 
         A neuron's spike is found at the end of its step and arrives in the next one at the earliest; Brian2's delay
         counts from there. So delays of 0 and dt are the same.
         """
-        steps = np.atleast_1d(np.int32(delay_steps(self.projection, dt)))
+        steps = delay_steps(self.circuit, self.projection, dt)
         return steps if self.source.is_source else np.maximum(steps - 1, 0)
 
 
@@ -149,14 +169,16 @@ def _stays_factored(circuit: Circuit, projection: Projection) -> bool:
     return isinstance(weights, ModeMatrix) and weights.shape[0] * weights.shape[1] > _MOST_EXPANDED
 
 
-def _reuse(plan: Plan, circuit: Circuit, number: int, like: Planned) -> bool:
+def _reuse(plan: Plan, connection: _Connection, number: int, like: Planned) -> bool:
     """Add the synapses of a projection that another plan holds already, and return whether there are such."""
-    projection, others = circuit.projections[number], like.circuit.projections
+    circuit, projection, others = connection.circuit, connection.projection, like.circuit.projections
     if number >= len(others) or others[number] is not projection or like.circuit.seed != circuit.seed:
         return False
-    known = like.plan.synapses.get(plan.name(f"{projection.source}_to_{projection.target}"))
+    known = like.plan.synapses.get(plan.name(connection.name))
     ends = [circuit.population(name).size for name in (projection.source, projection.target)]
-    if known is None or ends != [like.plan.groups[name].size for name in (known.source, known.target)]:
+    if known is None or known.on_pre != connection.on_pre:
+        return False
+    if ends != [like.plan.groups[name].size for name in (known.source, known.target)]:
         return False
     plan.synapses[known.name] = known
     return True
@@ -165,10 +187,7 @@ def _reuse(plan: Plan, circuit: Circuit, number: int, like: Planned) -> bool:
 def _add_projection(plan: Plan, connection: _Connection, like: Planned | None) -> None:
     """Add a projection as one synapse per non-zero weight."""
     circuit, projection = connection.circuit, connection.projection
-    matrix = circuit.matrix(projection)
-    entries = sparse.csc_array(matrix.to_dense() if isinstance(matrix, ModeMatrix) else matrix)
-    if not entries.data.all():
-        entries.eliminate_zeros()
+    entries, delay = _by_source(circuit.matrix(projection), connection.delay(plan.dt))
     name = plan.name(connection.name)
     shared = _is_uniform(projection, entries.data) and not _has_own_weights(name, like)
     synapses = plan.add_synapses(
@@ -177,11 +196,31 @@ def _add_projection(plan: Plan, connection: _Connection, like: Planned | None) -
         connection.target,
         entries.indices,
         np.diff(entries.indptr),
-        equations=f"w : volt ({'shared, ' if shared else ''}constant)",
-        on_pre="v_post += w",
-        delay=connection.delay(plan.dt),
+        equations=f"w : {connection.unit} ({'shared, ' if shared else ''}constant)",
+        on_pre=connection.on_pre,
+        delay=delay,
     )
-    synapses.load("w", (projection.weight if shared else entries.data) * MV)
+    synapses.load("w", connection.spike(projection.weight if shared else entries.data))
+
+
+def _by_source(matrix: Matrix, delay: npt.NDArray[np.int32]) -> tuple[sparse.csc_array, npt.NDArray[np.int32]]:
+    """Return the non-zero weights and their delays, sorted by source.
+
+    Parameters
+    ----------
+    matrix : ndarray, csr_array or ModeMatrix
+    delay : ndarray of int32
+        One for all, (1,), or one per entry of a dense matrix or stored entry of a sparse one.
+    """
+    rows = sparse.csr_array(matrix.to_dense() if isinstance(matrix, ModeMatrix) else matrix)
+    entries = rows.tocsc(copy=True)
+    if len(delay) > 1:
+        stored = delay[matrix.ravel() != 0] if isinstance(matrix, np.ndarray) else delay
+        delay = sparse.csr_array((stored, rows.indices, rows.indptr), shape=rows.shape).tocsc().data
+        delay = delay[entries.data != 0]
+    if not entries.data.all():
+        entries.eliminate_zeros()
+    return entries, delay
 
 
 def _is_uniform(projection: Projection, weights: npt.NDArray[np.float64]) -> bool:
@@ -200,7 +239,7 @@ def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
     A step's spikes are summed into the modes before the state update, which then adds what the modes give each target.
     """
     matrix = connection.projection.weights
-    n_modes = len(matrix.scores)
+    n_modes, unit = len(matrix.scores), connection.unit
     modes = plan.add_group(f"{connection.name}_modes", n_modes, "activity : 1", start={"activity": 0.0})
     modes.steps.append(Step("activity = 0", "end"))
     read = plan.add_synapses(
@@ -219,6 +258,6 @@ def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
         modes,
         connection.target,
         *all_to_all(modes, connection.target),
-        equations=f"w : volt (constant)\nmode_input{number}_post = w*activity_pre : volt (summed)",
+        equations=f"w : {unit} (constant)\nmode_input{number}_post = w*activity_pre : {unit} (summed)",
     )
-    drive.load("w", (matrix.input_modes * matrix.scores).T.ravel() * MV)
+    drive.load("w", connection.spike((matrix.input_modes * matrix.scores).T.ravel()))

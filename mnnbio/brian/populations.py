@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from mnnbio.brian.currents import propagator, synaptic_times
 from mnnbio.brian.plan import Plan, PlannedGroup, Step, all_to_all
 from mnnbio.brian.steps import count_steps
 from mnnbio.brian.streams import gap_scale
@@ -100,14 +101,19 @@ def add_source(plan: Plan, source: PoissonSource) -> PlannedGroup:
 
 
 def add_neurons(
-    plan: Plan, circuit: Circuit, population: Population, n_mode_inputs: int = 0, noisy: Collection[str] = ()
+    plan: Plan,
+    circuit: Circuit,
+    population: Population,
+    mode_inputs: Sequence[float] = (),
+    noisy: Collection[str] = (),
 ) -> PlannedGroup:
     """Add a population of LIF neurons with its drives.
 
     Between spikes the membrane is integrated exactly: ``v ← v_inf + a (v − v_inf) + noise + jumps`` with
     ``v_inf = tau_m · mean``, ``a = exp(−dt/tau_m)`` and Gaussian noise of variance ``std² tau_m (1 − a²)/2``. The jumps
     of a Poisson drive are a Poisson number a step, ``rate · dt`` on average. After a spike v is held at ``v_reset`` for
-    ``t_ref/dt`` steps, in which all input is lost.
+    ``t_ref/dt`` steps, in which all input to v is lost. A current of exponential synapses adds ``P current`` to v and
+    decays by itself (`currents.py`), also while v is held.
 
     Parameters
     ----------
@@ -115,8 +121,8 @@ def add_neurons(
     circuit : Circuit
     population : Population
         One of the circuit's.
-    n_mode_inputs : int
-        Number of variables ``mode_input<k>`` whose value is added in every step.
+    mode_inputs : sequence of float
+        Synaptic time constant, ms, of each variable ``mode_input<k>`` whose value is added in every step; 0: to v.
     noisy : collection of str
         Names of groups that draw their own Gaussian noise even if its standard deviation is 0.
     """
@@ -140,30 +146,48 @@ def add_neurons(
         equations += "kick : volt (constant)\n"
         values["kick"] = std * step_noise * MV
         terms.append(f"kick*normal_draw(stream, {counter})")
+    times = synaptic_times(circuit, population.name)
+    arriving: dict[float, list[str]] = {0.0: terms, **{tau: [f"fade{k}*current{k}"] for k, tau in enumerate(times)}}
     for k, drive in enumerate(jumps):
-        equations += f"jump{k} : volt (constant)\nquiet{k} : 1 (constant)\n"
-        values[f"jump{k}"] = drive.weight * MV
+        equations += f"jump{k} : {_unit(drive.tau_syn)} (constant)\nquiet{k} : 1 (constant)\n"
+        values[f"jump{k}"] = drive.weight / drive.tau_syn if drive.tau_syn else drive.weight * MV  # mV/ms = V/s
         values[f"quiet{k}"] = quiet_probability(drive, dt)
-        terms.append(f"jump{k}*poisson_draw(stream, {counter} + {k + 1}, quiet{k})")
-    if len(terms) > 1:
+        arriving[drive.tau_syn].append(f"jump{k}*poisson_draw(stream, {counter} + {k + 1}, quiet{k})")
+    if jumps or len(terms) > 1:
         equations += "stream : integer (constant)\n"
-    inputs = [f"mode_input{k}" for k in range(n_mode_inputs)] + ["shared_noise"] * (factor is not None)
-    equations += "".join(f"{name} : volt\n" for name in inputs)
+    for k, tau in enumerate(mode_inputs):
+        equations += f"mode_input{k} : {_unit(tau)}\n"
+        arriving[tau].append(f"mode_input{k}")
+    if factor is not None:
+        equations += "shared_noise : volt\n"
+        terms.append("shared_noise")
+    for k, tau in enumerate(times):
+        equations += f"current{k} : volt/second\nfade{k} : 1 (constant)\npropagate{k} : second (constant)\n"
+        values[f"fade{k}"] = np.exp(-dt / tau)
+        values[f"propagate{k}"] = propagator(lif.tau_m, tau, dt) * 1e-3
+        terms.append(f"propagate{k}*current{k}")
+    update = [" + ".join(terms), *(f"current{k} = {' + '.join(arriving[tau])}" for k, tau in enumerate(times))]
     group = plan.add_group(
         population.name,
         n,
         equations,
-        update=" + ".join(terms + inputs),
+        update="\n".join(update),
         threshold="v >= v_th",
         reset="v = v_reset; wake = t_in_timesteps + 1 + hold",
         refractory="t_in_timesteps < wake",
-        start={"v": 0.0, "wake": 0, "not_refractory": True, "lastspike": -1e4},
+        start={"v": 0.0, "wake": 0, "not_refractory": True, "lastspike": -1e4}
+        | {f"current{k}": 0.0 for k in range(len(times))},
     )
     for name, value in values.items():
         group.load(name, value)
     if factor is not None:
         _share_noise(plan, population, group, factor * np.broadcast_to(step_noise, n)[:, None] * MV)
     return group
+
+
+def _unit(tau_syn: float) -> str:
+    """Return Brian2's unit of what a spike adds to the membrane or to a current."""
+    return "volt" if tau_syn == 0 else "volt/second"
 
 
 def _gaussian(circuit: Circuit, population: Population) -> tuple[Array, Array, Array | None]:

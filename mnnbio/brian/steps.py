@@ -83,6 +83,26 @@ def count_steps(time: npt.ArrayLike, dt: float, name: str) -> npt.NDArray[np.int
     return steps.astype(np.int32)
 
 
+def nearest_steps(times: npt.NDArray[np.float64], dt: float, name: str) -> npt.NDArray[np.int32]:
+    """Return times (ms), 0 or at least dt, as the nearest numbers of time steps.
+
+    Raises
+    ------
+    ValueError
+        If a time lies between 0 and `dt` (ms), or takes more than 10⁹ steps.
+    """
+    short = (times > 0) & (times < dt * (1 - 1e-9))
+    if short.any():
+        raise ValueError(
+            f"`{name}` must be at least one step of {dt:g} ms, got {times[short].min():g} ms ({int(short.sum())} of "
+            f"{times.size} are shorter). Draw from a distribution with `low` = {dt:g}, or try a smaller dt"
+        )
+    steps = np.rint(times / dt)
+    if (steps > _MOST_STEPS).any():
+        raise ValueError(f"`{name}` must take at most {_MOST_STEPS} steps, got {steps.max():g} of {dt:g} ms")
+    return steps.astype(np.int32)
+
+
 def _divisor(value: float, dt: float) -> float:
     """Return a divisor of the value that is at most dt: the largest among those with the fewest decimals."""
     least = int(np.ceil(value / dt))
