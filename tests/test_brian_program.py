@@ -347,3 +347,24 @@ def programs_below(folder: Path) -> list[int]:
         except OSError:
             continue
     return found
+
+
+def test_an_interrupt_ends_the_compiler_and_what_it_has_started(tmp_path, monkeypatch):
+    (tmp_path / "makefile").write_text("main:\n\tsh -c 'echo $$$$ > started; sleep 60'\n")
+    monkeypatch.setattr(compiler, "require_compiler", lambda: None)
+    threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        compiler.compile_project(tmp_path)
+    started = int((tmp_path / "started").read_text())
+    deadline = time.monotonic() + 10.0
+    while is_running(started) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(started)
+
+
+def is_running(number: int) -> bool:
+    """Whether a process runs, and is not just waiting to be forgotten."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

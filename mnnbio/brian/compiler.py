@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -60,11 +61,19 @@ def compile_project(folder: Path) -> None:
     """
     require_compiler()
     # Without DEPS make skips the list of dependencies, which only matters to someone who edits the sources.
-    done = subprocess.run(
-        ["make", f"-j{available_cores()}", "DEPS="], cwd=folder, capture_output=True, text=True, errors="replace"
-    )
-    if done.returncode != 0:
-        raise BuildFailed(f"building the C++ project in {folder} failed; the compiler says:\n{_errors(done.stderr)}")
+    command = ["make", f"-j{available_cores()}", "DEPS="]
+    # A group of its own, because the compilers that make has started would outlive it.
+    with subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
+        process_group=0,
+    ) as process:  # fmt: skip
+        try:
+            _, said = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode != 0:
+        raise BuildFailed(f"building the C++ project in {folder} failed; the compiler says:\n{_errors(said)}")
 
 
 def available_cores() -> int:
