@@ -45,8 +45,8 @@ def circuit(seed=0, *, n=6, n_stimuli=None, density=0.5, std=0.3, name="n", scal
     )
 
 
-def planned(circuit, *, dt=0.1, replicas=2, record=("n",), like=None):
-    return plan_circuit(circuit, dt=dt, replicas=replicas, record=record, like=like)
+def planned(circuit, *, dt=0.1, replicas=2, like=None):
+    return plan_circuit(circuit, dt=dt, replicas=replicas, like=like)
 
 
 @pytest.fixture
@@ -73,9 +73,8 @@ def test_everything_else_is_in_the_key(compiler, monkeypatch):
             planned(circuit()),
             planned(circuit(), dt=0.05),
             planned(circuit(), replicas=3),
-            planned(circuit(), record=()),
             planned(circuit(n=7)),
-            planned(circuit(name="m"), record=("m",)),
+            planned(circuit(name="m")),
             planned(circuit(std=0.0)),
         )
     ]
@@ -190,15 +189,15 @@ def test_modes_are_a_group_of_their_own(monkeypatch):
     rebuilt = np.zeros((5, 2))
     rebuilt[drive.targets, drive.sources()] = 1e3 * drive.tables["w"][0]
     np.testing.assert_allclose(rebuilt, modes.input_modes * modes.scores, rtol=1e-15)
-    assert drive.uses_sources
-    assert not plan.synapses["in_to_n_output_modes"].uses_sources
+    assert drive.adds_to == ""
+    assert plan.synapses["in_to_n_output_modes"].adds_to == "activity"
 
 
 def test_planning_needs_no_brian2():
     code = (
         "import sys, numpy as np; from mnnbio.circuit import Circuit, Population; from mnnbio.lif import LIFParameters;"
         "from mnnbio.brian.planner import plan_circuit;"
-        "plan_circuit(Circuit([Population('n', 2, LIFParameters())]), dt=0.1, replicas=1, record=['n']);"
+        "plan_circuit(Circuit([Population('n', 2, LIFParameters())]), dt=0.1, replicas=1);"
         "print([name for name in ('brian2', 'torch', 'xarray') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)

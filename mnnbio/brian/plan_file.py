@@ -37,9 +37,8 @@ class Job:
         """Return spikes as a program would hand them on; `step` counts from the start of the warm-up."""
         if channel.bin_steps == 0:
             return Block(batch, channel, np.stack([element, step]))
-        replicas = self.batches.shape[1]
-        counted = channel.counts(element, step - np.int32(self.warmup_steps), self.n_steps - self.warmup_steps, replicas)
-        return Block(batch, channel, counted)
+        after, n_steps = step - np.int32(self.warmup_steps), self.n_steps - self.warmup_steps
+        return Block(batch, channel, channel.counts(element, after, n_steps, self.batches.shape[1]))
 
     def split(self, number: int) -> list[Job]:
         """Return jobs that have the batches between them, in order."""
