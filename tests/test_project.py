@@ -53,7 +53,7 @@ def test_wrong_arguments_leave_no_folder(options, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("content", [None, "{", '{"format": "other"}', "{}", '{"format": "mnnbio C++ project 1"}'])
+@pytest.mark.parametrize("content", [None, "{", '{"format": "other"}', "{}", '{"format": "mnnbio C++ project 2"}'])
 def test_folders_of_something_else_are_errors(content, tmp_path):
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
