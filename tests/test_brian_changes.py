@@ -23,7 +23,11 @@ from mnnbio import (
     build,
 )
 from mnnbio.brian import SimulationFailed, SimulationTimeout
+from mnnbio.brian.channels import Channel
+from mnnbio.brian.plan_file import Job, write_plan_file
 from mnnbio.brian.processes import Deadline, run_program
+from mnnbio.brian.runs import Run
+from mnnbio.brian.steps import Times
 
 RNG = np.random.default_rng(5)
 RATES = RNG.uniform(0, 1, 6)
@@ -245,9 +249,9 @@ def test_what_a_program_complains_of_is_an_error(tmp_path, said, message):
     program = tmp_path / "main"
     program.write_text(f"#!/bin/sh\n{said}\n")
     program.chmod(0o755)
-    batches = np.zeros((2, 1, 2), np.int64)
+    job = Job(n_steps=10, warmup_steps=0, channels=[Channel("n", 2)], batches=np.zeros((2, 1, 2), np.int64))
     with pytest.raises(SimulationFailed, match=message):
-        list(run_program(program, [tmp_path], 10, batches, ["n"], 2, lambda steps: None, Deadline(None)))
+        list(run_program(program, [tmp_path], job, 2, lambda steps: None, Deadline(None)))
     assert [path.name for path in tmp_path.iterdir()] == ["main"]
 
 
@@ -275,6 +279,14 @@ def test_a_compiled_run_keeps_to_its_time_and_leaves_nothing(compiled):
     assert children() == []
 
 
+def write_job(program, duration, folder):
+    """Write what a program is to do: one trial of so many ms."""
+    times = Times.of(duration, 0.0, program.dt)
+    write_plan_file(
+        folder / "plan.bin", Run.of(program.circuit, program.kinds, times, program.dt, 1, 1).job(program.replicas)
+    )
+
+
 def give_up(done, total):
     raise RuntimeError("enough")
 
@@ -287,7 +299,7 @@ def children():
 @pytest.mark.slow
 @pytest.mark.standalone
 def test_a_program_ends_when_its_input_ends(compiled, tmp_path):
-    np.array([10**9, compiled.replicas, 1, *[0] * 2 * compiled.replicas]).tofile(tmp_path / "plan.bin")
+    write_job(compiled, 1e8, tmp_path)
     command = [compiled.folder / "main", "--inputs", compiled.folder / "inputs", "--until", "end-of-input"]
     process = subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=-1)
     time.sleep(0.5)
@@ -303,15 +315,15 @@ def test_a_program_ends_when_its_input_ends(compiled, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("in_to_n.w", np.zeros(7), "holds 7 numbers, not 30 for each stimulus"),
+        ("in_to_n.w", np.zeros(7), "have 7 weights, not a multiple of 30"),
         ("in_to_n.targets", np.full(30, 5, np.int32), "are not between 6 sources and 5 targets"),
         ("in_to_n.outgoing", np.full(6, 4, np.int32), "are not between 6 sources and 5 targets"),
-        ("n_to_n.delay", np.zeros(3, np.int32), "holds 3 delays, not 1 or 25"),
+        ("n_to_n.delay", np.zeros(3, np.int32), "have 3 delays, not 1 or 25"),
         ("n.v_th", np.zeros(0), "holds 0 numbers, not 5 for each stimulus"),
     ],
 )
 def test_a_program_checks_what_it_reads(compiled, tmp_path, name, content, message):
-    np.array([1, compiled.replicas, 1, *[0] * 2 * compiled.replicas]).tofile(tmp_path / "plan.bin")
+    write_job(compiled, 0.1, tmp_path)
     content.tofile(tmp_path / name)
     command = [compiled.folder / "main", "--inputs", tmp_path, "--inputs", compiled.folder / "inputs"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
