@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mnnbio.export import export
     from mnnbio.lif import LIFParameters
     from mnnbio.predict import predict
+    from mnnbio.recording import Counts, Moments
     from mnnbio.results import load, save
     from mnnbio.simulate import simulate
     from mnnbio.spatial import DistanceDependent
@@ -62,6 +63,8 @@ _HOME = {
     "Ramp": "mnnbio.timecourses",
     "Samples": "mnnbio.timecourses",
     "Steps": "mnnbio.timecourses",
+    "Counts": "mnnbio.recording",
+    "Moments": "mnnbio.recording",
     "build": "mnnbio.brian",
     "export": "mnnbio.export",
     "predict": "mnnbio.predict",
@@ -76,6 +79,7 @@ __all__ = [
     "AllToAll",
     "Bernoulli",
     "Circuit",
+    "Counts",
     "DistanceDependent",
     "FixedIndegree",
     "FixedOutdegree",
@@ -84,6 +88,7 @@ __all__ = [
     "LIFParameters",
     "LogNormal",
     "ModeMatrix",
+    "Moments",
     "Normal",
     "OneToOne",
     "Oscillation",

@@ -107,8 +107,8 @@ def simulate(
     times = Times.of(duration, warmup, step)  # whatever is wrong is said before the compiler starts
     sizes = {population.name: population.size for population in circuit.neurons}
     kinds = recorded_kinds(sizes, record)
-    window_ms = check_window(window, times, step, kinds)
     choose_channels(kinds, sizes, times, step)
+    window_ms = check_window(window, times, step, kinds)
     require_integer(trials, "trials", 1)
     seed = choose_seed(seed)
     if processes is not None:
