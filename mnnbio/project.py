@@ -93,7 +93,7 @@ def write_project(
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        manifest["replicas"] = write_project_sources(circuit, aside, step)
+        manifest["replicas"] = write_project_sources(circuit, aside, step, times)
         write_plan_file(aside / "plan.bin", _run(circuit, manifest).job(manifest["replicas"]))
         manifest["circuit"] = json.loads(circuit.to_json())
         (aside / "manifest.json").write_text(json.dumps(manifest, indent=1))

@@ -15,13 +15,13 @@ from typing import Any, get_args
 
 from mnnbio.brian.cache import FOLDER_VARIABLE, PROGRAM, CacheWarning, ProgramCache
 from mnnbio.brian.compiler import BuildFailed, compile_project, compiler_version
-from mnnbio.brian.inputs import INPUTS, write_inputs
+from mnnbio.brian.inputs import INPUTS, write_courses, write_inputs
 from mnnbio.brian.planner import Planned, check_time_step, plan_circuit
 from mnnbio.brian.program import CompiledProgram, Program, PythonProgram, require_integer
 from mnnbio.brian.program_key import program_key
 from mnnbio.brian.session import Codegen
 from mnnbio.brian.standalone import write_cpp
-from mnnbio.brian.steps import time_step
+from mnnbio.brian.steps import Times, time_step
 from mnnbio.circuit import Circuit
 from mnnbio.recording import Record, recorded_kinds
 
@@ -117,11 +117,12 @@ def build(
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_project_sources(circuit: Circuit, folder: Path, dt: float) -> int:
+def write_project_sources(circuit: Circuit, folder: Path, dt: float, times: Times) -> int:
     """Write the C++ project of a circuit with its inputs; return how many presentations run side by side."""
     planned = _plan(circuit, dt, _replicas(circuit, 100, 100_000))
     write_cpp(planned.plan, folder)
     write_inputs(planned.plan, folder / INPUTS)
+    write_courses(planned.plan, folder / INPUTS, times.warmup_steps + times.duration_steps, times.warmup_steps)
     return planned.plan.replicas
 
 

@@ -16,16 +16,19 @@ INPUTS = "inputs"
 
 
 @contextmanager
-def changed_inputs(plan: Plan, known: Plan, folder: Path) -> Iterator[list[Path]]:
-    """Write what a plan's numbers change in those of a known one, whose files are in ``folder/inputs``.
+def changed_inputs(plan: Plan, known: Plan, folder: Path, n_steps: int, warmup_steps: int) -> Iterator[list[Path]]:
+    """Write what a run needs beside the numbers of a known plan, whose files are in ``folder/inputs``.
 
-    Yields the folders to read from, the changes first. They are removed afterwards.
+    These are the numbers that its own plan changes, and the courses in time of its presentations. Yields the folders
+    to read from, the changes first. They are removed afterwards.
     """
-    if plan is known:
+    if plan is known and not plan.changes_in_time:
         yield [folder / INPUTS]
         return
     with tempfile.TemporaryDirectory(dir=folder, prefix="changes_") as changes:
-        write_inputs(plan, Path(changes), known)
+        if plan is not known:
+            write_inputs(plan, Path(changes), known)
+        write_courses(plan, Path(changes), n_steps, warmup_steps)
         yield [Path(changes), folder / INPUTS]
 
 
@@ -48,6 +51,14 @@ def write_inputs(plan: Plan, folder: Path, known: Plan | None = None) -> None:
     for name, synapses in plan.synapses.items():
         if known is None or not synapses.same_topology(known.synapses[name]):
             _write_topology(synapses, folder)
+
+
+def write_courses(plan: Plan, folder: Path, n_steps: int, warmup_steps: int) -> None:
+    """Write what changes in time, for presentations of so many steps: a table of values, and which row holds when."""
+    for group, variable, samples in plan.sampled(n_steps, warmup_steps):
+        _, stimuli, width = samples.table.shape
+        np.concatenate([[stimuli, width], samples.row]).astype(np.int32).tofile(folder / f"{group}.{variable}.rows")
+        samples.table.tofile(folder / f"{group}.{variable}")
 
 
 def _write_topology(synapses: PlannedSynapses, folder: Path) -> None:

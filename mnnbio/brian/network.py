@@ -11,12 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from mnnbio.brian.courses import Samples
 from mnnbio.brian.plan import Plan, PlannedGroup, PlannedSynapses, Table, free_name
 from mnnbio.brian.streams import brian_functions
 
 if TYPE_CHECKING:
     from brian2 import NeuronGroup, SpikeMonitor, Synapses
+
+Int64 = npt.NDArray[np.int64]
 
 SCHEDULE = ["start", "groups", "synapses", "thresholds", "resets", "end"]
 
@@ -31,7 +35,8 @@ def slot_number(when: str) -> int:
 class Realisation:
     """The Brian2 objects of a plan, by the names that they have in it; monitors by population.
 
-    The network does not hold the plan's numbers: every presentation starts by loading them.
+    The network does not hold the plan's numbers: every presentation starts by loading them. In Python, `courses` are
+    the variables that change in time, and `stimulus` is the stimulus of every replica.
     """
 
     plan: Plan
@@ -40,6 +45,23 @@ class Realisation:
     groups: dict[str, NeuronGroup] = field(default_factory=dict)
     synapses: dict[str, Synapses] = field(default_factory=dict)
     monitors: dict[str, SpikeMonitor] = field(default_factory=dict)
+    courses: list[tuple[Any, Samples]] = field(default_factory=list)
+    stimulus: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
+
+    def follow_courses(self) -> None:
+        """Give the variables that change in time their values of the present step; see `sample_courses`."""
+        step = int(self.clock.variables["timestep"].get_value()[0])
+        for variable, (row, table) in self.courses:
+            if step == 0 or row[step] != row[step - 1]:
+                values = table[row[step]]
+                picked = values[self.stimulus if len(values) > 1 else np.zeros_like(self.stimulus)]
+                own = variable.get_value().reshape(len(picked), -1)
+                own[:] = picked
+
+    def sample_courses(self, n_steps: int, warmup_steps: int) -> None:
+        """Sample what changes in time, for presentations of so many steps."""
+        sampled = self.plan.sampled(n_steps, warmup_steps)
+        self.courses = [(self.groups[group].variables[variable], samples) for group, variable, samples in sampled]
 
     def parameters(self) -> Iterator[tuple[Any, Table, bool]]:
         """Yield every variable with the table that it is loaded from, and whether all replicas share it."""
@@ -83,7 +105,7 @@ def realise(plan: Plan, *, connected: bool, record: Collection[str] = ()) -> Rea
     record : collection of str
         Populations whose spikes Brian2 shall record; a generated program records them itself (`recording.h`).
     """
-    from brian2 import Clock, Network, SpikeMonitor, ms
+    from brian2 import Clock, Network, NetworkOperation, SpikeMonitor, ms
 
     taken = {*plan.groups, *plan.synapses}
 
@@ -103,6 +125,9 @@ def realise(plan: Plan, *, connected: bool, record: Collection[str] = ()) -> Rea
     for synapses in plan.synapses.values():
         if len(synapses.targets) if connected else not synapses.on_pre:
             made.synapses[synapses.name] = _make_synapses(synapses, made, connected=connected)
+    if connected and plan.changes_in_time:
+        follow = NetworkOperation(made.follow_courses, clock=made.clock, when="before_start", name=name("courses"))
+        made.network.add(follow)
     for population in record:
         monitor = SpikeMonitor(made.groups[plan.populations[population]], name=name(f"{population}_spikes"))
         made.monitors[population] = monitor
@@ -113,7 +138,9 @@ def realise(plan: Plan, *, connected: bool, record: Collection[str] = ()) -> Rea
 def _make_group(planned: PlannedGroup, made: Realisation, functions: dict[str, Any]) -> NeuronGroup:
     from brian2 import NeuronGroup
 
-    options = {name: getattr(planned, name) for name in ("threshold", "reset", "refractory") if getattr(planned, name)}
+    options = {name: getattr(planned, name) for name in ("threshold", "refractory") if getattr(planned, name)}
+    if planned.threshold:
+        options["reset"] = planned.reset
     if planned.update:
         options["method"] = _exact_step(planned.update)
     group = NeuronGroup(

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mnnbio.brian.courses import Course, Samples, sample
+
 Int32 = npt.NDArray[np.int32]
 Table = npt.NDArray[np.float64] | npt.NDArray[np.int32]
 
@@ -50,6 +52,8 @@ class PlannedGroup:
         Whether ``next_spike`` is drawn at the start of every presentation.
     tables : dict
         Values of variables in SI units, (1 or stimulus, size): one row for all stimuli or one for each.
+    courses : dict
+        Variables that change in time, as functions of it.
     start : dict
         Values, in SI units, from which state variables start in every presentation.
     steps : list of Step
@@ -67,6 +71,7 @@ class PlannedGroup:
     spikes_when: str = "thresholds"
     is_source: bool = False
     tables: dict[str, Table] = field(default_factory=dict)
+    courses: dict[str, Course] = field(default_factory=dict)
     start: dict[str, float | int | bool] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     salt: int = -1
@@ -78,8 +83,13 @@ class PlannedGroup:
 
     def structure(self) -> dict[str, Any]:
         """Return what the generated program depends on."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "tables", "steps")}
-        return plain | {"tables": _kinds(self.tables), "steps": [list(step) for step in self.steps]}
+        numbers = ("name", "tables", "courses", "steps")
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in numbers}
+        return plain | {
+            "tables": _kinds(self.tables),
+            "courses": sorted(self.courses),
+            "steps": [list(step) for step in self.steps],
+        }
 
 
 @dataclass(eq=False, kw_only=True)
@@ -217,6 +227,25 @@ class Plan:
         for owner in owners:
             for name, table in owner.tables.items():
                 yield f"{owner.name}.{name}", table
+
+    def sampled(self, n_steps: int, warmup_steps: int) -> Iterator[tuple[str, str, Samples]]:
+        """Yield group, variable and values of all that changes in time, for presentations of so many steps.
+
+        Raises
+        ------
+        ValueError
+            As `mnnbio.brian.courses.sample` does.
+        """
+        for name, group in self.groups.items():
+            for variable, course in group.courses.items():
+                label = f"{variable} of {name!r}"
+                values = sample(course, n_steps=n_steps, warmup_steps=warmup_steps, dt=self.dt, name=label)
+                yield name, variable, values
+
+    @property
+    def changes_in_time(self) -> bool:
+        """Whether some variable follows a course."""
+        return any(group.courses for group in self.groups.values())
 
     def same_network(self, other: Plan) -> bool:
         """Return whether a network made for another plan of the same structure has the synapses of this one."""

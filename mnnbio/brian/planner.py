@@ -43,8 +43,6 @@ def check_time_step(circuit: Circuit, dt: float) -> None:
         If a Poisson rate is too high for the time step, `dt` does not divide a refractory period or a delay, or a delay
         is shorter than it.
     """
-    if circuit.changes_in_time:
-        raise ValueError("the simulation has constant inputs only, got a time course. Try `circuit.at_time(...)`")
     for source in circuit.sources:
         spike_probability(source, dt)
     for population in circuit.neurons:
@@ -98,7 +96,9 @@ def plan_circuit(circuit: Circuit, *, dt: float, replicas: int, like: Planned | 
     check_time_step(circuit, dt)
     plan = Plan(dt=dt, replicas=replicas)
     groups: dict[str, PlannedGroup] = {}
-    noisy = {name for name, group in like.plan.groups.items() if "kick" in group.tables} if like else ()
+    noisy = (
+        {name for name, group in like.plan.groups.items() if {"kick"} & {*group.tables, *group.courses}} if like else ()
+    )
     factored = [p for p in circuit.projections if _stays_factored(circuit, p)]
     for population in circuit.populations:
         if isinstance(population, PoissonSource):

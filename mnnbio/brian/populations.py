@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from mnnbio.brian.courses import Course, bounds, over_time
 from mnnbio.brian.currents import propagator, synaptic_times
 from mnnbio.brian.plan import Plan, PlannedGroup, Step, all_to_all
 from mnnbio.brian.steps import count_steps
 from mnnbio.brian.streams import gap_scale
 from mnnbio.circuit import Circuit, GaussianDrive, PoissonDrive, PoissonSource, Population
+from mnnbio.timecourses import TimeCourse
 
 Array = npt.NDArray[np.float64]
 
@@ -27,7 +29,7 @@ _NEURON = """
 dv/dt = (v_inf - v)/tau_m : volt (unless refractory)
 tau_m : second (constant)
 decay : 1 (constant)
-v_inf : volt (constant)
+v_inf : volt
 v_th : volt (constant)
 v_reset : volt (constant)
 hold : integer (constant)
@@ -36,14 +38,16 @@ wake : integer
 
 
 def spike_probability(source: PoissonSource, dt: float) -> Array:
-    """Return the probability that a train of a Poisson source fires in a step, (1 or stimulus, size).
+    """Return the probability that a train of a Poisson source fires in a step, (1 or stimulus, 1 or size).
+
+    Where rates change in time, it is that of the highest rate.
 
     Raises
     ------
     ValueError
         If it exceeds 1.
     """
-    rates = np.atleast_2d(source.rates)
+    rates = bounds(source.rates)
     probability = rates * dt
     if (probability > 1).any():
         stimulus, index = np.unravel_index(int(np.argmax(probability)), probability.shape)
@@ -54,20 +58,22 @@ def spike_probability(source: PoissonSource, dt: float) -> Array:
     return probability
 
 
-def quiet_probability(drive: PoissonDrive, dt: float) -> Array:
-    """Return the probability that a Poisson drive brings no spike in a step, (1 or stimulus, 1 or n).
+def quiet_probability(drive: PoissonDrive, dt: float) -> Array | Course:
+    """Return the probability that a Poisson drive brings no spike in a step, (1 or stimulus, 1 or n), or its course.
 
     Raises
     ------
     ValueError
         If it brings more than 100 spikes on average.
     """
-    expected = np.atleast_2d(drive.rate) * dt
+    expected = bounds(drive.rate) * dt
     if (expected > _MOST_JUMPS).any():
         raise ValueError(
             f"{drive} must give at most {_MOST_JUMPS:g} spikes a step, got {expected.max():g} in {dt:g} ms. "
             f"Try dt = {dt * _MOST_JUMPS / expected.max():.2g} ms or less, or a GaussianDrive"
         )
+    if isinstance(drive.rate, TimeCourse):
+        return lambda times: np.exp(-over_time(drive.rate, times) * dt)
     return np.exp(-expected)
 
 
@@ -86,18 +92,40 @@ def add_source(plan: Plan, source: PoissonSource) -> PlannedGroup:
     """Add a Poisson source: each train fires in a step with probability rate · dt, independently of other steps.
 
     The steps between two spikes of such a train are geometric, so one random number is drawn per spike, not per step.
+    Where rates change in time, spikes are drawn at the highest rate and each is kept with the probability by which the
+    present rate falls short of it (thinning; Lewis & Shedler 1979).
     """
-    group = plan.add_group(
-        source.name,
-        source.size,
-        _SOURCE,
-        threshold="t_in_timesteps == next_spike",
-        reset="next_spike = t_in_timesteps + bernoulli_gap(stream, t_in_timesteps + 1, gap_scale)",
-        spikes_when="start",  # before the synapses: a source's spike arrives in its own step
-        is_source=True,
-    )
-    group.load("gap_scale", gap_scale(spike_probability(source, plan.dt)))
+    most = spike_probability(source, plan.dt)
+    options = {"spikes_when": "start", "is_source": True}  # before the synapses: a spike arrives in its own step
+    if not isinstance(source.rates, TimeCourse):
+        group = plan.add_group(
+            source.name,
+            source.size,
+            _SOURCE,
+            threshold="t_in_timesteps == next_spike",
+            reset="next_spike = t_in_timesteps + bernoulli_gap(stream, t_in_timesteps + 1, gap_scale)",
+            **options,
+        )
+    else:
+        # Counters below 0 are those that the gaps leave free.
+        kept = "uniform_draw(stream, -1 - t_in_timesteps) < kept"
+        group = plan.add_group(
+            source.name,
+            source.size,
+            f"{_SOURCE}kept : 1\n",
+            threshold=f"t_in_timesteps == next_spike and {kept}",
+            **options,
+        )
+        group.steps.append(Step("next_spike = later_spike(next_spike, t_in_timesteps, stream, gap_scale)", "end"))
+        group.courses["kept"] = _share(source.rates, most / plan.dt)
+    group.load("gap_scale", gap_scale(most))
     return group
+
+
+def _share(course: TimeCourse, most: Array) -> Course:
+    """Return a course relative to its highest values, (1 or stimulus, 1 or size); 0 where these are 0."""
+    scale = np.divide(1.0, most, out=np.zeros_like(most), where=most > 0)
+    return lambda times: over_time(course, times) * scale
 
 
 def add_neurons(
@@ -131,10 +159,10 @@ def add_neurons(
     step_noise = np.sqrt(np.asarray(lif.tau_m) * -np.expm1(-2 * dt / np.asarray(lif.tau_m)) / 2)  # of unit white noise
     mean, std, factor = _gaussian(circuit, population)
     jumps = [drive for drive in circuit.drives if isinstance(drive, PoissonDrive) and drive.target == population.name]
-    values: dict[str, npt.ArrayLike] = {
+    values: dict[str, npt.ArrayLike | Course] = {
         "tau_m": np.asarray(lif.tau_m) * 1e-3,
         "decay": decay,
-        "v_inf": lif.tau_m * mean * MV,
+        "v_inf": _times(mean, lif.tau_m * MV),
         "v_th": np.asarray(lif.v_th) * MV,
         "v_reset": np.asarray(lif.v_reset) * MV,
         "hold": refractory_steps(population, dt),
@@ -142,14 +170,14 @@ def add_neurons(
     equations, terms = _NEURON, ["v_inf + decay*(v - v_inf)"]
     # Every drive draws at counters of its own, whichever others there are.
     counter = f"{1 + len(jumps)}*t_in_timesteps" if jumps else "t_in_timesteps"
-    if std.any() or plan.name(population.name) in noisy:
-        equations += "kick : volt (constant)\n"
-        values["kick"] = std * step_noise * MV
+    if callable(std) or std.any() or plan.name(population.name) in noisy:
+        equations += "kick : volt\n"
+        values["kick"] = _times(std, step_noise * MV)
         terms.append(f"kick*normal_draw(stream, {counter})")
     times = synaptic_times(circuit, population.name)
     arriving: dict[float, list[str]] = {0.0: terms, **{tau: [f"fade{k}*current{k}"] for k, tau in enumerate(times)}}
     for k, drive in enumerate(jumps):
-        equations += f"jump{k} : {_unit(drive.tau_syn)} (constant)\nquiet{k} : 1 (constant)\n"
+        equations += f"jump{k} : {_unit(drive.tau_syn)} (constant)\nquiet{k} : 1\n"
         values[f"jump{k}"] = drive.weight / drive.tau_syn if drive.tau_syn else drive.weight * MV  # mV/ms = V/s
         values[f"quiet{k}"] = quiet_probability(drive, dt)
         arriving[drive.tau_syn].append(f"jump{k}*poisson_draw(stream, {counter} + {k + 1}, quiet{k})")
@@ -179,7 +207,10 @@ def add_neurons(
         | {f"current{k}": 0.0 for k in range(len(times))},
     )
     for name, value in values.items():
-        group.load(name, value)
+        if callable(value):
+            group.courses[name] = value
+        else:
+            group.load(name, value)
     if factor is not None:
         _share_noise(plan, population, group, factor * np.broadcast_to(step_noise, n)[:, None] * MV)
     return group
@@ -190,19 +221,35 @@ def _unit(tau_syn: float) -> str:
     return "volt" if tau_syn == 0 else "volt/second"
 
 
-def _gaussian(circuit: Circuit, population: Population) -> tuple[Array, Array, Array | None]:
-    """Return mean and std, (1 or stimulus, 1 or n), and factor, (1 or stimulus, n, k), of all Gaussian drives."""
+def _times(value: Array | Course, scale: npt.ArrayLike) -> Array | Course:
+    """Return a value, or a course of it, in other units."""
+    if isinstance(value, np.ndarray):
+        return value * np.asarray(scale, dtype=np.float64)
+    return lambda times: value(times) * np.asarray(scale, dtype=np.float64)
+
+
+def _gaussian(circuit: Circuit, population: Population) -> tuple[Array | Course, Array | Course, Array | None]:
+    """Return mean and std of all Gaussian drives, (1 or stimulus, 1 or n) or courses of such values, and their factor.
+
+    The factor, (1 or stimulus, n, k), is None without shared noise.
+    """
     drives = [d for d in circuit.drives if isinstance(d, GaussianDrive) and d.target == population.name]
-    mean, variance = np.zeros((1, 1)), np.zeros((1, 1))
-    for drive in drives:
-        mean = mean + np.atleast_2d(drive.mean)
-        variance = variance + np.atleast_2d(drive.std) ** 2
+    mean = _combined([d.mean for d in drives], lambda values: sum(values, np.zeros((1, 1))))
+    std = _combined([d.std for d in drives], lambda values: np.sqrt(sum((v**2 for v in values), np.zeros((1, 1)))))
     factors = [d.factor if d.factor.ndim == 3 else d.factor[None] for d in drives if d.factor is not None]
     if not factors:
-        return mean, np.sqrt(variance), None
+        return mean, std, None
     rows = max(len(factor) for factor in factors)
     together = np.concatenate([np.broadcast_to(f, (rows, *f.shape[1:])) for f in factors], axis=2)
-    return mean, np.sqrt(variance), together
+    return mean, std, together
+
+
+def _combined(values: Sequence[Array | TimeCourse], combine: Callable[[list[Array]], Array]) -> Array | Course:
+    """Return what several inputs give together, a course where one of them changes in time."""
+    constant = [np.atleast_2d(value) for value in values if not isinstance(value, TimeCourse)]
+    if len(constant) == len(values):
+        return combine(constant)
+    return lambda times: combine([over_time(value, times) for value in values])
 
 
 def _share_noise(plan: Plan, population: Population, group: PlannedGroup, factor: Array) -> None:

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "courses.h"
 #include "failure.h"
 #include "files.h"
 #include "recording.h"
@@ -68,6 +69,7 @@ class Presentations
     std::vector<Presentation> plan;
     Recorder recorder;
     std::vector<std::function<void(const Presentation*)>> starts;
+    std::vector<std::function<void(int64_t)>> courses;  // what changes in time: told the step
     std::vector<std::pair<Code, std::function<void()>>> inserted;  // in front of which code of the network, and what
     int64_t done = 0;
     std::chrono::steady_clock::time_point reported = std::chrono::steady_clock::now();
@@ -154,6 +156,19 @@ public:
         }
     }
 
+    // A variable that changes in time.
+    void course(const std::string& name, double* values, int64_t size)
+    {
+        const auto own = std::make_shared<Course>(input(name), values, size, replicas);
+        starts.push_back([=](const Presentation* batch) {
+            if (own->n_steps() != n_steps)
+                fail("the course of " + name + " has " + std::to_string(own->n_steps()) + " steps, not "
+                     + std::to_string(n_steps));
+            own->start([batch](int64_t replica) { return batch[replica].stimulus; });
+        });
+        courses.push_back([own](int64_t step) { own->step(step); });
+    }
+
     // A state variable and the value that it starts from.
     template <typename T> void state(T* values, int64_t size, T start)
     {
@@ -232,6 +247,8 @@ public:
             for (int64_t step = 0; step < n_steps; step++) {
                 clock.timestep[0] = step;
                 clock.t[0] = step * clock.dt[0];
+                for (const auto& course : courses)
+                    course(step);
                 for (const auto& object : code)
                     object();
                 recorder.take(step);

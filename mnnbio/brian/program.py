@@ -176,7 +176,8 @@ class CompiledProgram(Program):
         return self.replicas
 
     def _blocks(self, plan: Plan, job: Job, processes: int, progress: _Progress, deadline: Deadline) -> Iterator[Block]:
-        with changed_inputs(plan, self._planned.plan, self.folder) as inputs:
+        known = self._planned.plan
+        with changed_inputs(plan, known, self.folder, job.n_steps, job.warmup_steps) as inputs:
             processes = min(processes, len(job.batches))
             yield from run_program(self.folder / PROGRAM, inputs, job, processes, progress, deadline)
 

@@ -36,6 +36,7 @@ def run_in_python(made: Realisation, job: Job, report: Callable[[int], None]) ->
         report(now - done)
         done = now
 
+    made.sample_courses(job.n_steps, job.warmup_steps)
     with brian_session("runtime"):
         made.network.store("rest")
         try:
@@ -53,6 +54,7 @@ def run_in_python(made: Realisation, job: Job, report: Callable[[int], None]) ->
 
 def start_presentations(made: Realisation, stimulus: npt.NDArray[np.int64], key: npt.NDArray[np.int64]) -> None:
     """Put every replica at rest, with the parameters of its stimulus and its own random numbers."""
+    made.stimulus = stimulus
     for variable, table, shared in made.parameters():
         rows = stimulus if len(table) > 1 else np.zeros_like(stimulus)
         variable.get_value()[:] = table[rows[:1] if shared else rows].ravel()

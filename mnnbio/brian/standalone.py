@@ -78,6 +78,9 @@ def _setup_lines(made: Realisation) -> Iterator[str]:
         for variable in plan.groups[name].tables:
             array, size = _name(group.variables[variable]), plan.groups[name].size
             yield f'presentations.parameter("{name}.{variable}", {array}, {size}, {plan.replicas});'
+        for variable in plan.groups[name].courses:
+            array, size = _name(group.variables[variable]), plan.groups[name].size
+            yield f'presentations.course("{name}.{variable}", {array}, {size});'
         if "_spikespace" in group.variables:
             array = _name(group.variables["_spikespace"])
             yield f"presentations.state({array}, _num_{array}, (int32_t)0);"

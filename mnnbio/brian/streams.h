@@ -94,6 +94,17 @@ inline int32_t bernoulli_gap(int64_t stream, int64_t counter, double scale)
     return 1 + (int32_t)std::min(std::floor(std::log(uniform(stream, counter)) * scale), 1e9);
 }
 
+// The step of the next success: another one where `next_spike` is the present step, else that.
+inline int32_t later_spike(int32_t next_spike, int64_t step, int64_t stream, double scale)
+{
+    return next_spike == step ? (int32_t)step + bernoulli_gap(stream, step + 1, scale) : next_spike;
+}
+
+inline double uniform_draw(int64_t stream, int64_t counter)
+{
+    return uniform(stream, counter);
+}
+
 }  // namespace mnnbio
 
 #endif

@@ -72,6 +72,19 @@ def bernoulli_gap(stream: npt.ArrayLike, counter: npt.ArrayLike, scale: npt.Arra
     return 1 + np.minimum(gap, _LONGEST_GAP).astype(np.int32)
 
 
+def later_spike(
+    next_spike: npt.ArrayLike, step: npt.ArrayLike, stream: npt.ArrayLike, scale: npt.ArrayLike
+) -> npt.NDArray[np.int32]:
+    """Return the step of the next success: another one where `next_spike` is the present step, else that."""
+    later = np.asarray(step) + bernoulli_gap(stream, np.asarray(step) + 1, scale)
+    return np.where(np.asarray(next_spike) == step, later, next_spike).astype(np.int32)
+
+
+def uniform_draw(stream: npt.ArrayLike, counter: npt.ArrayLike) -> Float64:
+    """Return uniform numbers in (0, 1)."""
+    return uniform(stream, counter)
+
+
 def gap_scale(probability: npt.ArrayLike) -> Float64:
     """Return 1 / log(1 - probability), finite also at probability 0 and 1, so that gaps follow by inversion."""
     p = np.asarray(probability, dtype=np.float64)
@@ -80,14 +93,16 @@ def gap_scale(probability: npt.ArrayLike) -> Float64:
 
 
 def brian_functions() -> dict[str, Function]:
-    """Return `normal_draw`, `poisson_draw` and `bernoulli_gap` for Brian2 equations, in NumPy and in C++."""
+    """Return the functions for Brian2 equations, in NumPy and in C++."""
     from brian2 import Function
 
     functions = {}
     for function, arguments, result in (
         (normal_draw, ["integer", "integer"], "float"),
         (poisson_draw, ["integer", "integer", "float"], "float"),
+        (uniform_draw, ["integer", "integer"], "float"),
         (bernoulli_gap, ["integer", "integer", "float"], "integer"),
+        (later_spike, ["integer", "integer", "integer", "float"], "integer"),
     ):
         name = function.__name__
         options: dict[str, Any] = {"arg_types": arguments, "return_type": result, "return_unit": 1}
