@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
 from mnnbio.brian import build
 from mnnbio.brian.channels import choose_channels
+from mnnbio.brian.planner import check_time_step
 from mnnbio.brian.runs import choose_seed, require_integer
 from mnnbio.brian.session import Codegen
 from mnnbio.brian.steps import Times, count_steps, time_step
@@ -18,6 +19,10 @@ from mnnbio.circuit import Circuit
 from mnnbio.description import describe
 from mnnbio.lif import in_unit
 from mnnbio.recording import Counts, Kind, Moments, Record, recorded_kinds
+from mnnbio.sharing import Report, SharedRun, run_on_workers
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def simulate(
@@ -31,9 +36,10 @@ def simulate(
     record: Record = None,
     codegen: Codegen = "cpp_standalone",
     covariance: bool = True,
-    progress: bool = False,
+    progress: bool | Report = False,
     processes: int | None = None,
     build_dir: str | os.PathLike[str] | None = None,
+    client: Client | None = None,
 ) -> xr.DataTree:
     """Simulate a circuit with Brian2 and return spikes and their statistics.
 
@@ -68,12 +74,15 @@ def simulate(
     covariance : bool
         Whether to estimate the covariance matrices; `Moments` say so themselves. They are there only where all
         populations are recorded in one way.
-    progress : bool
-        Whether to show a progress bar.
+    progress : bool or callable
+        Whether to show a progress bar; or a function that is called with the numbers of steps taken and to take.
     processes : int, optional
-        Processes that share the presentations of a compiled program; default: one per core.
+        Processes that share the presentations of a compiled program; default: one per core. With a client, processes
+        of each of the shares that a worker does at once; default: 1.
     build_dir : path-like, optional
         Folder of the C++ project, which is kept; default: a temporary one.
+    client : distributed.Client, optional
+        Dask client whose workers share the presentations. The result is the same.
 
     Returns
     -------
@@ -95,6 +104,8 @@ def simulate(
         If an argument is out of range, `dt` does not divide a time, or a Poisson rate is too high for it.
     CompilerNotFound, BuildFailed, SimulationFailed
         If the program cannot be compiled, or fails.
+    SchedulerError
+        If the scheduler of `client` is lost.
 
     Examples
     --------
@@ -113,11 +124,19 @@ def simulate(
     seed = choose_seed(seed)
     if processes is not None:
         require_integer(processes, "processes", 1)
-    with (
-        build(circuit, dt=step, record=record, codegen=codegen, build_dir=build_dir) as program,
-        _progress_bar(progress) as report,
-    ):
-        recording = program.run(times.duration, trials, times.warmup, seed=seed, processes=processes, report=report)
+    how: dict[str, Any] = {"dt": step, "record": record, "codegen": codegen}
+    run: dict[str, Any] = {"duration": times.duration, "trials": trials, "warmup": times.warmup, "seed": seed}
+    with _reported(progress) as report:
+        if client is None:
+            with build(circuit, **how, build_dir=build_dir) as program:
+                recording = program.run(**run, processes=processes, report=report)
+        else:
+            if build_dir is not None:
+                raise ValueError(
+                    "`build_dir` is of this machine, and the workers of a `client` build; give one of the two"
+                )
+            check_time_step(circuit, step)
+            recording = run_on_workers(SharedRun(circuit, how, run, processes or 1), client, times=times, report=report)
     return describe(circuit, recording, window=window_ms, codegen=codegen, covariance=covariance)
 
 
@@ -147,9 +166,10 @@ def check_window(window: Any, times: Times, dt: float, kinds: Mapping[str, Kind]
 
 
 @contextmanager
-def _progress_bar(show: bool) -> Iterator[Callable[[int, int], None] | None]:
-    if not show:
-        yield None
+def _reported(progress: bool | Report) -> Iterator[Report | None]:
+    """Give the function that a run is to call, if any."""
+    if not progress or callable(progress):
+        yield progress or None
         return
     from tqdm.auto import tqdm
 

@@ -36,6 +36,7 @@ PARTS = {
     "recurrence": "predict",
     "reduction": "predict",
     "sampling": "circuit",
+    "sharing": "simulate",
     "spatial": "circuit",
     "timecourses": "circuit",
     "validity": "predict",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -156,7 +157,10 @@ class Recording:
         shape = (stimuli, trials) if complete else (len(pairs),)
 
         def joined(choose: Callable[[Any], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-            flat = [(table := choose(part)).reshape(-1, *table.shape[len(part.shape) :]) for part in parts]
+            flat = [
+                (table := choose(part)).reshape(math.prod(part.shape), *table.shape[len(part.shape) :])
+                for part in parts
+            ]
             together = np.concatenate(flat)[order]
             return together.reshape(*shape, *together.shape[1:])
 

@@ -8,14 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnnbio.sharing import SchedulerError
+
 if TYPE_CHECKING:
     from distributed import Client
 
 PATIENCE = 10.0  # seconds to wait for a scheduler
-
-
-class SchedulerError(ConnectionError):
-    """A scheduler cannot be reached, or was lost."""
 
 
 @contextmanager
@@ -28,7 +26,7 @@ def local_client(workers: int) -> Iterator[Client]:
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,

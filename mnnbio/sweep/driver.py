@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mnnbio.sweep.cluster import SchedulerError, local_client
+from mnnbio.sharing import SchedulerError, cancel
+from mnnbio.sweep.cluster import local_client
 from mnnbio.sweep.config import SweepConfig, make_sweep, read_config
 from mnnbio.sweep.folder import SweepFolder
 from mnnbio.sweep.points import Point, point_of, points_of
@@ -159,7 +160,7 @@ def _work_off(
             number = min(workers or cores, len(points))
             work = dataclasses.replace(work, processes=max(1, cores // number))
             client = stack.enter_context(local_client(number))
-        elif not client.scheduler_info()["workers"]:
+        elif not client.nthreads():
             say("the scheduler has no workers yet; waiting for them")
         _spread(client, work, points, put)
 
@@ -175,15 +176,22 @@ def _spread(client: Client, work: Work, points: Sequence[Point], put: Put) -> No
         shared = client.submit(_same, work, key=f"sweep-{session}", pure=False)
         keys = [f"point-{session}-{point.key}" for point in points]
         futures = client.map(_do_point, points, key=keys, pure=False, work=shared)
-    waiting = dict(zip(keys, points, strict=True))
+    waiting, suspects = dict(zip(keys, points, strict=True)), []
     try:
         for future in as_completed(futures, loop=client.loop):
-            put(waiting[future.key], _outcome(future, waiting[future.key]))
+            point = waiting[future.key]
+            outcome = _outcome(future, point)
+            if outcome is None:
+                suspects.append(point)
+            else:
+                put(point, outcome)
             del waiting[future.key]
             future.release()
     finally:
-        if waiting:
-            client.cancel([future for future in futures if future.key in waiting], force=True)
+        cancel(client, [future for future in futures if future.key in waiting])
+    for point in suspects:  # alone, so that whose fault it is is certain
+        future = client.submit(_do_point, point, work=shared, key=f"alone-{session}-{point.key}", pure=False)
+        put(point, _outcome(future, point) or _deadly(point))
 
 
 def _same(work: Work) -> Work:
@@ -194,8 +202,8 @@ def _do_point(point: Point, work: Work) -> Outcome:
     return do_point(work, point)
 
 
-def _outcome(future: Future, point: Point) -> Outcome:
-    """Return what became of a point; one that takes its workers down with it has failed."""
+def _outcome(future: Future, point: Point) -> Outcome | None:
+    """Return what became of a point; None if it, or another one on the same workers, took them down again and again."""
     from concurrent.futures import CancelledError
 
     from distributed.scheduler import KilledWorker
@@ -203,16 +211,23 @@ def _outcome(future: Future, point: Point) -> Outcome:
     try:
         outcome: Outcome = future.result()
         return outcome
-    except KilledWorker as error:
-        message = (
-            f"KilledWorker: each worker that ran it died, the last one at {error.last_worker.address}: killed, or out "
-            "of memory. With fewer workers each has more memory"
-        )
+    except KilledWorker:
+        return None
     except CancelledError as error:
         raise SchedulerError(
             "the scheduler was lost, or cancelled the work. What is done is kept; start again to continue"
         ) from error
-    except Exception as error:
-        message = f"{type(error).__name__}: {error}"
+    except Exception as error:  # not in the work itself, which catches its own: such as a module that a worker lacks
+        return _failed(point, f"{type(error).__name__}: {error}")
+
+
+def _deadly(point: Point) -> Outcome:
+    return _failed(
+        point,
+        "KilledWorker: each worker that ran it died: killed, or out of memory. With fewer workers each has more memory",
+    )
+
+
+def _failed(point: Point, message: str) -> Outcome:
     record = {"parameters": point.parameters, "seed": point.seed, "file": point.file, "status": FAILED}
     return Outcome(record | {"message": message})

@@ -80,6 +80,8 @@ class SweepFolder:
             self._write()
             write_text(self.path / TOKEN_FILE, self.token)
             (self.path / "points").mkdir(exist_ok=True)
+            for leftover in (*self.path.glob(".*.part*"), *self.path.glob("points/.*.part*")):
+                leftover.unlink(missing_ok=True)  # of a process that was killed while it wrote
             try:
                 yield
             finally:
