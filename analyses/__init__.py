@@ -13,6 +13,8 @@ from mnnbio.analyses.binned_counts import binned_counts, population_rates
 from mnnbio.analyses.circuit_text import stored_readout
 from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.decisions import accuracy_against_time, classification
+from mnnbio.analyses.dynamics import dynamics, state_sentence
+from mnnbio.analyses.phase_diagrams import phase_diagram
 from mnnbio.analyses.responses import step_response
 from mnnbio.analyses.spectra import oscillation, population_spectra
 from mnnbio.analyses.spike_trains import spike_statistics
@@ -30,12 +32,15 @@ __all__ = [
     "compare",
     "current_balance",
     "current_correlation",
+    "dynamics",
     "network_state",
     "oscillation",
+    "phase_diagram",
     "population_rates",
     "population_spectra",
     "report",
     "spike_statistics",
+    "state_sentence",
     "step_response",
     "stored_readout",
     "synchrony",

@@ -5,39 +5,42 @@ from __future__ import annotations
 import base64
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import numpy as np
 import xarray as xr
-from matplotlib.figure import Figure
 from mnnbio.analyses import captions, plots
 from mnnbio.analyses.alignment import ComparisonWarning, align
 from mnnbio.analyses.circuit_text import circuit_description, stored_readout
 from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.decisions import accuracy_against_time
+from mnnbio.analyses.dynamics import state_sentence
+from mnnbio.analyses.dynamics_report import Described, circuit_illustration, circuit_tables, dynamics_illustrations
 from mnnbio.analyses.figure_style import save_figure
+from mnnbio.analyses.illustration import Illustration
 
 from mnnbio.results.files import written_aside
 
 
-class _Illustration(NamedTuple):
-    key: str
-    title: str
-    figure: Figure
-    caption: str
-
-
-def report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: str = "Moments and spikes") -> Path:
+def report(
+    tree: xr.DataTree,
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Moments and spikes",
+    circuit: Described | None = None,
+    remarks: Sequence[str] = (),
+) -> Path:
     """Write a self-contained HTML report of a result.
 
     Sections appear for what the result has: ``/training`` gives the training curve, ``/spikes`` the raster and, with a
     readout and known classes, accuracy against decision time; ``/comparison`` (or ``/prediction`` and ``/simulation``)
-    the rest. Decisions are taken from the result in the group ``/decisions`` if there is one. The figures are also
-    written to ``figures/`` beside the report, as PNG, SVG and PDF.
+    the rest, ``/dynamics`` (see `dynamics`) population rates, spectra, irregularity and balance. Decisions are taken
+    from the result in the group ``/decisions`` if there is one. The figures are also written to ``figures/`` beside
+    the report, as PNG, SVG and PDF.
 
     Parameters
     ----------
@@ -47,6 +50,10 @@ def report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: str = "Mom
         The HTML file. It is replaced as a whole once it is complete.
     title : str
         Heading of the report.
+    circuit : Circuit, optional
+        The circuit, for its diagram and its tables.
+    remarks : sequence of str
+        Sentences on what limits the result, shown at the beginning.
 
     Returns
     -------
@@ -66,6 +73,8 @@ def report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: str = "Mom
     decider = tree.children.get("decisions", tree)
     decisions = _comparison(decider) if decider is not tree else comparison
     illustrations = list(_illustrations(tree, comparison, decider, decisions))
+    if circuit is not None and illustrations:
+        illustrations.insert(0, circuit_illustration(circuit))
     if not illustrations:
         raise ValueError(f"nothing to report on: the result has the groups {', '.join(tree.groups)}")
     shown = []
@@ -81,12 +90,13 @@ def report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: str = "Mom
     )
     page = environment.from_string(template).render(
         title=title,
-        findings=_findings(comparison, decisions),
+        findings=[*_states(tree), *_findings(comparison, decisions)],
         layers=[] if comparison is None else _layers(comparison),
         pooled=comparison is not None and captions.prefix(comparison, "rate") != "rate",
         min_rate=None if comparison is None else f"{comparison.attrs['min_rate']:g}",
         illustrations=shown,
-        notes=notes,
+        notes=[*remarks, *notes],
+        tables=[] if circuit is None else circuit_tables(circuit.describe()),
         provenance=_provenance(tree),
     )
     with written_aside(path) as aside:
@@ -113,6 +123,11 @@ def _notes(tree: xr.DataTree) -> list[str]:
         align(tree, tree)
     messages = [str(w.message) for w in caught if issubclass(w.category, ComparisonWarning)]
     return [message[0].upper() + message[1:] + "." for message in messages]
+
+
+def _states(tree: xr.DataTree) -> list[tuple[str, str]]:
+    """Return in words the state of a circuit whose dynamics were measured."""
+    return [("State", state_sentence(tree["dynamics"]))] if "dynamics" in tree.children else []
 
 
 def _findings(comparison: xr.Dataset | None, decisions: xr.Dataset | None) -> list[tuple[str, str]]:
@@ -168,14 +183,14 @@ def _layers(comparison: xr.Dataset) -> list[dict[str, str]]:
 
 def _illustrations(
     tree: xr.DataTree, comparison: xr.Dataset | None, decider: xr.DataTree, decisions: xr.Dataset | None
-) -> Iterator[_Illustration]:
+) -> Iterator[Illustration]:
     """Yield every figure that the result has data for, with its caption."""
     if "training" in tree.children:
         text = "Loss and score of the moment network."
         training = tree["training"].to_dataset()
         if "best_epoch" in training.attrs:
             text += " Dotted line: the epoch whose parameters were kept."
-        yield _Illustration("training", "Training", plots.plot_training(training), text)
+        yield Illustration("training", "Training", plots.plot_training(training), text)
     if decisions is not None and "true_class" in decisions and "spikes" in decider.children:
         yield from _accuracy_illustration(decider, decisions)
     if comparison is not None:
@@ -185,29 +200,31 @@ def _illustrations(
             "Spikes at the beginning of one trial (top; one row a neuron, at most 150 evenly chosen) and population "
             "rates over all trials (bottom). Grey: warm-up, not analysed; rates should have settled where it ends."
         )
-        yield _Illustration("raster", "Spikes", plots.plot_raster(tree), text)
+        yield Illustration("raster", "Spikes", plots.plot_raster(tree), text)
+    if "dynamics" in tree.children:
+        yield from dynamics_illustrations(tree)
 
 
-def _comparison_illustrations(comparison: xr.Dataset) -> Iterator[_Illustration]:
+def _comparison_illustrations(comparison: xr.Dataset) -> Iterator[Illustration]:
     pooled = captions.prefix(comparison, "rate") != "rate"
     one = "a neuron" if "stimulus" not in comparison.sizes else "a neuron and stimulus"
     points = f"One point {'a neuron, mean over stimuli' if pooled else one}; bars: one standard error"
     text = f"a, simulated against predicted rates; line: equality. b, their difference. {points}."
     verdict = captions.verdict(comparison, "rate")
-    yield _Illustration("rates", "Firing rates", plots.plot_rates(comparison), f"{text} {verdict}")
+    yield Illustration("rates", "Firing rates", plots.plot_rates(comparison), f"{text} {verdict}")
     if "count_fano_z" in comparison:
         text = f"a, count variances. b, Fano factors. {points}."
         if pooled:
             text += " Fano factors are ratios of the mean variance and the mean count, without error bars."
         verdict = captions.verdict(comparison, "count_variance")
         figure = plots.plot_count_statistics(comparison)
-        yield _Illustration("count_statistics", "Variability", figure, f"{text} {verdict}")
+        yield Illustration("count_statistics", "Variability", figure, f"{text} {verdict}")
     name = _matrix(comparison)
     if name is not None and comparison.sizes["neuron"] > 2:
         stimuli = " (means over stimuli)" if "stimulus" in comparison.sizes else ""
         text = f"a, b, predicted and simulated covariance matrices{stimuli} without their diagonals, one colour scale; "
         text += "lines divide populations. c, their elements against each other; line: equality."
-        yield _Illustration(
+        yield Illustration(
             "covariance",
             "Covariances",
             plots.plot_covariance(comparison),
@@ -223,10 +240,10 @@ def _comparison_illustrations(comparison: xr.Dataset) -> Iterator[_Illustration]
     if "min_spikes" in comparison.attrs:
         text += f"; of estimates expected to rest on {comparison.attrs['min_spikes']:g} spikes or more"
     text += "."
-    yield _Illustration("z", "Differences in standard errors", plots.plot_z(comparison), text)
+    yield Illustration("z", "Differences in standard errors", plots.plot_z(comparison), text)
 
 
-def _accuracy_illustration(decider: xr.DataTree, comparison: xr.Dataset) -> Iterator[_Illustration]:
+def _accuracy_illustration(decider: xr.DataTree, comparison: xr.Dataset) -> Iterator[Illustration]:
     readout, spikes = stored_readout(decider), decider["spikes"].to_dataset()
     if readout is None or (spikes["population"] == readout.source).sum() != readout.weights.shape[1]:
         return
@@ -240,7 +257,7 @@ def _accuracy_illustration(decider: xr.DataTree, comparison: xr.Dataset) -> Iter
         f"standard error over stimuli. By the end the population that is read out has fired {spent} spikes in a trial. "
     )
     figure = plots.plot_accuracy(curve, moment_accuracy=float(comparison["moment_accuracy"]))
-    yield _Illustration("accuracy", "Accuracy against time", figure, text + captions.accuracy_verdict(comparison))
+    yield Illustration("accuracy", "Accuracy against time", figure, text + captions.accuracy_verdict(comparison))
 
 
 def _provenance(tree: xr.DataTree) -> list[tuple[str, str]]:

@@ -68,7 +68,7 @@ def brunel(
     delay : float or Quantity
         Of all synapses, ms.
     g_inhibitory, weight_inhibitory, nu_ext_ratio_inhibitory : optional
-        The same onto I, model B only. The ratio is over the rate at threshold of E, too.
+        The same onto I, model B only. The external rate is over that at threshold of I.
     indegree_scale : float, optional
         Factor of the in-degrees; by default `scale`.
 
@@ -84,8 +84,6 @@ def brunel(
         named = ", ".join(f"`{name}_inhibitory`" for name, value in own.items() if value is not None)
         raise ValueError(f"in model A both kinds of neurons are alike, got {named}; choose model 'B'")
     j = float(in_unit(weight, "mV", "weight"))
-    if j <= 0:
-        raise ValueError(f"`weight` must be > 0 mV, got {j:g}")
     onto = {
         "E": (TAU_E, j, g, nu_ext_ratio),
         "I": (
@@ -98,6 +96,8 @@ def brunel(
     sizes = {"E": N_E, "I": N_I}
     populations, projections, drives = [], [], []
     for name, (tau_m, to_own, ratio, external) in onto.items():
+        if to_own <= 0:
+            raise ValueError(f"weights from E must be > 0 mV, got {to_own:g} onto {name}")
         if ratio < 0 or external < 0:
             raise ValueError(f"`g` and `nu_ext_ratio` must be ≥ 0, got {ratio:g} and {external:g} for {name}")
         lif = LIFParameters(tau_m=tau_m, v_th=V_TH, v_reset=V_RESET, t_ref=T_REF)
@@ -107,5 +107,5 @@ def brunel(
             Projection("I", name, weight=-ratio * to_own, connectivity=FixedIndegree(C_I), delay=delay),
         ]
         # C_E trains of rate ν_ext = ratio · θ/(J C_E τ) each: together ratio · θ/(J τ).
-        drives.append(PoissonDrive(name, rate=external * V_TH / (j * TAU_E), weight=to_own))
+        drives.append(PoissonDrive(name, rate=external * V_TH / (to_own * tau_m), weight=to_own))
     return downscaled(Circuit(populations, projections, drives, seed=seed), scale, indegree_scale)

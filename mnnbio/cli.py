@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mnnbio.commands import cache, sweep
+from mnnbio.commands import cache, circuit, sweep
 from mnnbio.run.arguments import Parser, add_options, layer_of, shown
 from mnnbio.run.config import PRESETS, Config, ConfigError, differences, make_config, read_layer, sections, to_yaml
 from mnnbio.run.folder import RunFolder, write_text
@@ -30,6 +30,7 @@ examples:
   mnnbio run table iris.csv --target species --out runs/iris
   mnnbio simulate runs/digits --trials 200            one part again, with another option
   mnnbio config mnist > my.yaml                       every option there is, with its meaning
+  mnnbio circuit brunel --g 5 --nu 2 --out runs/brunel   a ready-made circuit: predict, simulate, report
   mnnbio cpp runs/digits --out digits_cpp             the network as a C++ project ...
   mnnbio read digits_cpp                              ... and its output as a result file
   mnnbio sweep my.yaml --out sweeps/mine              a circuit at many points of its parameters
@@ -301,6 +302,7 @@ def _parser() -> Parser:
     one.add_argument("project", metavar="DIR", type=Path, help="folder of a C++ project that has run")
     one.add_argument("--out", metavar="FILE", type=Path, help="file to write (default: DIR/result.nc)")
 
+    circuit.add(command)
     sweep.add(command)
     cache.add(command)
     return parser

@@ -103,7 +103,7 @@ def test_small_brunel_networks_have_their_indegrees():
     [
         ({"model": "C"}, r"Invalid value 'C' for `model`. Must be one of \['A', 'B'\]"),
         ({"g_inhibitory": 4.0}, "in model A both kinds of neurons are alike, got `g_inhibitory`; choose model 'B'"),
-        ({"weight": -0.1}, "`weight` must be > 0 mV, got -0.1"),
+        ({"weight": -0.1}, "weights from E must be > 0 mV, got -0.1 onto E"),
         ({"g": -1}, "`g` and `nu_ext_ratio` must be ≥ 0, got -1 and 2 for E"),
         ({"scale": 0.05, "indegree_scale": 1}, "needs 1000 of 499 sources: choose a larger `scale` or a smaller"),
         ({"scale": 0}, "`scale` must be a number > 0, got 0"),

@@ -12,10 +12,25 @@ from mnnbio.run.options import ConfigError, Field, Value, fields_of
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that names the nearest valid option, and takes no abbreviated ones."""
+    """A parser that names the nearest valid option, and takes no abbreviated ones.
+
+    Attributes
+    ----------
+    prepare : callable, optional
+        Adds what takes long to find; called with the parser when it is first used.
+    """
+
+    prepare: Callable[[Parser], None] | None = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse arguments, once everything is prepared."""
+        if self.prepare is not None:
+            prepare, self.prepare = self.prepare, None
+            prepare(self)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and end with exit code 2."""

@@ -1,0 +1,300 @@
+"""Figures of the dynamics of circuits: xarray in, a Matplotlib `Figure` out."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from mnnbio.analyses.figure_style import (
+    DOUBLE_COLUMN,
+    INK,
+    MUTED,
+    SINGLE_COLUMN,
+    colours,
+    letter_panels,
+    new_figure,
+    sparse_ticks,
+    styled,
+)
+
+Array = npt.NDArray[np.float64]
+_MANY = 400  # points beyond which they are drawn as pixels
+_TRACES = 8
+
+
+@styled
+def plot_population_rates(
+    rates: xr.DataArray | xr.Dataset, *, trial: int = 0, stimulus: int = 0, span: float = 0.5
+) -> Figure:
+    """Draw the rates of all populations in one trial against time, one panel each.
+
+    Parameters
+    ----------
+    rates : DataArray or Dataset
+        What `population_rates` returns.
+    trial, stimulus : int
+        Positions of the trial, and of the stimulus if there are several.
+    span : float
+        Longest time drawn, s.
+    """
+    values = rates["population_rate"] if isinstance(rates, xr.Dataset) else rates
+    values = values.isel(trial=trial)
+    if "stimulus" in values.dims:
+        values = values.isel(stimulus=stimulus)
+    values = values.isel(time=values["time"].to_numpy() < span)
+    names = values["population"].to_numpy().tolist()
+    figure = new_figure(DOUBLE_COLUMN * 0.8, 12 + 18 * len(names))
+    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    time = 1e3 * values["time"].to_numpy()
+    for axes, (name, colour) in zip(panels, colours(names).items(), strict=True):
+        own = values.sel(population=name).to_numpy()
+        axes.fill_between(time, own, step="mid", color=colour, alpha=0.85, linewidth=0)
+        axes.axhline(own.mean(), color=INK, linewidth=0.7, linestyle="--")
+        axes.set(xlim=(0, 1e3 * span if span < values["time"].max() else time[-1]), ylim=(0, None))
+        axes.set_ylabel(f"{name} (Hz)", color=colour)
+        sparse_ticks(axes, x=6, y=2)
+    panels[-1].set_xlabel("Time after warm-up (ms)")
+    figure.align_ylabels(panels)
+    return figure
+
+
+@styled
+def plot_stimuli(simulation: xr.Dataset, prediction: xr.Dataset | None = None) -> Figure:
+    """Draw the mean rate of each population against the stimulus, simulated with errors, predicted as lines.
+
+    Parameters
+    ----------
+    simulation, prediction : Dataset
+        ``rate`` over (stimulus, neuron), the simulation's with ``rate_se``.
+    """
+    names = list(dict.fromkeys(simulation["population"].to_numpy().tolist()))
+    figure = new_figure(SINGLE_COLUMN, 55)
+    axes: Axes = figure.subplots()
+    place = np.arange(simulation.sizes["stimulus"])
+    for name, colour in colours(names).items():
+        mine = np.flatnonzero(simulation["population"].to_numpy() == name)
+        rate = simulation["rate"].isel(neuron=mine).mean("neuron")
+        se = np.sqrt((simulation["rate_se"].isel(neuron=mine) ** 2).mean("neuron") / len(mine))
+        axes.errorbar(place, rate, yerr=np.nan_to_num(se), fmt="o", color=colour, markersize=3, label=name)
+        if prediction is not None:
+            axes.plot(place, prediction["rate"].isel(neuron=mine).mean("neuron"), color=colour, linewidth=0.8)
+    labels = simulation["stimulus"].to_numpy() if "stimulus" in simulation.coords else place
+    axes.set_xticks(place, [str(label) for label in labels])
+    axes.set(xlabel="Stimulus", ylabel="Population rate (Hz)", ylim=(0, None))
+    axes.legend(loc="best")
+    return figure
+
+
+@styled
+def plot_spectra(spectra: xr.Dataset, predicted: xr.Dataset | None = None, *, stimulus: int = 0) -> Figure:
+    """Draw the power spectra of all populations, and the coherence of the first with the others.
+
+    Parameters
+    ----------
+    spectra : Dataset
+        What `population_spectra` returns.
+    predicted : Dataset, optional
+        Predicted ``power`` over (frequency, population), Hz, drawn as lines.
+    stimulus : int
+        Position of the stimulus if there are several.
+    """
+    shown = spectra.isel(stimulus=stimulus) if "stimulus" in spectra.dims else spectra
+    names = shown["population"].to_numpy().tolist()
+    figure = new_figure(DOUBLE_COLUMN * 0.8, 62)
+    left, right = figure.subplots(1, 2)
+    frequency = shown["frequency"].to_numpy()
+    palette = colours(names)
+    for name, colour in palette.items():
+        power, se = (shown[key].sel(population=name).to_numpy() for key in ("power", "power_se"))
+        left.fill_between(
+            frequency, np.maximum(power - se, 1e-3 * power), power + se, color=colour, alpha=0.3, linewidth=0
+        )
+        left.plot(frequency, power, color=colour, label=name, linewidth=0.8)
+        if predicted is not None:
+            curve = predicted["power"].sel(population=name)
+            left.plot(curve["frequency"], curve, color=INK, linewidth=0.8, linestyle="--")
+    if predicted is not None:
+        left.plot([], [], color=INK, linewidth=0.8, linestyle="--", label="predicted")
+    left.set(xscale="log", yscale="log", xlabel="Frequency (Hz)", ylabel="Power of the population rate (Hz)")
+    left.set_xlim(frequency[0], frequency[-1])
+    left.legend(loc="best")
+    for name in names[1 : 1 + _TRACES]:
+        coherence = shown["coherence"].sel(population=names[0], population_j=name)
+        right.plot(frequency, coherence, color=palette[name], linewidth=0.8, label=f"{names[0]}, {name}")
+    chance = 1 / spectra.attrs["segments"]
+    right.axhline(chance, color=MUTED, linewidth=0.8, linestyle=":")
+    right.annotate(
+        "chance", (frequency[-1], chance), xytext=(0, 2), textcoords="offset points", ha="right", color=MUTED
+    )
+    right.set(xscale="log", xlabel="Frequency (Hz)", ylabel="Coherence", ylim=(0, 1.02))
+    right.set_xlim(frequency[0], frequency[-1])
+    if len(names) > 1:
+        right.legend(loc="best")
+    letter_panels([left, right])
+    return figure
+
+
+@styled
+def plot_intervals(intervals: xr.Dataset) -> Figure:
+    """Draw how rates and coefficients of variation of intervals are distributed over the neurons of each population.
+
+    Parameters
+    ----------
+    intervals : Dataset
+        What `spike_statistics` returns.
+    """
+    populations = intervals["population"].to_numpy()
+    names = list(dict.fromkeys(populations.tolist()))
+    figure = new_figure(DOUBLE_COLUMN * 0.8, 55)
+    left, right = figure.subplots(1, 2)
+    for axes, key, label in ((left, "rate", "Firing rate (Hz)"), (right, "cv", "CV of interspike intervals")):
+        values = {name: intervals[key].isel(neuron=populations == name).to_numpy().ravel() for name in names}
+        values = {name: own[np.isfinite(own)] for name, own in values.items()}
+        everything = np.concatenate(list(values.values()))
+        bins = _bins(everything)
+        for name, colour in colours(names).items():
+            if len(values[name]):
+                share = np.full(len(values[name]), 1 / len(values[name]))
+                axes.hist(values[name], bins=bins.tolist(), weights=share, histtype="step", color=colour, label=name)
+        axes.set(xlabel=label, xlim=(bins[0], bins[-1]))
+        sparse_ticks(axes)
+    right.axvline(1, color=MUTED, linewidth=0.8, linestyle=":")
+    left.set_ylabel("Share of neurons")
+    left.legend(loc="best")
+    letter_panels([left, right])
+    return figure
+
+
+def _bins(values: Array) -> Array:
+    """Return edges of 30 bins from zero, 12 if all values are alike, so that a peak keeps some width."""
+    high = float(values.max()) if len(values) and values.max() > 0 else 1.0
+    return np.linspace(0, 1.1 * high, 34)
+
+
+@styled
+def plot_currents(currents: xr.Dataset) -> Figure:
+    """Draw the inhibitory against the excitatory current of every neuron, and how much of them cancels.
+
+    Parameters
+    ----------
+    currents : Dataset
+        What `current_balance` returns.
+    """
+    populations = currents["population"].to_numpy()
+    names = list(dict.fromkeys(populations.tolist()))
+    figure = new_figure(DOUBLE_COLUMN * 0.8, 62)
+    left, right = figure.subplots(1, 2)
+    e, i = 1e-3 * currents["excitation"].to_numpy(), -1e-3 * currents["inhibition"].to_numpy()
+    high = 1.05 * max(float(e.max()), float(i.max()), 1e-9)
+    left.plot([0, high], [0, high], color=INK, linewidth=0.8, zorder=1)
+    cancelled = currents["cancelled"].to_numpy()
+    bins = np.linspace(0, 1, 41)
+    for name, colour in colours(names).items():
+        mine = populations == name
+        points = e[..., mine].ravel()
+        left.plot(
+            points, i[..., mine].ravel(), ".", color=colour, label=name, markersize=2.5, markeredgewidth=0,
+            alpha=0.5, rasterized=len(points) > _MANY,
+        )  # fmt: skip
+        own = cancelled[..., mine].ravel()
+        own = own[np.isfinite(own)]
+        right.hist(
+            own, bins=bins.tolist(), weights=np.full(len(own), 1 / max(len(own), 1)), histtype="step", color=colour
+        )
+    left.set(xlabel="Excitation (mV/ms)", ylabel="Inhibition, sign reversed (mV/ms)", box_aspect=1)
+    left.set(xlim=(0, high), ylim=(0, high))
+    right.set(xlabel="Part of the currents that cancels", ylabel="Share of neurons", xlim=(0, 1))
+    for axes in (left, right):
+        sparse_ticks(axes)
+    left.legend(loc="upper left", markerscale=3)
+    letter_panels([left, right])
+    return figure
+
+
+@styled
+def plot_response(response: xr.Dataset) -> Figure:
+    """Draw the population rates around a step, with their standard errors.
+
+    Parameters
+    ----------
+    response : Dataset
+        What `step_response` returns; the first stimulus if there are several.
+    """
+    shown = response.isel(stimulus=0) if "stimulus" in response.dims else response
+    names = shown["population"].to_numpy().tolist()
+    figure = new_figure(SINGLE_COLUMN, 55)
+    axes: Axes = figure.subplots()
+    time = 1e3 * shown["time"].to_numpy()
+    for name, colour in colours(names).items():
+        rate, se = (shown[key].sel(population=name).to_numpy() for key in ("response", "response_se"))
+        axes.fill_between(time, rate - se, rate + se, color=colour, alpha=0.3, linewidth=0)
+        axes.plot(time, rate, color=colour, label=name)
+    axes.axvline(0, color=MUTED, linewidth=0.8, linestyle=":")
+    axes.set(xlabel="Time after the step (ms)", ylabel="Population rate (Hz)", xlim=(time[0], time[-1]), ylim=(0, None))
+    sparse_ticks(axes, x=5)
+    axes.legend(loc="best")
+    return figure
+
+
+@styled
+def plot_phase_diagram(diagram: xr.Dataset, x: str, y: str, *, labels: dict[str, str] | None = None) -> Figure:
+    """Draw a quantity over two parameters: predicted beside simulated, and their relative difference.
+
+    Parameters
+    ----------
+    diagram : Dataset
+        ``predicted`` and ``simulated`` over `x` and `y`, one of them or both; ``state`` over the same, if known, is
+        written into the cells of the simulation by the initials of its words.
+    x, y : str
+        The parameters.
+    labels : dict, optional
+        What to write instead of their names.
+    """
+    sides = [name for name in ("predicted", "simulated") if name in diagram]
+    if not sides:
+        raise ValueError(
+            f"a phase diagram needs `predicted` or `simulated`, got {', '.join(map(str, diagram.data_vars))}"
+        )
+    values = {name: diagram[name].transpose(y, x).to_numpy() for name in sides}
+    high = max(float(np.nanmax(v)) for v in values.values())
+    panels_wanted = len(sides) + (len(sides) == 2)
+    figure = new_figure(DOUBLE_COLUMN * panels_wanted / 3, 55)
+    panels = figure.subplots(1, panels_wanted, squeeze=False)[0]
+    edges = [_edges(diagram[name].to_numpy().astype(np.float64)) for name in (x, y)]
+    unit = diagram[sides[0]].attrs.get("units", "")
+    for axes, name in zip(panels, sides, strict=False):
+        image = axes.pcolormesh(*edges, values[name], cmap="viridis", vmin=0, vmax=high, rasterized=True)
+        axes.set_title(name.capitalize())
+        if name == "simulated" and "state" in diagram:
+            _write_states(axes, diagram["state"].transpose(y, x), values[name] > 0.6 * high, x, y)
+    figure.colorbar(image, ax=panels[: len(sides)].tolist(), aspect=25, label=f"Rate ({unit})" if unit else None)
+    if len(sides) == 2:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            error = 100 * (values["simulated"] / values["predicted"] - 1)
+        reach = float(np.nanquantile(np.abs(error[np.isfinite(error)]), 0.95)) if np.isfinite(error).any() else 1.0
+        reach = max(reach, 1e-9)
+        image = panels[-1].pcolormesh(*edges, error, cmap="RdBu_r", vmin=-reach, vmax=reach, rasterized=True)
+        panels[-1].set_title("Simulated − predicted")
+        figure.colorbar(image, ax=panels[-1], aspect=25, label="%", extend="both")
+    for axes in panels:
+        axes.set(xlabel=(labels or {}).get(x, x), ylabel=(labels or {}).get(y, y))
+    letter_panels(panels)
+    return figure
+
+
+def _edges(centres: Array) -> Array:
+    """Return the edges of cells around centres, evenly spaced or not."""
+    if len(centres) == 1:
+        return np.array([centres[0] - 0.5, centres[0] + 0.5])
+    middle = (centres[1:] + centres[:-1]) / 2
+    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
+
+
+def _write_states(axes: Axes, state: xr.DataArray, bright: npt.NDArray[np.bool_], x: str, y: str) -> None:
+    for row, b in enumerate(state[y].to_numpy()):
+        for column, a in enumerate(state[x].to_numpy()):
+            words = str(state[row, column].item()).replace(",", "").split()
+            text = "".join(word[0].upper() for word in words[:2]) if len(words) > 1 else "–"
+            axes.text(a, b, text, ha="center", va="center", fontsize=6, color=INK if bright[row, column] else "white")
