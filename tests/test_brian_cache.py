@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -157,6 +158,21 @@ def test_a_lock_makes_others_wait(cache):
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
+
+
+def test_a_process_that_is_killed_while_building_is_in_nobodys_way(cache, program, tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from mnnbio.brian.cache import ProgramCache\n"
+        "cache = ProgramCache(Path(sys.argv[1]))\n"
+        "with cache.locked(sys.argv[2]):\n"
+        "    (cache.folder / f'.{sys.argv[2]}-x').mkdir()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, cache.folder, KEY]).returncode == -signal.SIGKILL
+    assert not cache.take(KEY, tmp_path / "taken")
+    with cache.locked(KEY):
+        cache.keep(KEY, program, {"circuit": "a circuit"})
+    assert cache.take(KEY, tmp_path / "taken")
 
 
 def test_where_the_cache_is_and_how_large(monkeypatch, tmp_path):

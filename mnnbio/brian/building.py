@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mnnbio.brian.cache import FOLDER_VARIABLE, PROGRAM, CacheWarning, ProgramCache
-from mnnbio.brian.compiler import BuildFailed, compile_project, compiler_version
+from mnnbio.brian.compiler import compile_project, compiler_version
 from mnnbio.brian.inputs import INPUTS, write_courses, write_inputs
 from mnnbio.brian.planner import Planned, check_time_step, plan_circuit
 from mnnbio.brian.program import CompiledProgram, Program, PythonProgram, require_integer
@@ -22,6 +20,7 @@ from mnnbio.brian.program_key import program_key
 from mnnbio.brian.session import Codegen
 from mnnbio.brian.standalone import write_cpp
 from mnnbio.brian.steps import Times, time_step
+from mnnbio.brian.workspace import work_folder
 from mnnbio.circuit import Circuit
 from mnnbio.recording import Record, recorded_kinds
 
@@ -99,22 +98,13 @@ def build(
         return
     compiler_version()  # whatever is missing is said before the synapses are made
     planned = _plan(circuit, step, replicas or _replicas(circuit, 100, 100_000))
-    folder = Path(build_dir or tempfile.mkdtemp(prefix="mnnbio_")).absolute()
-    keep = build_dir is not None
-    try:
-        try:
-            if cache and build_dir is None:
-                _take_or_build(planned, folder, ProgramCache.of_user())
-            else:
-                _build(planned, folder)
-        except BuildFailed:
-            keep = True  # the message names the folder, so that the sources can be looked at
-            raise
+    with work_folder(build_dir) as folder:
+        if cache and build_dir is None:
+            _take_or_build(planned, folder, ProgramCache.of_user())
+        else:
+            _build(planned, folder)
         write_inputs(planned.plan, folder / INPUTS)
         yield CompiledProgram(planned, kinds, folder)
-    finally:
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_project_sources(circuit: Circuit, folder: Path, dt: float, times: Times) -> int:
