@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnnbio.brian import Recording, SimulationFailed, build
+from mnnbio.brian.processes import Deadline
 from mnnbio.brian.session import patience
 from mnnbio.brian.steps import Times
 from mnnbio.circuit import Circuit
@@ -57,7 +58,9 @@ class SharedRun(NamedTuple):
     processes: int
 
 
-def run_on_workers(shared: SharedRun, client: Client, *, times: Times, report: Report | None = None) -> Recording:
+def run_on_workers(
+    shared: SharedRun, client: Client, *, times: Times, report: Report | None = None, timeout: float | None = None
+) -> Recording:
     """Run all trials of all stimuli on the workers of a client.
 
     What a killed worker was doing is done again by others. A worker does as many shares at once as it has threads.
@@ -70,6 +73,8 @@ def run_on_workers(shared: SharedRun, client: Client, *, times: Times, report: R
         Of a presentation.
     report : callable, optional
         Called with the numbers of steps taken and to take, whenever a share is done.
+    timeout : float, optional
+        Seconds that the run may take on the clock; default: any time.
 
     Returns
     -------
@@ -84,6 +89,8 @@ def run_on_workers(shared: SharedRun, client: Client, *, times: Times, report: R
         If its scheduler is lost.
     SimulationFailed
         If every worker that ran a share died.
+    SimulationTimeout
+        If it takes longer than `timeout`.
     """
     import dask
     from distributed import Client, as_completed
@@ -103,13 +110,16 @@ def run_on_workers(shared: SharedRun, client: Client, *, times: Times, report: R
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
         common = client.submit(_same, shared._replace(circuit=replace(circuit)), key=name, pure=False)
         futures = client.map(_run_share, shares, key=f"{name}-share", pure=False, shared=common)
-    done, parts = 0, []
+    done, total, parts, deadline = 0, len(pairs) * n_steps, [], Deadline(timeout)
     try:
-        for future in as_completed(futures, loop=client.loop):
+        for future in as_completed(futures, loop=client.loop, timeout=None if deadline.left() == math.inf else timeout):
             parts.append(_result(future))
             done += math.prod(parts[-1].shape) * n_steps
             if report is not None:
-                report(done, len(pairs) * n_steps)
+                report(done, total)
+    except TimeoutError:
+        deadline.check(done, total)
+        raise
     finally:
         cancel(client, futures)  # nothing, where all are done
     return Recording.merge(parts)

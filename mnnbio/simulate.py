@@ -12,6 +12,7 @@ import xarray as xr
 from mnnbio.brian import build
 from mnnbio.brian.channels import choose_channels
 from mnnbio.brian.planner import check_time_step
+from mnnbio.brian.processes import check_timeout
 from mnnbio.brian.runs import choose_seed, require_integer
 from mnnbio.brian.session import Codegen
 from mnnbio.brian.steps import Times, count_steps, time_step
@@ -40,6 +41,7 @@ def simulate(
     processes: int | None = None,
     build_dir: str | os.PathLike[str] | None = None,
     client: Client | None = None,
+    timeout: float | None = None,
 ) -> xr.DataTree:
     """Simulate a circuit with Brian2 and return spikes and their statistics.
 
@@ -83,6 +85,8 @@ def simulate(
         Folder of the C++ project, which is kept; default: a temporary one.
     client : distributed.Client, optional
         Dask client whose workers share the presentations. The result is the same.
+    timeout : float, optional
+        Seconds that the run may take on the clock, building and statistics not included; default: any time.
 
     Returns
     -------
@@ -104,6 +108,8 @@ def simulate(
         If an argument is out of range, `dt` does not divide a time, or a Poisson rate is too high for it.
     CompilerNotFound, BuildFailed, SimulationFailed
         If the program cannot be compiled, or fails.
+    SimulationTimeout
+        If the run takes longer than `timeout`. Nothing of it goes on.
     SchedulerError
         If the scheduler of `client` is lost.
 
@@ -124,19 +130,21 @@ def simulate(
     seed = choose_seed(seed)
     if processes is not None:
         require_integer(processes, "processes", 1)
+    check_timeout(timeout)
     how: dict[str, Any] = {"dt": step, "record": record, "codegen": codegen}
     run: dict[str, Any] = {"duration": times.duration, "trials": trials, "warmup": times.warmup, "seed": seed}
     with _reported(progress) as report:
         if client is None:
             with build(circuit, **how, build_dir=build_dir) as program:
-                recording = program.run(**run, processes=processes, report=report)
+                recording = program.run(**run, processes=processes, report=report, timeout=timeout)
         else:
             if build_dir is not None:
                 raise ValueError(
                     "`build_dir` is of this machine, and the workers of a `client` build; give one of the two"
                 )
             check_time_step(circuit, step)
-            recording = run_on_workers(SharedRun(circuit, how, run, processes or 1), client, times=times, report=report)
+            shared = SharedRun(circuit, how, run, processes or 1)
+            recording = run_on_workers(shared, client, times=times, report=report, timeout=timeout)
     return describe(circuit, recording, window=window_ms, codegen=codegen, covariance=covariance)
 
 

@@ -23,7 +23,7 @@ from mnnbio import (
     Projection,
     simulate,
 )
-from mnnbio.brian import SimulationFailed
+from mnnbio.brian import SimulationFailed, SimulationTimeout
 from mnnbio.sharing import RunCancelled, SchedulerError, number_of_shares, watch
 
 
@@ -111,6 +111,14 @@ def test_errors_of_a_worker_come_here():
         other.run(stumble)
         with pytest.raises(SimulationFailed, match="the program stumbled"):
             simulate(circuit(), codegen="runtime", client=other, **OPTIONS)
+
+
+@pytest.mark.slow
+def test_workers_keep_to_the_time_too(client, small_shares):
+    with pytest.raises(SimulationTimeout, match=r"longer than `timeout`, 1 s, and was stopped: .* % of its steps"):
+        simulate(circuit(), 1e6, 4, dt=0.1, codegen="runtime", client=client, timeout=1.0)
+    short = simulate(circuit(), codegen="runtime", client=client, timeout=60.0, **OPTIONS)
+    assert_same(short, simulate(circuit(), codegen="runtime", **OPTIONS))
 
 
 @pytest.mark.slow

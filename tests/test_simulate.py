@@ -5,7 +5,7 @@ from brian2 import ms, second
 from scipy import stats
 
 from mnnbio import Circuit, GaussianDrive, LIFParameters, PoissonSource, Population, Projection, Readout, simulate
-from mnnbio.brian import CompilerNotFound
+from mnnbio.brian import CompilerNotFound, SimulationTimeout
 from mnnbio.results import counts, load, save, spike_trains
 
 
@@ -157,6 +157,11 @@ def test_a_progress_bar_can_be_shown(capsys):
     assert "simulate: 100%" in capsys.readouterr().err
 
 
+def test_a_simulation_keeps_to_its_time():
+    with pytest.raises(SimulationTimeout, match=r"longer than `timeout`, 0.2 s, and was stopped"):
+        simulate(layered(), 1e6, codegen="runtime", timeout=0.2)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -170,6 +175,8 @@ def test_a_progress_bar_can_be_shown(capsys):
         ({"record": "hidden"}, "`record` must name populations of neurons"),
         ({"codegen": "C++"}, "Invalid value 'C\\+\\+' for `codegen`"),
         ({"dt": 2.0}, "must be at most one spike a step"),
+        ({"timeout": -1.0}, "`timeout` must be a time > 0 s, got -1.0"),
+        ({"timeout": "soon"}, "`timeout` must be a time > 0 s, got 'soon'"),
     ],
 )
 def test_wrong_arguments_are_errors_before_the_compiler_starts(options, message, monkeypatch):

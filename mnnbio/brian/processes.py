@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from mnnbio.brian.channels import Block
 from mnnbio.brian.failures import SimulationFailed
@@ -29,15 +32,21 @@ class Deadline:
     ----------
     timeout : float or None
         Seconds from now; None: no end.
+
+    Raises
+    ------
+    ValueError
+        As `check_timeout` does.
     """
 
     def __init__(self, timeout: float | None) -> None:
+        check_timeout(timeout)
+        self._end = float("inf") if timeout is None else time.monotonic() + timeout
         self.timeout = timeout
-        self._end = None if timeout is None else time.monotonic() + timeout
 
     def left(self) -> float:
         """Return the seconds that are left, infinite without an end."""
-        return float("inf") if self._end is None else self._end - time.monotonic()
+        return self._end - time.monotonic()
 
     def check(self, done: int, total: int) -> None:
         """Raise `SimulationTimeout` if the time is up, after `done` of `total` steps."""
@@ -47,6 +56,14 @@ class Deadline:
                 f"the simulation took longer than `timeout`, {self.timeout:g} s, and was stopped: {share} were done. "
                 "Allow more time, or try a shorter `duration` or fewer `trials`"
             )
+
+
+def check_timeout(timeout: Any) -> None:
+    """Raise a `ValueError` unless `timeout` is None or a number of seconds > 0."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float | np.number) or not timeout > 0:
+        raise ValueError(f"`timeout` must be a time > 0 s, got {timeout!r}")
 
 
 def run_program(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from mnnbio.brian.cache import PROGRAM
@@ -120,7 +118,7 @@ class Program(ABC):
         times = Times.of(duration, warmup, self.dt)
         if processes is not None:
             require_integer(processes, "processes", 1)
-        deadline = Deadline(_check_timeout(timeout))
+        deadline = Deadline(timeout)
         planned = self._plan(Changes(stimulus, weights, lif, drives, circuit))
         run = Run.of(planned.circuit, self.kinds, times, self.dt, choose_seed(seed), trials, presentations)
         replicas = self._replicas(planned.plan, len(run.pairs))
@@ -209,14 +207,6 @@ class PythonProgram(Program):
             with brian_session("runtime"):
                 self._made = realise(plan, connected=True, record=self.kinds)
         return self._made
-
-
-def _check_timeout(timeout: Any) -> float | None:
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float | np.number) or not timeout > 0:
-        raise ValueError(f"`timeout` must be a time > 0 s, got {timeout!r}")
-    return None if math.isinf(timeout) else float(timeout)
 
 
 class _Progress:
