@@ -97,8 +97,7 @@ def _encode(value: Any) -> Any:
         return bool(value)
     kind = type(value)
     if _KINDS.get(kind.__name__) is kind:
-        entries = {field.name: _encode(getattr(value, field.name)) for field in fields(kind)}
-        return {"kind": kind.__name__, **{name: entry for name, entry in entries.items() if entry is not None}}
+        return {"kind": kind.__name__, **{field.name: _encode(getattr(value, field.name)) for field in fields(kind)}}
     if isinstance(value, tuple | list):
         return [_encode(item) for item in value]
     if sparse.issparse(value):
