@@ -137,6 +137,23 @@ def test_predictions_and_comparisons_stand_beside_simulations(tmp_path):
     assert "count_covariance" in tree["prediction"]
 
 
+@pytest.mark.slow
+def test_populations_may_be_predicted_and_counted(tmp_path):
+    config = write(
+        tmp_path,
+        grid={"mean": [1.5]},
+        simulation={**SIMULATION, "warmup": 100, "duration": 300},
+        predict={"resolution": "population"},
+        record={"counts": {"bin": 30, "per": "population"}},
+    )
+    summary, said = run(config, tmp_path / "out")
+    assert summary.failed == 0, said
+    tree = open_sweep(tmp_path / "out")
+    assert tree["prediction/rate"].dims == tree["simulation/rate"].dims == ("mean", "population")
+    assert tree["counts/count"].sizes["time"] == 10
+    assert "comparison" not in tree.children
+
+
 def test_failures_are_recorded_and_the_others_go_on(tmp_path, counted):
     config = write(tmp_path, grid={"mean": [9, 1]})
     for _ in range(2):

@@ -8,9 +8,11 @@ import pytest
 
 from mnnbio import (
     Circuit,
+    Counts,
     GaussianDrive,
     LIFParameters,
     ModeMatrix,
+    Moments,
     PoissonDrive,
     PoissonSource,
     Population,
@@ -21,6 +23,7 @@ from mnnbio.run.options import ConfigError
 from mnnbio.sweep.config import make_sweep, read_config
 from mnnbio.sweep.edits import edited, paths_of
 from mnnbio.sweep.points import point_of, points_of
+from mnnbio.sweep.recorded import record_of
 from mnnbio.sweep.subjects import subject_of
 
 BUILDER = """
@@ -148,7 +151,19 @@ def test_results_of_other_options_are_other_points():
         ({"simulation": {"duration": 0}}, r"simulation.duration must be a number > 0 \(ms\), got 0"),
         ({"predict": "yes"}, "predict must be true, false or options of the prediction, got 'yes'"),
         ({"predict": {"closure": "x"}}, "predict.closure must be one of .*, got 'x'"),
-        ({"record": 5}, "record must be a list of populations, got 5"),
+        ({"record": 5}, "record must name populations, or kinds of recording, got 5"),
+        ({"record": []}, "record must name populations"),
+        (
+            {"record": {"E": "spike"}},
+            "record.E must be spikes, {counts: {bin: ...}} or {moments: {window: ...}}, got 'spike'",
+        ),
+        (
+            {"record": {"E": {"count": {}}}},
+            r"unknown kind of recording in 'record.E': 'count'; did you mean 'counts'\?",
+        ),
+        ({"record": {"counts": {"bins": 1}}}, r"unknown option in 'record.counts': 'bins'; did you mean 'bin'\?"),
+        ({"record": {"counts": {"bin": -1}}}, "record.counts: `bin` must be a time > 0 ms, got -1"),
+        ({"record": {"moments": {}}}, "record.moments: .*missing 1 required keyword-only argument: 'window'"),
     ],
 )
 def test_errors_say_what_was_expected_what_came_and_where(options, message):
@@ -171,6 +186,20 @@ def test_errors_in_a_file_name_the_file(tmp_path):
         read_config(path)
     with pytest.raises(FileNotFoundError, match="no configuration file"):
         read_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("said", "record"),
+    [
+        (None, None),
+        ("E", ["E"]),
+        (["E", "I"], ["E", "I"]),
+        ({"counts": {"bin": 5, "per": "population"}}, Counts(bin=5, per="population")),
+        ({"E": "spikes", "I": {"moments": {"window": 50}}}, {"E": "spikes", "I": Moments(window=50)}),
+    ],
+)
+def test_what_is_recorded_may_be_said_in_words(said, record):
+    assert record_of(sweep(record=said).record) == record
 
 
 # What is run.

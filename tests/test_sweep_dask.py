@@ -117,7 +117,7 @@ def alive(process: int) -> bool:
         return False
 
 
-def wait(condition, seconds: float = 60.0) -> None:
+def wait(condition, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

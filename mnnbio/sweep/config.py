@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from mnnbio.run.options import ConfigError, Section, fields_of, option, require_known
+from mnnbio.sweep.recorded import record_of
 from mnnbio.sweep.values import Grid, Rows, grid_of, mapping, rows_of, text, whole
 
 
@@ -34,6 +35,7 @@ class Predict(Section):
 
     closure: Literal["auto", "moments", "poisson"] = option("auto", "variance with which a train drives others")
     theory: Literal["diffusion", "first_passage"] = option("diffusion", "theory of the single neuron")
+    resolution: Literal["neuron", "population"] = option("neuron", "every neuron, or averages over populations")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,8 @@ class SweepConfig:
     simulation : Simulation
     predict : Predict, optional
         None: no prediction.
-    record : tuple of str, optional
-        Populations that the results are about; None: all.
+    record : str, list or dict, optional
+        What is recorded, as `record_of` reads it.
     folder : Path
         Where files that the configuration names are looked for.
     """
@@ -72,7 +74,7 @@ class SweepConfig:
     seed: int = 0
     simulation: Simulation = dataclasses.field(default_factory=Simulation)
     predict: Predict | None = None
-    record: tuple[str, ...] | None = None
+    record: Any = None
     folder: Path = Path()
 
     def fixed(self) -> dict[str, Any]:
@@ -86,7 +88,7 @@ class SweepConfig:
             "trials": self.trials,
             "seed": self.seed,
             "simulation": dataclasses.asdict(self.simulation),
-            "record": None if self.record is None else list(self.record),
+            "record": self.record,
             "predict": None if self.predict is None else dataclasses.asdict(self.predict),
         }
 
@@ -142,7 +144,8 @@ def make_sweep(content: Any, folder: Path = Path()) -> SweepConfig:
     grid, rows = grid_of(content.get("grid")), rows_of(content.get("list"))
     if not grid and not rows:
         raise ConfigError("name what to vary: `grid:` with values for each parameter, or `list:` of parameter sets")
-    parameters = mapping(content.get("parameters"), "parameters")
+    parameters, record = mapping(content.get("parameters"), "parameters"), content.get("record")
+    record_of(record)  # what is wrong with it is said now
     try:
         json.dumps(parameters)
     except TypeError as error:
@@ -158,7 +161,7 @@ def make_sweep(content: Any, folder: Path = Path()) -> SweepConfig:
         seed=whole(content.get("seed", 0), "seed", 0),
         simulation=_section(Simulation, content.get("simulation"), "simulation"),
         predict=_predict(content.get("predict", False)),
-        record=_record(content.get("record")),
+        record=record,
         folder=folder,
     )
 
@@ -185,12 +188,3 @@ def _predict(value: Any) -> Predict | None:
         raise ConfigError(f"predict must be true, false or options of the prediction, got {value!r}")
     prediction: Predict = _section(Predict, {} if value is True else value, "predict")
     return prediction
-
-
-def _record(value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, Sequence) or not names or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"record must be a list of populations, got {value!r}")
-    return tuple(names)

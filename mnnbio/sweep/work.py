@@ -21,6 +21,7 @@ from mnnbio.run.options import ConfigError
 from mnnbio.sweep.config import SweepConfig
 from mnnbio.sweep.layout import layout_of
 from mnnbio.sweep.points import Point
+from mnnbio.sweep.recorded import record_of
 from mnnbio.sweep.subjects import SIMULATION, Subject
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def do_point(work: Work, point: Point) -> Outcome:
 def result_of(work: Work, point: Point, notes: list[str]) -> xr.DataTree:
     """Return simulation, and prediction and comparison where asked for; warnings become notes."""
     from mnnbio.brian.session import patience
+    from mnnbio.sharing import watch
     from mnnbio.simulate import simulate
 
     config = work.config
@@ -98,7 +100,8 @@ def result_of(work: Work, point: Point, notes: list[str]) -> xr.DataTree:
         tree = simulate(
             circuit,
             seed=point.seed,
-            record=config.record,
+            record=record_of(config.record),
+            progress=watch() or False,
             codegen=config.simulation.codegen,
             covariance=config.simulation.covariance,
             processes=work.processes,
@@ -148,11 +151,16 @@ def _with_prediction(tree: xr.DataTree, circuit: Circuit, config: SweepConfig) -
         window=1e3 * tree.attrs["window"],
         closure=None if closure == "auto" else closure,
         theory=config.predict.theory,
+        resolution=config.predict.resolution,
         covariance=config.simulation.covariance,
     )
-    recorded = tree["simulation"]["neuron"].values
-    prediction = prediction.sel({dim: recorded for dim in ("neuron", "neuron_j") if dim in prediction.dims})
     tree = tree.copy()
+    simulated = tree["simulation"].to_dataset()
+    if "neuron" not in simulated.dims or "neuron" not in prediction.dims:
+        tree["prediction"] = xr.DataTree(prediction)
+        return tree
+    recorded = simulated["neuron"].values
+    prediction = prediction.sel({dim: recorded for dim in ("neuron", "neuron_j") if dim in prediction.dims})
     tree["prediction"] = xr.DataTree(prediction)
     tree["comparison"] = xr.DataTree(compare(prediction, tree))
     return tree
