@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,13 @@ class Distribution(Dimensioned, ABC):
     def lowest(self) -> float:
         """Lower end of the support, ``-inf`` if there is none."""
 
+    @abstractmethod
+    def __mul__(self, factor: float) -> Self:
+        """Return the distribution of the values times a number."""
+
+    def __rmul__(self, factor: float) -> Self:
+        return self * factor
+
     def _settle(self) -> None:
         super()._settle()
         for name in self.VALUES:
@@ -67,7 +74,7 @@ class Normal(Distribution):
     Examples
     --------
     >>> Normal(1.5, 0.75, low=0.1).moments()
-    Moments(mean=1.5493776..., std=0.6907...)
+    Moments(mean=1.5540..., std=0.6956...)
     """
 
     mean: Any
@@ -114,6 +121,11 @@ class Normal(Distribution):
         shift = (density[0] - density[1]) / self._mass()
         spread = 1 + (slope[0] - slope[1]) / self._mass() - shift**2
         return Moments(float(self.mean + self.std * shift), float(self.std * np.sqrt(max(spread, 0.0))))
+
+    def __mul__(self, factor: float) -> Normal:
+        ends = [None if end is None else end * factor for end in (self.low, self.high)]
+        low, high = ends if factor >= 0 else ends[::-1]
+        return Normal(self.mean * factor, self.std * abs(factor), low, high, unit=self.unit)
 
     def _bounds(self) -> tuple[float, float]:
         return -np.inf if self.low is None else self.low, np.inf if self.high is None else self.high
@@ -169,6 +181,9 @@ class LogNormal(Distribution):
         """Return mean and standard deviation of the values."""
         return Moments(self.mean, self.std)
 
+    def __mul__(self, factor: float) -> LogNormal:
+        return LogNormal(self.mean * factor, self.std * abs(factor), unit=self.unit)
+
 
 @dataclass(frozen=True, repr=False)
 class Uniform(Distribution):
@@ -202,3 +217,6 @@ class Uniform(Distribution):
     def moments(self) -> Moments:
         """Return mean and standard deviation of the values."""
         return Moments((self.low + self.high) / 2, (self.high - self.low) / np.sqrt(12))
+
+    def __mul__(self, factor: float) -> Uniform:
+        return Uniform(*sorted((self.low * factor, self.high * factor)), unit=self.unit)

@@ -56,6 +56,14 @@ class TimeCourse(Dimensioned, ABC):
         }
         return replace(self, **picked)
 
+    def __mul__(self, factor: float) -> Self:
+        """Return the course of the values times a number."""
+        scaled: dict[str, Any] = {name: getattr(self, name) * factor for name in self.VALUES}
+        return replace(self, **scaled)
+
+    def __rmul__(self, factor: float) -> Self:
+        return self * factor
+
     def _parameters(self) -> list[Any]:
         return [getattr(self, name) for name in self.VALUES]
 

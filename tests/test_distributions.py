@@ -55,6 +55,19 @@ def test_a_distribution_without_spread_is_a_number():
     assert Normal(1.5, 0.0).lowest == 1.5
 
 
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("factor", [2.0, -0.5])
+def test_multiples_are_those_of_the_values(name, factor):
+    distribution, law = CASES[name]
+    scaled = distribution.used_as("mV", "weight") * factor
+    assert scaled.moments() == pytest.approx((law.mean() * factor, law.std() * abs(factor)), rel=1e-9)
+    assert scaled.unit == (factor * distribution.used_as("mV", "weight")).unit == "mV"
+    drawn, plain = (d.sample(50, np.random.default_rng(1)) for d in (scaled, distribution))
+    if factor > 0:
+        np.testing.assert_allclose(drawn, plain * factor)
+    assert type(scaled) is type(distribution)
+
+
 def test_units():
     assert Normal(1.5 * ms, 750e-3 * ms, low=0) == Normal(1.5, 0.75, low=0.0, unit="ms")
     assert Normal(0.1, 0.05).used_as("mV", "weight") == Normal(0.1 * mV, 0.05 * mV)

@@ -68,6 +68,17 @@ def test_bounds_averages_and_stimuli(shape, seed):
             np.testing.assert_array_equal(course.select([1, 0]).at(times), found[:, [1, 0]])
 
 
+def test_multiples():
+    for course in (
+        Steps([0.0, 5.0], [1.0, 2.0]),
+        Ramp(0, 5, 1.0, 2.0),
+        Oscillation(1.0, 0.5, 0.1),
+        Samples([1.0] * 9, 2.0),
+    ):
+        np.testing.assert_allclose((course * 3.0).at([1.0, 7.0]), 3.0 * course.at([1.0, 7.0]))
+        np.testing.assert_array_equal((0.5 * course).highest(), 0.5 * course.highest())
+
+
 def test_units():
     course = Steps([0, 10] * ms, [1000.0, 500.0] * Hz)
     assert (course.unit, course.values.tolist(), course.times.tolist()) == ("1/ms", [1.0, 0.5], [0.0, 10.0])
