@@ -10,6 +10,7 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,6 +19,7 @@
 #include "failure.h"
 #include "files.h"
 #include "recording.h"
+#include "sources.h"
 #include "streams.h"
 #include "synapses.h"
 
@@ -71,7 +73,8 @@ class Presentations
     std::vector<std::function<void(const Presentation*)>> starts;
     std::vector<std::function<void(int64_t)>> courses;  // what changes in time: told the step
     std::vector<std::pair<Code, std::function<void()>>> inserted;  // in front of which code of the network, and what
-    int64_t done = 0;
+    std::set<Code> left_out;  // code of the network that something inserted replaces
+    int64_t now = 0, done = 0;
     std::chrono::steady_clock::time_point reported = std::chrono::steady_clock::now();
 
     std::string input(const std::string& name) const
@@ -184,12 +187,14 @@ public:
         });
     }
 
-    void first_spikes(int32_t* next_spike, const int64_t* stream, const double* gap_scale, int64_t size)
+    // Poisson sources, which fire in place of the first of some code of the network; the rest of it is left out.
+    void sources(int64_t size, int32_t* spikes, int32_t* next_spike, const int64_t* stream, const double* gap_scale,
+                 const double* kept, const std::vector<Code>& instead_of)
     {
-        starts.push_back([=](const Presentation*) {
-            for (int64_t k = 0; k < size; k++)
-                next_spike[k] = bernoulli_gap(stream[k], 0, gap_scale[k]) - 1;
-        });
+        const auto own = std::make_shared<Sources>(size, spikes, next_spike, stream, gap_scale, kept);
+        starts.push_back([own](const Presentation*) { own->start(); });
+        inserted.emplace_back(instead_of.front(), [this, own]() { own->step(now); });
+        left_out.insert(instead_of.begin(), instead_of.end());
     }
 
     // A group of neurons: its spikes can be recorded. Groups are added in the order of the plan's channels.
@@ -231,7 +236,8 @@ private:
             for (const auto& own : inserted)
                 if (own.first == object.second)
                     all.push_back(own.second);
-            all.push_back(object.second);
+            if (!left_out.count(object.second))
+                all.push_back(object.second);
         }
         return all;
     }
@@ -245,7 +251,7 @@ public:
             for (auto& start : starts)
                 start(&plan[b * replicas]);
             for (int64_t step = 0; step < n_steps; step++) {
-                clock.timestep[0] = step;
+                now = clock.timestep[0] = step;
                 clock.t[0] = step * clock.dt[0];
                 for (const auto& course : courses)
                     course(step);

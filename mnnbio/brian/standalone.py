@@ -89,9 +89,6 @@ def _setup_lines(made: Realisation) -> Iterator[str]:
         yield f"presentations.state({array}, _num_{array}, ({_C_TYPES[np.dtype(variable.dtype).kind]}){value});"
     for variable, width, salt in made.streams():
         yield f"presentations.streams({_name(variable)}, {width}, {salt});"
-    for group in made.sources():
-        names = [_name(group.variables[name]) for name in ("next_spike", "stream", "gap_scale")]
-        yield f"presentations.first_spikes({', '.join(names)}, {len(group)});"
     for name in plan.populations.values():
         yield f"presentations.neurons({_name(made.groups[name].variables['_spikespace'])}, {plan.groups[name].size});"
 
@@ -112,7 +109,13 @@ def _synapse_lines(made: Realisation, name: str, synapses: Any) -> Iterator[str]
 
 
 def _loop_lines(made: Realisation) -> Iterator[str]:
-    """Yield the C++ lines that insert what carries spikes into the code of a step, and run the presentations."""
+    """Yield the C++ lines that insert sources and what carries spikes into the code of a step, and run it all."""
+    for group in made.sources():
+        names = ("_spikespace", "next_spike", "stream", "gap_scale", "kept")
+        arrays = [_name(group.variables[name]) if name in group.variables else "nullptr" for name in names]
+        code = [group.thresholder["spike"], *group.contained_objects]
+        functions = dict.fromkeys(f"_run_{c.name}" for item in code for c in item._code_objects)
+        yield f"presentations.sources({len(group)}, {', '.join(arrays)}, {{{', '.join(functions)}}});"
     for synapses in sorted((s for s in made.plan.synapses.values() if s.on_pre), key=_brian_order):
         yield _pathway_line(made, synapses)
     yield f"presentations.run({made.network.name}, {made.clock.name});"

@@ -86,21 +86,23 @@ class Pathway
 
     template <bool Dense, bool Shared, bool Gated> void add(const Bundle& bundle)
     {
-        const int64_t base = bundle.replica * n_target, start = bundle.first;
-        double* const __restrict v = values + base;
-        const double* const __restrict m = mask.data() + base;
-        const double* const __restrict w = weights.begin() + row[bundle.replica] * n_weights + (Shared ? 0 : start);
-        const int32_t* const __restrict t = (sorted.size() ? sorted.data() : targets.begin()) + start;
-        const int64_t* const original_ = sorted.size() && !Shared ? original.data() + start : nullptr;
-        if (original_)
-            for (int32_t k = 0; k < bundle.number; k++)
-                v[t[k]] += (w - start)[original_[k]] * (Gated ? m[t[k]] : 1.0);
-        else if (Dense)
+        double* const __restrict v = values + bundle.replica * n_target;
+        const double* const __restrict m = mask.data() + (Gated ? bundle.replica * n_target : 0);
+        const double* const __restrict w = weights.begin() + row[bundle.replica] * n_weights + (Shared ? 0 : bundle.first);
+        if (Dense) {
             for (int64_t k = 0; k < n_target; k++)
                 v[k] += (Shared ? *w : w[k]) * (Gated ? m[k] : 1.0);
-        else
+            return;
+        }
+        const int32_t* const __restrict t = (sorted.size() ? sorted.data() : targets.begin()) + bundle.first;
+        if (!Shared && sorted.size()) {
+            const int64_t* const __restrict place = original.data() + bundle.first;
             for (int32_t k = 0; k < bundle.number; k++)
-                v[t[k]] += (Shared ? *w : w[k]) * (Gated ? m[t[k]] : 1.0);
+                v[t[k]] += w[place[k] - bundle.first] * (Gated ? m[t[k]] : 1.0);
+            return;
+        }
+        for (int32_t k = 0; k < bundle.number; k++)
+            v[t[k]] += (Shared ? *w : w[k]) * (Gated ? m[t[k]] : 1.0);
     }
 
     template <bool Dense, bool Shared> void add(const Bundle& bundle)
@@ -142,10 +144,11 @@ public:
         n_synapses = first.back();
         n_weights = shared ? 1 : n_synapses;
         check(name);
-        if (delays.size() > 1 && *std::min_element(delays.begin(), delays.end()) != *std::max_element(delays.begin(), delays.end()))
+        const int32_t longest = delays.size() ? *std::max_element(delays.begin(), delays.end()) : 0;
+        if (delays.size() > 1 && *std::min_element(delays.begin(), delays.end()) != longest)
             sort_by_delay();
         dense = is_dense();
-        ring.resize((delays.size() ? *std::max_element(delays.begin(), delays.end()) : 0) + 1);
+        ring.resize(longest + 1);
     }
 
     // Forget all spikes under way; `stimulus` tells the stimulus of each replica.
