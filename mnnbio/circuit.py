@@ -202,7 +202,7 @@ class Circuit:
 
         One for all synapses, or one per synapse: in the shape of a dense `matrix`, or in the order of its ``data``.
         """
-        return self._realised(projection).delays
+        return projection.delay if isinstance(projection.delay, float) else self._realised(projection).delays
 
     def dense(self, projection: Projection) -> Array:
         """Return the realised weights of one of the circuit's projections as a full array, (n_target, n_source), mV."""
@@ -223,6 +223,24 @@ class Circuit:
             return value.select(index) if isinstance(value, TimeCourse) else value[index]
 
         return self._with_inputs(pick)
+
+    def with_parts(
+        self,
+        *,
+        populations: Iterable[PoissonSource | Population] | None = None,
+        projections: Iterable[Projection] | None = None,
+        drives: Iterable[Drive] | None = None,
+    ) -> Circuit:
+        """Return the circuit with other parts of a kind; projections that stay keep the synapses that were drawn."""
+        given: dict[str, Any] = {"populations": populations, "projections": projections, "drives": drives}
+        changed = replace(self, **{name: parts for name, parts in given.items() if parts is not None})
+        sizes = [{p.name: p.size for p in circuit.populations} for circuit in (self, changed)]
+        if sizes[0] == sizes[1]:
+            pairs = enumerate(zip(self.projections, changed.projections, strict=False))
+            stay = {number for number, (own, new) in pairs if own is new}
+            drawn: dict[int, Realised] = self._drawn  # type: ignore[attr-defined]
+            object.__setattr__(changed, "_drawn", {number: drawn[number] for number in stay & set(drawn)})
+        return changed
 
     def at_time(self, time: Any) -> Circuit:
         """Return the circuit whose inputs stay as they are at a time, ms."""

@@ -1,5 +1,7 @@
 """The description of a circuit and what it refuses."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from brian2 import Hz, ms, mV
@@ -327,3 +329,21 @@ def test_inputs_that_change_in_time():
 def test_bad_time_courses_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_other_parts_leave_the_synapses_of_projections_that_stay():
+    circuit = Circuit(
+        [Population("a", 20, LIFParameters()), Population("b", 30, LIFParameters())],
+        [Projection(source, "b", weight=0.1, connectivity=FixedIndegree(5)) for source in "ab"],
+        seed=4,
+    )
+    matrices = [circuit.matrix(projection) for projection in circuit.projections]
+    driven = circuit.with_parts(drives=[GaussianDrive("a", mean=1.0)])
+    assert [driven.matrix(projection) for projection in driven.projections] == matrices
+    assert len(driven.drives) == 1
+    assert circuit.drives == ()
+    stronger = circuit.with_parts(projections=[circuit.projections[0], replace(circuit.projections[1], weight=0.2)])
+    assert stronger.matrix(stronger.projections[0]) is matrices[0]
+    assert np.array_equal(stronger.dense(stronger.projections[1]), 2 * matrices[1].toarray())
+    larger = circuit.with_parts(populations=[Population("a", 40, LIFParameters()), circuit.populations[1]])
+    assert larger.matrix(larger.projections[0]).shape == (30, 40)

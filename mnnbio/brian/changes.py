@@ -40,17 +40,14 @@ class Changes(NamedTuple):
         neurons = _by_name(self.lif, [population.name for population in base.neurons], "lif", "population of neurons")
         pairs = [(projection.source, projection.target) for projection in base.projections]
         weights = _by_name(self.weights, pairs, "weights", "projection")
-        changed = Circuit(
+        return base.with_parts(
             populations=[
                 _with_rates(p, rates) if isinstance(p, PoissonSource) else _with_parameters(p, neurons)
                 for p in base.populations
             ],
             projections=[_with_weights(projection, weights) for projection in base.projections],
-            drives=base.drives if self.drives is None else tuple(self.drives),
-            readout=base.readout,
-            seed=base.seed,
+            drives=self.drives,
         )
-        return changed
 
 
 def _by_name(value: Any, names: list[Key], argument: str, what: str) -> Mapping[Key, Any]:
