@@ -12,6 +12,7 @@ from mnnbio.analyses.balance import current_balance, current_correlation
 from mnnbio.analyses.binned_counts import binned_counts, population_rates
 from mnnbio.analyses.circuit_text import stored_readout
 from mnnbio.analyses.comparison import compare
+from mnnbio.analyses.covariances import mean_covariances, population_covariances
 from mnnbio.analyses.decisions import accuracy_against_time, classification
 from mnnbio.analyses.dynamics import dynamics, state_sentence
 from mnnbio.analyses.phase_diagrams import phase_diagram
@@ -33,9 +34,11 @@ __all__ = [
     "current_balance",
     "current_correlation",
     "dynamics",
+    "mean_covariances",
     "network_state",
     "oscillation",
     "phase_diagram",
+    "population_covariances",
     "population_rates",
     "population_spectra",
     "report",

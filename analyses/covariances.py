@@ -1,0 +1,136 @@
+"""Covariances of spike counts averaged over pairs of populations, without a matrix of all pairs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from mnnbio.analyses.binned_counts import binned_counts
+
+Array = npt.NDArray[np.float64]
+
+
+def population_covariances(result: xr.DataTree | xr.Dataset, window: float = 0.1, *, blocks: int = 10) -> xr.Dataset:
+    r"""Estimate covariances of populations from spike counts.
+
+    The covariance of the summed counts of two populations is a sum over all pairs of their neurons, so that the mean
+    over pairs of different neurons needs the summed counts and the single variances only:
+    :math:`\langle C_{ij} \rangle = [\mathrm{Var}(S) - \sum_i \mathrm{Var}(n_i)]/[N(N - 1)]` within a population.
+
+    Parameters
+    ----------
+    result : DataTree or Dataset
+        A result with ``/spikes`` or counts of neurons.
+    window : float
+        Counting window, s.
+    blocks : int
+        Blocks that each trial is cut into for the standard errors (delete-one jackknife over all blocks).
+
+    Returns
+    -------
+    Dataset
+        Over ([stimulus,] population, population_j), per time (Hz): ``population_covariance`` of the summed activity,
+        and ``pair_covariance``, the mean over pairs of different neurons, each with its error ``<name>_se``; as
+        `predict` names them for populations.
+
+    Raises
+    ------
+    ValueError
+        If only populations were counted, or a trial has fewer than two windows a block.
+    """
+    table = binned_counts(result, window)
+    if "neuron" not in table.dims:
+        raise ValueError("covariances of pairs need counts of single neurons, these are of populations")
+    length = table.sizes["time"] // blocks
+    if length < 2:
+        raise ValueError(
+            f"{table.sizes['time']} windows a trial are too few for {blocks} blocks: simulate longer, or lower `blocks`"
+        )
+    populations = table["population"].to_numpy()
+    names = list(dict.fromkeys(populations.tolist()))
+    members = [np.flatnonzero(populations == name) for name in names]
+    lead = [str(d) for d in table.dims if d not in ("trial", "time", "neuron")]
+    cut = table.isel(time=slice(length * blocks)).transpose(*lead, "trial", "time", "neuron").to_numpy()
+    counts = cut.reshape(*cut.shape[: len(lead)], -1, length, cut.shape[-1]).astype(np.float64)
+    # Counts are small whole numbers, so that sums of products lose nothing.
+    summed = np.stack([counts[..., mine].sum(axis=-1) for mine in members], axis=-1)
+    squares = np.stack([(counts[..., mine] ** 2).sum(axis=(-1, -2)) for mine in members], axis=-1)
+    products = np.einsum("...bta,...btc->...bac", summed, summed)
+    single = counts.sum(axis=-2)
+    value, se = _jackknife(single, summed.sum(axis=-2), squares, products, members, length)
+    dims = (*lead, "population", "population_j")
+    data: dict[str, Any] = {}
+    for k, (name, text) in enumerate(
+        {
+            "population_covariance": "covariance of the summed activity per time",
+            "pair_covariance": "mean covariance of two different neurons per time",
+        }.items()
+    ):
+        data[name] = (dims, value[k] / window, {"units": "Hz", "long_name": text})
+        data[f"{name}_se"] = (dims, se[k] / window, {"units": "Hz", "long_name": f"standard error of the {text}"})
+    coords = {name: table.coords[name] for name in lead if name in table.coords}
+    return xr.Dataset(data, coords={**coords, "population": names, "population_j": names}).assign_attrs(
+        window=window, blocks=counts.shape[-3]
+    )
+
+
+def _jackknife(
+    single: Array, summed: Array, squares: Array, products: Array, members: list[npt.NDArray[np.int64]], length: int
+) -> tuple[Array, Array]:
+    """Return covariances (kind, ..., population, population) and their errors, from sums over the time of each block.
+
+    `single` (..., block, neuron) and `summed` (..., block, population) are sums of counts, `squares` (..., block,
+    population) of the squares of single counts, `products` (..., block, population, population) of summed ones.
+    """
+    number = single.shape[-2]
+    parts = ((single, -2), (summed, -2), (squares, -2), (products, -3))
+    whole = [part.sum(axis=axis, keepdims=True) for part, axis in parts]
+    value = np.stack(_covariances(*whole, members=members, samples=length * number))[..., 0, :, :]
+    left = [total - part for total, (part, _) in zip(whole, parts, strict=True)]
+    spread = np.stack(_covariances(*left, members=members, samples=length * (number - 1)))
+    return value, np.sqrt((number - 1) * spread.var(axis=-3))
+
+
+def _covariances(
+    single: Array, summed: Array, squares: Array, products: Array, *, members: list[npt.NDArray[np.int64]], samples: int
+) -> tuple[Array, Array]:
+    """Return the covariance of sums and the mean over pairs, each (..., set, population, population)."""
+    total = (products - summed[..., :, None] * summed[..., None, :] / samples) / (samples - 1)
+    own = np.stack([(single[..., mine] ** 2).sum(axis=-1) for mine in members], axis=-1)
+    variances = (squares - own / samples) / (samples - 1)
+    sizes = np.array([len(mine) for mine in members], dtype=np.float64)
+    pairs = sizes[:, None] * sizes - np.diag(sizes)
+    between = total - variances[..., :, None] * np.eye(len(members))
+    return total, np.divide(between, pairs, out=np.full(total.shape, np.nan), where=pairs > 0)
+
+
+def mean_covariances(covariance: xr.DataArray) -> xr.DataArray:
+    """Average a covariance matrix over pairs of different neurons.
+
+    Parameters
+    ----------
+    covariance : DataArray
+        Over ([stimulus,] neuron, neuron_j), predicted or simulated.
+
+    Returns
+    -------
+    DataArray
+        Over ([stimulus,] population, population_j), in the same unit; NaN for a population of one neuron.
+    """
+    lead = [str(d) for d in covariance.dims if d not in ("neuron", "neuron_j")]
+    matrix = covariance.transpose(*lead, "neuron", "neuron_j").to_numpy().copy()
+    populations = covariance["population"].to_numpy()
+    names = list(dict.fromkeys(populations.tolist()))
+    diagonal = np.arange(len(populations))
+    matrix[..., diagonal, diagonal] = 0.0
+    member = (populations[:, None] == np.array(names)).astype(np.float64)
+    sizes = member.sum(axis=0)
+    pairs = sizes[:, None] * sizes - np.diag(sizes)
+    sums = member.T @ matrix @ member
+    values = np.divide(sums, pairs, out=np.full(sums.shape, np.nan), where=pairs > 0)
+    coords: dict[str, Any] = {name: covariance.coords[name] for name in lead if name in covariance.coords}
+    coords |= {"population": names, "population_j": names}
+    attrs = {**covariance.attrs, "long_name": f"mean {covariance.attrs.get('long_name', 'covariance')} of two neurons"}
+    return xr.DataArray(values, dims=(*lead, "population", "population_j"), coords=coords, attrs=attrs)
