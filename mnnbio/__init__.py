@@ -28,7 +28,9 @@ if TYPE_CHECKING:
         OneToOne,
     )
     from mnnbio.distributions import LogNormal, Normal, Uniform
+    from mnnbio.dynamics import predict_oscillations, predict_spectra
     from mnnbio.export import export
+    from mnnbio.fixed_points import fixed_points
     from mnnbio.lif import LIFParameters
     from mnnbio.predict import predict
     from mnnbio.recording import Counts, Moments
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from mnnbio.simulate import simulate
     from mnnbio.spatial import DistanceDependent
     from mnnbio.sweep import open_sweep, run_sweep
+    from mnnbio.time_course import predict_time_course
     from mnnbio.timecourses import Oscillation, Ramp, Samples, Steps
 
 # Where each public name lives. Modules are imported at first use: torch and Brian2 take seconds to load.
@@ -67,7 +70,11 @@ _HOME = {
     "Moments": "mnnbio.recording",
     "build": "mnnbio.brian",
     "export": "mnnbio.export",
+    "fixed_points": "mnnbio.fixed_points",
     "predict": "mnnbio.predict",
+    "predict_oscillations": "mnnbio.dynamics",
+    "predict_spectra": "mnnbio.dynamics",
+    "predict_time_course": "mnnbio.time_course",
     "simulate": "mnnbio.simulate",
     "load": "mnnbio.results",
     "save": "mnnbio.results",
@@ -103,9 +110,13 @@ __all__ = [
     "Uniform",
     "build",
     "export",
+    "fixed_points",
     "load",
     "open_sweep",
     "predict",
+    "predict_oscillations",
+    "predict_spectra",
+    "predict_time_course",
     "run_sweep",
     "save",
     "simulate",

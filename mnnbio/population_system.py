@@ -80,11 +80,7 @@ def population_system(circuit: Circuit, dt: float | None) -> System:
     neurons, sources = circuit.neurons, circuit.sources
     recurrent = _inputs(circuit, [p.name for p in neurons], dt)
     outside = _inputs(circuit, [s.name for s in sources], dt)
-    rates = [np.asarray(s.rates) for s in sources]
-    spreads = [r if dt is None else r * (1 - r * dt) for r in rates]
-    source_rate, source_spread, disorder = (
-        np.array([f(v) for v in values]) for f, values in ((np.mean, rates), (np.mean, spreads), (np.var, rates))
-    )
+    rate, spread, disorder = source_moments(circuit, dt)
     external = [_drive(circuit, p, dt) for p in neurons]
     factors = [np.zeros((len(neurons), 0))]
     own = np.zeros(len(neurons))
@@ -101,13 +97,31 @@ def population_system(circuit: Circuit, dt: float | None) -> System:
         np.array([float(p.size) for p in neurons]),
         recurrent,
         outside,
-        source_rate,
-        source_spread,
+        rate,
+        spread,
         disorder,
         np.concatenate(factors, axis=1),
         own,
         _nodes(neurons, external, split=not alike or any(len(e[0]) > 1 for e in external)),
     )
+
+
+def with_inputs(system: System, circuit: Circuit, dt: float | None) -> System:
+    """Return the equations of the same circuit with other inputs."""
+    external = [_drive(circuit, p, dt) for p in circuit.neurons]
+    rate, spread, disorder = source_moments(circuit, dt)
+    nodes = _nodes(circuit.neurons, external, split=bool(system.nodes.offset.any()))
+    return system._replace(source_rate=rate, source_spread=spread, source_disorder=disorder, nodes=nodes)
+
+
+def source_moments(circuit: Circuit, dt: float | None) -> tuple[Array, Array, Array]:
+    """Return mean rate (1/ms), mean variance of the trains per time and variance of the rates of each source."""
+    rates = [np.asarray(s.rates) for s in circuit.sources]
+    spreads = [r if dt is None else r * (1 - r * dt) for r in rates]
+    mean, spread, disorder = (
+        np.array([f(v) for v in values]) for f, values in ((np.mean, rates), (np.mean, spreads), (np.var, rates))
+    )
+    return mean, spread, disorder
 
 
 def solve(
@@ -163,8 +177,7 @@ def average(system: System, values: Array) -> Array:
 
 def _answer(system: System, x: Array, dt: float | None) -> tuple[Array, Array, Response]:
     rate, spread, drive = x
-    disorder = _disorder(system.recurrent, rate, spread**2)
-    disorder += _disorder(system.sources, system.source_rate, system.source_disorder)
+    disorder = quenched_variance(system, rate, spread**2)
     nodes, recurrent, sources = system.nodes, system.recurrent, system.sources
     mean = recurrent.total @ rate + sources.total @ system.source_rate
     variance = recurrent.squares @ drive + sources.squares @ system.source_spread
@@ -174,8 +187,20 @@ def _answer(system: System, x: Array, dt: float | None) -> tuple[Array, Array, R
     return current, np.sqrt(received.variance), respond(current, received, nodes.lif, dt)
 
 
+def quenched_variance(system: System, rate: Array, variance: Array) -> Array:
+    """Return the variance of the mean input among the neurons of each population, mV²/ms².
+
+    Parameters
+    ----------
+    system : System
+    rate, variance : ndarray, shape (population,)
+        Mean and variance among neurons of the rates, 1/ms and 1/ms².
+    """
+    from_sources = _disorder(system.sources, system.source_rate, system.source_disorder)
+    return _disorder(system.recurrent, rate, variance) + from_sources
+
+
 def _disorder(inputs: Inputs, rate: Array, variance: Array) -> Array:
-    """Return the variance of the mean input among the neurons of each population."""
     drawn = np.maximum(inputs.squares - inputs.total**2 / inputs.sizes, 0.0)
     return np.asarray(inputs.row_variance @ rate**2 + drawn @ variance)
 

@@ -83,11 +83,9 @@ def _fraction(s: Complex, x: Real) -> Complex:
 def _growth_below(s: Complex, low: Real, high: Real) -> Complex:
     """Return ln Φ(high)/Φ(low) for low ≤ high ≤ JOIN, by quadrature over ln|x|."""
     from_, to = np.log(-low), np.log(-high)
-    total = np.zeros(s.shape, complex)
-    for node, weight in zip(NODES, NODE_WEIGHTS, strict=True):
-        x = -np.exp((from_ + to) / 2 + (to - from_) / 2 * node)
-        total += weight * _fraction(s, x) * x
-    return total * (to - from_) / 2
+    x = -np.exp((from_ + to) / 2 + (to - from_) / 2 * NODES.reshape(-1, *(1,) * s.ndim))
+    total = np.tensordot(NODE_WEIGHTS, _fraction(s, x) * x, axes=1)
+    return np.asarray(total * (to - from_) / 2)
 
 
 def _carry(s: Complex, start: Real, stop: Real, slope: Complex) -> tuple[Complex, Complex]:

@@ -1,0 +1,242 @@
+"""Population rates in time: the Fokker-Planck equations of all populations, coupled through their rates."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from mnnbio.circuit import Circuit, Population
+from mnnbio.distributions import Distribution
+from mnnbio.lif import LIFParameters, in_unit
+from mnnbio.modulation import Representatives, representatives
+from mnnbio.moments.density import Densities
+from mnnbio.population_system import PopulationState, System, population_system, quenched_variance, solve, with_inputs
+from mnnbio.population_theory import population_start
+from mnnbio.recurrence import require_converged
+from mnnbio.reduction import sums
+from mnnbio.results import array, versions
+from mnnbio.wired import arrival
+
+Array = npt.NDArray[np.float64]
+Initial = Literal["stationary", "rest"]
+
+INPUT_INTERVAL = 0.5  # ms between looks at inputs that change in time
+TOLERATED_AT_BOTTOM = 1e-3
+
+
+class _Channel(NamedTuple):
+    """What a projection hands on: weights, delays as a kernel over steps, and its filter."""
+
+    row: int
+    column: int
+    total: float
+    squares: float
+    kernel: Array  # (lag,)
+    decay: float  # of the synaptic current over a step, 0 for delta synapses
+
+
+def predict_time_course(
+    circuit: Circuit,
+    times: Any,
+    *,
+    dt: Any = None,
+    initial: Initial = "stationary",
+    start: Any = None,
+    step: Any = 0.05,
+    cells: int = 400,
+    fluctuations: int | None = None,
+) -> xr.Dataset:
+    """Return the rates of populations in time, after a change of the input or from rest.
+
+    The densities of membrane potentials of all populations follow the Fokker-Planck equation, with mean and variance of
+    the input from the delayed rates of the others: exact for delta synapses in large, sparsely connected circuits,
+    where inputs are many, small and independent (Brunel 2000), oscillations of any amplitude included. Trains drive
+    their targets as Poisson processes of changing rate. Exponential synapses filter the input, with thresholds shifted
+    as in the stationary state.
+
+    Parameters
+    ----------
+    circuit : Circuit
+        With one stimulus; its inputs may change in time, as `Steps` and others do.
+    times : array_like or Quantity, shape (time,)
+        When rates are wanted, ms, ascending, two or more. Integration begins at the first.
+    dt : float or Quantity, optional
+        Time step of the simulation to be predicted, ms: displaces thresholds as in the stationary state.
+    initial : {"stationary", "rest"}
+        Begin in the self-consistent state of the inputs at the first time, or with all neurons at rest (V = 0), as
+        simulations do.
+    start : float, array_like or dict, optional
+        Rates from which that state is looked for; see `predict`.
+    step : float or Quantity
+        Step of the integration, ms. Shorter delays count as one step.
+    cells : int
+        Grid points of the membrane potential.
+    fluctuations : int, optional
+        Seed of the fluctuations of finite populations: one realisation of them is added to the rates that neurons
+        receive, with the variance of the counts of independent neurons. By default, none: populations are infinite.
+        Near the onset of an oscillation they change its frequency and the mean rate.
+
+    Returns
+    -------
+    Dataset
+        `rate` in Hz over ``(time, population)``; times in seconds.
+
+    Raises
+    ------
+    ValueError
+        If the circuit has several stimuli, times do not ascend, or potentials leave the grid.
+    NotConverged
+        If there is no stationary state to begin in.
+
+    References
+    ----------
+    N. Brunel (2000), J. Comput. Neurosci. 8, 183, eqs. 6-17. D. Q. Nykamp, D. Tranchina (2000), A population density
+    approach that facilitates large-scale modeling of neural networks, J. Comput. Neurosci. 8, 19.
+    """
+    wanted, width, delta = _times(times), _step(step, "step"), None if dt is None else _step(dt, "dt")
+    if circuit.n_stimuli is not None:
+        raise ValueError(f"a time course is of one stimulus, got {circuit.n_stimuli}; choose one with `select`")
+    if fluctuations is not None and (not isinstance(fluctuations, int | np.integer) or fluctuations < 0):
+        raise ValueError(f"`fluctuations` must be a seed, a whole number ≥ 0, got {fluctuations!r}")
+    if initial not in ("stationary", "rest"):
+        raise ValueError(f"Invalid value {initial!r} for `initial`. Must be one of ['stationary', 'rest']")
+    first = circuit.at_time(float(wanted[0])) if circuit.changes_in_time else circuit
+    system = population_system(first, delta)
+    state = solve(system, "poisson", delta, population_start(circuit, start))
+    require_converged(state.status, state.residual, state.iterations)
+    rates = _integrate(circuit, system, state, wanted, delta, initial, width, cells, fluctuations)
+    labelled = array("rate", ("time", "population"), rates * 1e3)
+    coords = {"time": ("time", wanted * 1e-3, {"units": "s"}), "population": system.names}
+    return xr.Dataset({"rate": labelled}, coords=coords).assign_attrs(
+        group="prediction",
+        theory="population density",
+        closure="poisson",
+        dt="continuous" if delta is None else delta * 1e-3,
+        circuit_hash=circuit.hash(),
+        **versions(),
+    )
+
+
+def _integrate(
+    circuit: Circuit,
+    system: System,
+    state: PopulationState,
+    times: Array,
+    dt: float | None,
+    initial: Initial,
+    step: float,
+    cells: int,
+    fluctuations: int | None,
+) -> Array:
+    """Return the rates at the wanted times, (time, population), 1/ms."""
+    chosen = representatives(system, state)
+    densities = Densities(
+        LIFParameters(**{name: value.numpy() for name, value in chosen.lif._asdict().items()}),
+        chosen.mean,
+        chosen.std,
+        step,
+        cells,
+    )
+    number = int(np.ceil((times[-1] - times[0]) / step - 1e-9))
+    channels = _channels(circuit, system, step, dt)
+    reach = max((len(c.kernel) for c in channels), default=1)
+    rates = np.zeros((reach + number, len(system.sizes)))  # the past first
+    filtered = np.zeros((len(channels), 2))
+    if initial == "rest":
+        densities.start_at(0.0)
+    else:
+        densities.start_stationary(chosen.mean, chosen.std)
+        rates[:reach] = chosen.members @ densities.rate
+        filtered = np.array([[c.total, c.squares] for c in channels]).reshape(-1, 2)
+        filtered = filtered * np.array([rates[0, c.column] for c in channels])[:, None]
+    noise = None if fluctuations is None else np.random.default_rng(fluctuations)
+    look, at_bottom = max(1, round(INPUT_INTERVAL / step)), 0.0
+    for n in range(number):
+        if circuit.changes_in_time and n % look == 0:
+            system = with_inputs(system, circuit.at_time(float(times[0] + n * step)), dt)
+        past = rates[n : n + reach][::-1]
+        for k, c in enumerate(channels):
+            sent = c.kernel @ past[: len(c.kernel), c.column] * np.array([c.total, c.squares])
+            filtered[k] = c.decay * filtered[k] + (1 - c.decay) * sent
+        mean, std = _input(system, chosen, channels, filtered, past[0], densities.rate)
+        rate = np.maximum(chosen.members @ densities.advance(mean, std), 0.0)
+        if noise is not None:
+            rate = rate + np.sqrt(rate / (system.sizes * step)) * noise.normal(size=len(rate))
+        rates[n + reach] = rate
+        at_bottom = max(at_bottom, densities.at_bottom)
+    if at_bottom > TOLERATED_AT_BOTTOM:
+        raise ValueError(
+            f"membrane potentials leave the grid: {at_bottom:.1%} of the neurons reach its lower end. The inhibition "
+            "during the transient is too strong for this method; begin with initial='stationary', or closer to it"
+        )
+    return np.stack(
+        [np.interp(times - times[0], np.arange(number + 1) * step, course) for course in rates[reach - 1 :].T], axis=1
+    )
+
+
+def _input(
+    system: System, chosen: Representatives, channels: list[_Channel], filtered: Array, rate: Array, each: Array
+) -> tuple[Array, Array]:
+    """Return mean and standard deviation of the input of the chosen neurons."""
+    mean = system.sources.total @ system.source_rate
+    variance = system.sources.squares @ system.source_spread
+    for k, c in enumerate(channels):
+        mean[c.row] += filtered[k, 0]
+        variance[c.row] += filtered[k, 1]
+    spread = np.maximum(chosen.members @ each**2 - rate**2, 0.0)
+    disorder = np.sqrt(quenched_variance(system, rate, spread))
+    nodes, index = system.nodes, chosen.places
+    owner = nodes.owner[index]
+    total = nodes.variance[index] + variance[owner]
+    return nodes.mean[index] + mean[owner] + nodes.offset[index] * disorder[owner], np.sqrt(np.maximum(total, 1e-12))
+
+
+def _channels(circuit: Circuit, system: System, step: float, dt: float | None) -> list[_Channel]:
+    channels = []
+    for projection in circuit.projections:
+        if projection.source not in system.names:
+            continue
+        target = circuit.population(projection.target)
+        assert isinstance(target, Population)
+        factor = float(np.mean(arrival(target, dt, projection.tau_syn)))
+        found = sums(circuit, projection)
+        delay = projection.delay
+        values = delay.sample(20_000, np.random.default_rng(0)) if isinstance(delay, Distribution) else delay
+        channels.append(
+            _Channel(
+                system.names.index(projection.target),
+                system.names.index(projection.source),
+                factor * found.total,
+                factor**2 * found.squares,
+                _kernel(np.ravel(np.asarray(values, dtype=np.float64)) / step),
+                float(np.exp(-step / projection.tau_syn)) if projection.tau_syn > 0 else 0.0,
+            )
+        )
+    return channels
+
+
+def _kernel(lags: Array) -> Array:
+    """Return the weights of the past rates, latest first, whose mean is the rate `lags` before the middle of a step."""
+    place = np.maximum(lags - 0.5, 0.0)
+    low = np.floor(place).astype(int)
+    kernel = np.zeros(int(low.max()) + 2)
+    np.add.at(kernel, low, 1 - (place - low))
+    np.add.at(kernel, low + 1, place - low)
+    return np.asarray(kernel / len(lags))
+
+
+def _times(value: Any) -> Array:
+    times = np.asarray(in_unit(value, "ms", "times"))
+    if times.ndim != 1 or len(times) < 2 or not (np.diff(times) > 0).all():
+        raise ValueError(f"`times` must be two or more ascending times, ms, got {value!r}")
+    return times
+
+
+def _step(value: Any, name: str) -> float:
+    number = in_unit(value, "ms", name)
+    if not isinstance(number, float) or number <= 0:
+        raise ValueError(f"`{name}` must be a single time > 0 ms, got {value!r}")
+    return number
