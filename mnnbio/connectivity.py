@@ -20,6 +20,7 @@ from mnnbio.sampling import (
     pairs_of_cells,
     pairs_of_rows,
     some_cells,
+    turned,
 )
 
 
@@ -148,9 +149,7 @@ class FixedOutdegree(Connectivity):
         self.check(n_target, n_source, autapses=autapses)
         draw = any_in_rows if self.multapses else distinct_in_rows
         targets = draw(n_source, self.n, n_target - (not autapses), rng)
-        source, target = pairs_of_rows(targets, skip_self=not autapses)
-        order = np.argsort(target, kind="stable")  # sorted by source already
-        return target[order], source[order]
+        return turned(*pairs_of_rows(targets, skip_self=not autapses), n_source, n_target)
 
     def mean_indegree(self, n_target: int, n_source: int, *, autapses: bool) -> float:
         """Return the number of synapses per target."""

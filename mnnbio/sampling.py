@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -79,8 +80,9 @@ def each_with_probability(cells: int, p: float, rng: np.random.Generator) -> Int
     found, last = [np.empty(0, np.int64)], -1
     while last < cells - 1:
         expected = (cells - 1 - last) * p
-        gaps = rng.geometric(p, min(int(expected + 4 * np.sqrt(expected)) + 4, _CELLS))
-        places = last + np.cumsum(np.minimum(gaps, cells + 1))
+        number = min(int(expected + 4 * np.sqrt(expected)) + 4, _CELLS)
+        gaps = np.floor(rng.standard_exponential(number) * (-1 / np.log1p(-p)))
+        places = last + np.cumsum(np.minimum(gaps, cells).astype(np.int64) + 1)
         last = int(places[-1])
         found.append(places[: np.searchsorted(places, cells)])
     return np.concatenate(found)
@@ -113,3 +115,11 @@ def pairs_of_cells(cells: Int64, n_columns: int, *, skip_self: bool) -> Pairs:
     columns = (cells - quotients * n_columns).astype(np.int32)
     rows = quotients.astype(np.int32)
     return rows, columns + (columns >= rows) if skip_self else columns
+
+
+def turned(rows: Int32, columns: Int32, n_rows: int, n_columns: int) -> Pairs:
+    """Return (column, row) of pairs sorted by row, sorted by column and then by row."""
+    ends = np.cumsum(np.bincount(rows, minlength=n_rows))
+    starts = np.concatenate([[0], ends]).astype(np.int32 if len(rows) < 2**31 else np.int64)
+    pairs = sparse.csr_array((np.ones(len(rows), np.int8), columns, starts), shape=(n_rows, n_columns)).tocsc()
+    return np.repeat(np.arange(n_columns, dtype=np.int32), np.diff(pairs.indptr)), pairs.indices.astype(np.int32)

@@ -105,7 +105,7 @@ class Ring(Space):
 
     def distances(self, one: Array, other: Array) -> Array:
         """Return the distances along the ring between two sets of positions, (n, m)."""
-        return _around(one[:, 0, None] - other[:, 0], self.length)
+        return _around(one[:, 0], other[:, 0], self.length)
 
     @property
     def dimension(self) -> int:
@@ -140,8 +140,8 @@ class Torus(_Rectangle):
 
     def distances(self, one: Array, other: Array) -> Array:
         """Return the shortest distances between two sets of positions, (n, m)."""
-        x = _around(one[:, 0, None] - other[:, 0], self.width)
-        return np.sqrt(x**2 + _around(one[:, 1, None] - other[:, 1], self.height) ** 2)
+        x, y = (_around(one[:, k], other[:, k], period) for k, period in enumerate((self.width, self.height)))
+        return _length_of(x, y)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Sheet(_Rectangle):
 
     def distances(self, one: Array, other: Array) -> Array:
         """Return the distances between two sets of positions, (n, m)."""
-        return np.sqrt((one[:, 0, None] - other[:, 0]) ** 2 + (one[:, 1, None] - other[:, 1]) ** 2)
+        return _length_of(*(one[:, k, None] - other[:, k] for k in range(2)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,7 +223,8 @@ class DistanceDependent(Connectivity):
         targets, sources = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
         for start, tendency in self._tendencies(n_target, n_source, autapses=autapses):
             if self.p is not None:
-                row, column = np.nonzero(rng.random(tendency.shape) < self.p * tendency)
+                tendency *= self.p
+                row, column = np.divmod(np.flatnonzero(rng.random(tendency.shape) < tendency), n_source)
             else:
                 row, column = self._nearest(start, tendency, rng)
             targets.append((row + start).astype(np.int32))
@@ -289,10 +290,19 @@ def _length(value: Any, name: str) -> float:
     return length
 
 
-def _around(difference: Array, period: float) -> Array:
-    """Return distances on a circle."""
-    away = np.abs(difference) % period
-    return np.minimum(away, period - away)
+def _around(one: Array, other: Array, period: float) -> Array:
+    """Return distances on a circle between all pairs, (n, m)."""
+    away = (one % period)[:, None] - other % period
+    np.abs(away, out=away)
+    return np.minimum(away, period - away, out=away)
+
+
+def _length_of(x: Array, y: Array) -> Array:
+    """Return the lengths of vectors; `x` and `y` are overwritten."""
+    np.multiply(x, x, out=x)
+    np.multiply(y, y, out=y)
+    x += y
+    return np.sqrt(x, out=x)
 
 
 def _lattice(n: int, width: float, height: float) -> Array:
