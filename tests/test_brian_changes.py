@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import re
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -329,3 +331,12 @@ def test_a_program_checks_what_it_reads(compiled, tmp_path, name, content, messa
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert message in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.standalone
+def test_the_example_in_the_documentation_runs(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "programs.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(compile(example, "docs/programs.md", "exec"), {})
+    assert capsys.readouterr().out == "True\n"

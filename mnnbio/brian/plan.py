@@ -1,13 +1,14 @@
 """What a simulation consists of, in plain NumPy: equations, tables of numbers, synapses.
 
 A plan is made from a circuit (`planner.py`) and realised with Brian2 (`network.py`). Its *structure* decides which C++
-program is generated: names, equations and sizes. Its numbers, and who is connected to whom, are
-files that the program reads (`inputs.py`), so one program serves every circuit of the same structure.
+program is generated: names, equations and sizes. Its numbers, and who is connected to whom, are files that the program
+reads (`inputs.py`), so one program serves every circuit of the same structure.
 """
 
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ Int32 = npt.NDArray[np.int32]
 Table = npt.NDArray[np.float64] | npt.NDArray[np.int32]
 
 _MOST_INDICES = 2**31 - 1  # indices of synapses are 32-bit integers
+_LONGEST_SHOWN = 80  # characters of what two structures differ in
 
 
 class Step(NamedTuple):
@@ -294,7 +296,7 @@ def _shown(value: Any) -> str:
         return "none"
     if isinstance(value, Mapping):
         return "present"
-    return " ".join(value.split()) if isinstance(value, str) else repr(value)
+    return textwrap.shorten(value if isinstance(value, str) else repr(value), _LONGEST_SHOWN, placeholder=" …")
 
 
 def _table(values: npt.NDArray[Any]) -> Table:
