@@ -1,5 +1,7 @@
 """The description of a circuit in tables, and as a diagram."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
@@ -178,3 +180,11 @@ def test_many_projections_are_drawn_without_labels():
     figure = circuit.plot()
     assert len(patches(figure, FancyArrowPatch)) == 16
     assert len(figure.axes[0].texts) == 4
+
+
+def test_the_example_of_the_documentation(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[1] / "docs" / "circuits.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text.split("```python\n")[1].split("```")[0], "docs/circuits.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("## Model summary")
+    assert (tmp_path / "circuit.svg").stat().st_size > 1000
