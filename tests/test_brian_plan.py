@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,8 +130,13 @@ def test_only_what_has_changed_is_written(tmp_path):
     changed = Circuit(
         [PoissonSource("in", 4, np.full(4, 0.2)), own.populations[1]], own.projections, own.drives, seed=own.seed
     )
-    write_inputs(planned(changed, like=Planned(own, first)), tmp_path, first)
-    assert [path.name for path in tmp_path.iterdir()] == ["in.gap_scale"]
+    write_inputs(planned(changed, like=Planned(own, first)), tmp_path / "rates", first)
+    assert [path.name for path in (tmp_path / "rates").iterdir()] == ["in.gap_scale"]
+    stronger = own.with_parts(
+        projections=[replace(own.projections[0], weights=2 * own.projections[0].weights), own.projections[1]]
+    )
+    write_inputs(planned(stronger, like=Planned(own, first)), tmp_path / "weights", first)
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["in_to_n.w"]
 
 
 def test_parts_that_a_zero_would_leave_out_stay_where_a_plan_has_them():

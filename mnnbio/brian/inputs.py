@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.brian.plan import Plan, PlannedSynapses, Table
+from mnnbio.brian.plan import TOPOLOGY, Plan, PlannedSynapses, Table
 
 INPUTS = "inputs"
 
@@ -62,7 +62,7 @@ def write_courses(plan: Plan, folder: Path, n_steps: int, warmup_steps: int) -> 
 
 
 def _write_topology(synapses: PlannedSynapses, folder: Path) -> None:
-    for name in ("outgoing", "targets", "delay"):
+    for name in TOPOLOGY:
         array: npt.NDArray[np.int32] = getattr(synapses, name)
         array.tofile(folder / f"{synapses.name}.{name}")
 

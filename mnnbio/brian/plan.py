@@ -11,7 +11,7 @@ import re
 import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from mnnbio.brian.courses import Course, Samples, sample
 
 Int32 = npt.NDArray[np.int32]
 Table = npt.NDArray[np.float64] | npt.NDArray[np.int32]
+
+TOPOLOGY = ("outgoing", "targets", "delay")
 
 _MOST_INDICES = 2**31 - 1  # indices of synapses are 32-bit integers
 _LONGEST_SHOWN = 80  # characters of what two structures differ in
@@ -30,6 +32,25 @@ class Step(NamedTuple):
 
     code: str
     when: str
+
+
+class Draw(NamedTuple):
+    """Random numbers that a variable holds, new ones in every step before anything else uses it.
+
+    `distribution` is "normal", or "poisson" with the probability of 0 in the variable `quiet`; the counter of a draw is
+    ``every · step + offset``.
+    """
+
+    distribution: Literal["normal", "poisson"]
+    every: int = 1
+    offset: int = 0
+    quiet: str = ""
+
+    @property
+    def code(self) -> str:
+        """The draw in Brian2's language."""
+        counter = f"{self.every}*t_in_timesteps + {self.offset}"
+        return f"{self.distribution}_draw(stream, {counter}{', ' + self.quiet if self.quiet else ''})"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -59,6 +80,8 @@ class PlannedGroup:
     start : dict
         Values, in SI units, from which state variables start in every presentation.
     steps : list of Step
+    draws : dict
+        Variables that hold random numbers.
     salt : int
         Tells the random numbers of the group from those of others; -1 without.
     """
@@ -76,6 +99,7 @@ class PlannedGroup:
     courses: dict[str, Course] = field(default_factory=dict)
     start: dict[str, float | int | bool] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    draws: dict[str, Draw] = field(default_factory=dict)
     salt: int = -1
 
     def load(self, name: str, values: npt.ArrayLike) -> None:
@@ -85,12 +109,13 @@ class PlannedGroup:
 
     def structure(self) -> dict[str, Any]:
         """Return what the generated program depends on."""
-        numbers = ("name", "tables", "courses", "steps")
+        numbers = ("name", "tables", "courses", "steps", "draws")
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in numbers}
         return plain | {
             "tables": _kinds(self.tables),
             "courses": sorted(self.courses),
             "steps": [list(step) for step in self.steps],
+            "draws": {name: list(draw) for name, draw in self.draws.items()},
         }
 
 
@@ -153,9 +178,15 @@ class PlannedSynapses:
         """Return the source element of every synapse, (synapse,)."""
         return np.repeat(np.arange(len(self.outgoing), dtype=np.int32), self.outgoing)
 
+    def share_topology(self, other: PlannedSynapses) -> None:
+        """Take those arrays of another plan's synapses that are equal: who is connected to whom, and how late."""
+        for name in TOPOLOGY:
+            if np.array_equal(getattr(self, name), getattr(other, name)):
+                setattr(self, name, getattr(other, name))
+
     def same_topology(self, other: PlannedSynapses) -> bool:
-        """Return whether these are the arrays of another plan's synapses: who is connected to whom, and how late."""
-        return all(getattr(self, name) is getattr(other, name) for name in ("outgoing", "targets", "delay"))
+        """Return whether the two share who is connected to whom, and how late."""
+        return all(getattr(self, name) is getattr(other, name) for name in TOPOLOGY)
 
     def structure(self) -> dict[str, Any]:
         """Return what the generated program depends on; numbers of synapses and their delays are not among it."""

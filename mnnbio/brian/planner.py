@@ -114,6 +114,9 @@ def plan_circuit(circuit: Circuit, *, dt: float, replicas: int, like: Planned | 
             _add_modes(plan, connection, siblings.index(projection))
         elif like is None or not _reuse(plan, connection, number, like):
             _add_projection(plan, connection, like)
+    for name, synapses in plan.synapses.items():
+        if like is not None and name in like.plan.synapses:
+            synapses.share_topology(like.plan.synapses[name])
     return plan
 
 
