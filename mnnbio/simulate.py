@@ -11,6 +11,7 @@ import xarray as xr
 
 from mnnbio.brian import build
 from mnnbio.brian.channels import choose_channels
+from mnnbio.brian.devices import Device
 from mnnbio.brian.planner import check_time_step
 from mnnbio.brian.processes import check_timeout
 from mnnbio.brian.runs import choose_seed, require_integer
@@ -42,6 +43,7 @@ def simulate(
     build_dir: str | os.PathLike[str] | None = None,
     client: Client | None = None,
     timeout: float | None = None,
+    device: Device | None = None,
 ) -> xr.DataTree:
     """Simulate a circuit with Brian2 and return spikes and their statistics.
 
@@ -87,6 +89,9 @@ def simulate(
         Dask client whose workers share the presentations. The result is the same.
     timeout : float, optional
         Seconds that the run may take on the clock, building and statistics not included; default: any time.
+    device : {"cuda_standalone", "genn"}, optional
+        Another device of Brian2 instead of `codegen`, where brian2cuda or brian2genn is installed. Its random numbers
+        are its own: the spikes are other ones, and depend on what else is simulated.
 
     Returns
     -------
@@ -110,6 +115,8 @@ def simulate(
         If the program cannot be compiled, or fails.
     SimulationTimeout
         If the run takes longer than `timeout`. Nothing of it goes on.
+    DeviceUnavailable
+        If the package of `device` is not installed, or cannot be imported.
     SchedulerError
         If the scheduler of `client` is lost.
 
@@ -131,7 +138,7 @@ def simulate(
     if processes is not None:
         require_integer(processes, "processes", 1)
     check_timeout(timeout)
-    how: dict[str, Any] = {"dt": step, "record": record, "codegen": codegen}
+    how: dict[str, Any] = {"dt": step, "record": record, "codegen": codegen, "device": device}
     run: dict[str, Any] = {"duration": times.duration, "trials": trials, "warmup": times.warmup, "seed": seed}
     with _reported(progress) as report:
         if client is None:
@@ -145,7 +152,7 @@ def simulate(
             check_time_step(circuit, step)
             shared = SharedRun(circuit, how, run, processes or 1)
             recording = run_on_workers(shared, client, times=times, report=report, timeout=timeout)
-    return describe(circuit, recording, window=window_ms, codegen=codegen, covariance=covariance)
+    return describe(circuit, recording, window=window_ms, codegen=device or codegen, covariance=covariance)
 
 
 def check_window(window: Any, times: Times, dt: float, kinds: Mapping[str, Kind] | None = None) -> float:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -152,6 +153,13 @@ def test_populations_may_be_predicted_and_counted(tmp_path):
     assert tree["prediction/rate"].dims == tree["simulation/rate"].dims == ("mean", "population")
     assert tree["counts/count"].sizes["time"] == 10
     assert "comparison" not in tree.children
+
+
+def test_another_device_is_handed_through(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "brian2cuda", None)
+    config = write(tmp_path, grid={"mean": [1]}, simulation={**SIMULATION, "device": "cuda_standalone"})
+    summary, _ = run(config, tmp_path / "out")
+    assert "DeviceUnavailable: device='cuda_standalone' needs the package brian2cuda" in summary.failures["mean=1"]
 
 
 def test_failures_are_recorded_and_the_others_go_on(tmp_path, counted):

@@ -3,6 +3,7 @@
 from mnnbio.brian.building import build
 from mnnbio.brian.cache import CacheWarning
 from mnnbio.brian.compiler import BuildFailed, CompilerNotFound, require_compiler
+from mnnbio.brian.devices import DeviceUnavailable
 from mnnbio.brian.failures import SimulationFailed
 from mnnbio.brian.processes import SimulationTimeout
 from mnnbio.brian.program import Program
@@ -15,6 +16,7 @@ __all__ = [
     "BuildFailed",
     "CacheWarning",
     "CompilerNotFound",
+    "DeviceUnavailable",
     "Program",
     "Recording",
     "SimulationFailed",

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from mnnbio.brian.cache import FOLDER_VARIABLE, PROGRAM, CacheWarning, ProgramCache
 from mnnbio.brian.compiler import compile_project, compiler_version
+from mnnbio.brian.devices import Device, DeviceProgram, require_device
 from mnnbio.brian.inputs import INPUTS, write_courses, write_inputs
 from mnnbio.brian.planner import Planned, check_time_step, plan_circuit
 from mnnbio.brian.program import CompiledProgram, Program, PythonProgram, require_integer
@@ -35,6 +36,7 @@ def build(
     build_dir: str | os.PathLike[str] | None = None,
     replicas: int | None = None,
     cache: bool = True,
+    device: Device | None = None,
 ) -> Iterator[Program]:
     """Make a circuit ready to run.
 
@@ -58,6 +60,10 @@ def build(
         Presentations run side by side; default: by size. The spikes do not depend on it.
     cache : bool
         Whether to take a compiled program from the cache, and to keep it there.
+    device : {"cuda_standalone", "genn"}, optional
+        Another device of Brian2, instead of `codegen`: of brian2cuda or brian2genn, where they are installed. Every run
+        is built anew, all presentations side by side. Random numbers are the device's own, so its spikes are other
+        ones, and depend on which presentations are run together.
 
     Yields
     ------
@@ -70,6 +76,8 @@ def build(
         If `dt` does not suit the circuit, or a recorded population is unknown.
     CompilerNotFound, BuildFailed
         If there is no compiler, or it fails.
+    DeviceUnavailable
+        If the package of `device` is not installed, or cannot be imported.
     BrianBusyError
         If Brian2 is in use by something else in this process.
 
@@ -92,6 +100,10 @@ def build(
     kinds = recorded_kinds({population.name: population.size for population in circuit.neurons}, record)
     if replicas is not None:
         require_integer(replicas, "replicas", 1)
+    if device is not None:
+        require_device(device)
+        yield DeviceProgram(_plan(circuit, step, 1), kinds, device, build_dir, replicas)
+        return
     if codegen == "runtime":
         planned = _plan(circuit, step, replicas or _replicas(circuit, 20_000, 1_000_000))
         yield PythonProgram(planned, kinds)

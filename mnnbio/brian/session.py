@@ -65,8 +65,13 @@ def _importable() -> Iterator[None]:
 
 
 @contextmanager
-def brian_session(codegen: Codegen) -> Iterator[None]:
+def brian_session(codegen: str) -> Iterator[None]:
     """Set Brian2's device and preferences, and set them back whatever happens.
+
+    Parameters
+    ----------
+    codegen : str
+        A `Codegen`, or another device whose package has been imported.
 
     Raises
     ------
@@ -97,12 +102,12 @@ def brian_session(codegen: Codegen) -> Iterator[None]:
         try:
             for name, value in wanted.items():
                 prefs[name] = value
-            if codegen == "cpp_standalone":
-                set_device("cpp_standalone", build_on_run=False)
+            if codegen != "runtime":
+                set_device(codegen, build_on_run=False)
             try:
                 yield
             finally:
-                if codegen == "cpp_standalone":
+                if codegen != "runtime":
                     get_device().reinit()
                     reset_device()
         finally:

@@ -26,6 +26,9 @@ class Simulation(Section):
     codegen: Literal["cpp_standalone", "runtime"] = option(
         "cpp_standalone", "generated C++ (needs a compiler), or NumPy, slow"
     )
+    device: Literal["cuda_standalone", "genn"] | None = option(
+        None, "another device of Brian2 instead, where brian2cuda or brian2genn is installed"
+    )
     covariance: bool = option(False, "whether to estimate, and to predict, covariance matrices")
 
 

@@ -103,6 +103,7 @@ def result_of(work: Work, point: Point, notes: list[str]) -> xr.DataTree:
             record=record_of(config.record),
             progress=watch() or False,
             codegen=config.simulation.codegen,
+            device=config.simulation.device,
             covariance=config.simulation.covariance,
             processes=work.processes,
             **options,
