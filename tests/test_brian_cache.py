@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mnnbio import Circuit, GaussianDrive, LIFParameters, PoissonSource, Population, Projection, build
-from mnnbio.brian import CacheWarning, building
+from mnnbio.brian import CacheWarning, SimulationFailed, building
 from mnnbio.brian.cache import ProgramCache, cache_folder, cache_size
 from mnnbio.cli import main
 
@@ -96,6 +96,17 @@ def test_a_program_that_does_not_start_here_is_not_used(cache, tmp_path, caplog)
     with caplog.at_level(logging.WARNING, "mnnbio"):
         assert not cache.take(KEY, tmp_path / "taken")
     assert "returned non-zero exit status 3" in caplog.text
+
+
+def test_a_folder_without_programs_does_not_spoil_the_cache(cache, program, tmp_path, monkeypatch):
+    def forbidden(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    cache.keep(KEY, program, {"circuit": "a circuit"})
+    monkeypatch.setattr(subprocess, "run", forbidden)
+    with pytest.raises(SimulationFailed, match=r"may not be started .* set TMPDIR to a folder from which"):
+        cache.take(KEY, tmp_path / "taken")
+    assert len(cache.entries()) == 1
 
 
 def test_the_least_recently_used_programs_go_first(cache, program, tmp_path):

@@ -257,6 +257,14 @@ def test_what_a_program_complains_of_is_an_error(tmp_path, said, message):
     assert [path.name for path in tmp_path.iterdir()] == ["main"]
 
 
+def test_a_program_that_may_not_be_started_is_an_error_with_the_way_out(tmp_path):
+    program = tmp_path / "main"
+    program.write_text("#!/bin/sh\n")
+    job = Job(n_steps=10, warmup_steps=0, channels=[Channel("n", 2)], batches=np.zeros((1, 1, 2), np.int64))
+    with pytest.raises(SimulationFailed, match=r"main may not be started \(.*denied.*\): set TMPDIR to a folder"):
+        list(run_program(program, [tmp_path], job, 1, lambda steps: None, Deadline(None)))
+
+
 @pytest.mark.slow
 @pytest.mark.standalone
 def test_a_compiled_program_runs_changed_circuits_too(compiled, in_python):

@@ -17,6 +17,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from mnnbio.brian.failures import may_not_start
+
 FOLDER_VARIABLE, SIZE_VARIABLE = "MNNBIO_CACHE_DIR", "MNNBIO_CACHE_SIZE"
 PROGRAM = "main"
 
@@ -78,7 +80,13 @@ class ProgramCache:
             yield
 
     def take(self, key: str, destination: Path) -> bool:
-        """Copy the program of a key to a file, and return whether there was one that is whole and can be started."""
+        """Copy the program of a key to a file, and return whether there was one that is whole and can be started.
+
+        Raises
+        ------
+        SimulationFailed
+            If no program may be started where the file is.
+        """
         folder = self.folder / key
         if not folder.is_dir():
             return False
@@ -205,6 +213,8 @@ def _start(program: Path) -> None:
         try:
             subprocess.run([program, "--check"], check=True, capture_output=True, timeout=_LONGEST_CHECK)
             return
+        except PermissionError as error:
+            raise may_not_start(program, error) from error
         except OSError as error:
             # Another thread may have forked while the file was open for writing; that lasts for milliseconds.
             if error.errno != errno.ETXTBSY or last:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mnnbio.brian.channels import Block
-from mnnbio.brian.failures import SimulationFailed
+from mnnbio.brian.failures import SimulationFailed, may_not_start
 from mnnbio.brian.plan_file import Job, read_blocks, write_plan_file
 
 _LONGEST_WAIT = 3600.0  # s, between two looks at the clock
@@ -141,10 +141,7 @@ def _started(commands: list[list[str]], folder: Path) -> Iterator[list[subproces
     running: list[subprocess.Popen[bytes]] = []
     try:
         for number, command in enumerate(commands):
-            with (folder / f"errors_{number}.txt").open("wb") as errors:
-                running.append(
-                    subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
-                )
+            running.append(_start(command, folder, folder / f"errors_{number}.txt"))
         yield running
     finally:
         for process in running:
@@ -154,6 +151,14 @@ def _started(commands: list[list[str]], folder: Path) -> Iterator[list[subproces
             for pipe in (process.stdin, process.stdout):
                 assert pipe is not None
                 pipe.close()
+
+
+def _start(command: list[str], folder: Path, said: Path) -> subprocess.Popen[bytes]:
+    with said.open("wb") as errors:
+        try:
+            return subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+        except PermissionError as error:
+            raise may_not_start(command[0], error) from error
 
 
 class _Output:
