@@ -6,6 +6,8 @@ import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
+from socket import gethostname
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -34,6 +36,10 @@ class SchedulerError(ConnectionError):
     """A Dask scheduler cannot be reached, or was lost."""
 
 
+class VersionMismatch(RuntimeError):  # noqa: N818 - says what is the matter
+    """A worker has another version of this package than the process that leads the work."""
+
+
 class RunCancelled(RuntimeError):  # noqa: N818 - says what happened
     """Nobody waits for the run any more."""
 
@@ -50,12 +56,15 @@ class SharedRun(NamedTuple):
         Options of `Program.run`, the number of trials of the whole run among them.
     processes : int
         Of each share.
+    version : str
+        Of this package, where the run is led from.
     """
 
     circuit: Circuit
     build: Mapping[str, Any]
     run: Mapping[str, Any]
     processes: int
+    version: str
 
 
 def run_on_workers(
@@ -131,6 +140,15 @@ def cancel(client: Client, futures: Sequence[Future]) -> None:
         client.cancel(futures, force=True)
 
 
+def require_version(wanted: str) -> None:
+    """Raise a `VersionMismatch` in a worker that has another version of this package than it should."""
+    own = version("mnnbio")
+    if own != wanted:
+        raise VersionMismatch(
+            f"the worker on {gethostname()} has mnnbio {own}, the work is led by {wanted}; install the same"
+        )
+
+
 def number_of_shares(presentations: int, seconds: float, threads: int) -> int:
     """Return into how many shares to divide presentations that take so many seconds each."""
     wanted = math.ceil(presentations / (_SHARES_PER_THREAD * max(threads, 1)))
@@ -169,6 +187,7 @@ def _same(shared: SharedRun) -> SharedRun:
 
 def _run_share(pairs: Pairs, shared: SharedRun) -> Recording:
     """Run some presentations, in a worker."""
+    require_version(shared.version)
     with patience(), build(shared.circuit, **shared.build) as program:
         return program.run(**shared.run, processes=shared.processes, presentations=pairs, report=watch())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -150,7 +151,7 @@ def simulate(
                     "`build_dir` is of this machine, and the workers of a `client` build; give one of the two"
                 )
             check_time_step(circuit, step)
-            shared = SharedRun(circuit, how, run, processes or 1)
+            shared = SharedRun(circuit, how, run, processes or 1, version("mnnbio"))
             recording = run_on_workers(shared, client, times=times, report=report, timeout=timeout)
     return describe(circuit, recording, window=window_ms, codegen=device or codegen, covariance=covariance)
 

@@ -24,7 +24,16 @@ from mnnbio import (
     simulate,
 )
 from mnnbio.brian import SimulationFailed, SimulationTimeout
-from mnnbio.sharing import RunCancelled, SchedulerError, number_of_shares, watch
+from mnnbio.sharing import (
+    RunCancelled,
+    SchedulerError,
+    SharedRun,
+    VersionMismatch,
+    _all_pairs,
+    _run_share,
+    number_of_shares,
+    watch,
+)
 
 
 def circuit() -> Circuit:
@@ -154,6 +163,14 @@ def test_a_scheduler_that_goes_away_is_named(small_shares):
             simulate(circuit(), codegen="runtime", client=client, **OPTIONS)
 
 
+def test_workers_must_have_the_same_version():
+    shared = SharedRun(circuit(), {}, {}, 1, "0.0.0")
+    with pytest.raises(
+        VersionMismatch, match=r"the worker on .* has mnnbio .*, the work is led by 0.0.0; install the same"
+    ):
+        _run_share(_all_pairs(1, 1), shared)
+
+
 def test_nothing_watches_outside_a_worker():
     assert watch() is None
 
@@ -181,7 +198,5 @@ def test_shares_are_neither_short_nor_long(presentations, seconds, threads, shar
 
 
 def test_shares_cover_all_presentations_once():
-    from mnnbio.sharing import _all_pairs
-
     pairs = np.concatenate(np.array_split(_all_pairs(3, 4), 5))
     assert pairs.tolist() == [[s, t] for s in range(3) for t in range(4)]

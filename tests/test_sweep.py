@@ -322,7 +322,7 @@ def test_workers_must_have_the_same_version(again):
     outcome = do_point(Work(config, subject_of(config), "", "", "0.0.0", 1), points_of(config)[0])
     assert outcome.record["status"] == "failed"
     assert "has mnnbio" in outcome.record["message"]
-    assert "the sweep is led by 0.0.0; install the same" in outcome.record["message"]
+    assert "the work is led by 0.0.0; install the same" in outcome.record["message"]
 
 
 # Opening.

@@ -6,6 +6,7 @@ import dataclasses
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,15 +78,13 @@ def run_sweep(
         If the scheduler is lost. What is done is kept.
     """
     from mnnbio.brian.program import require_integer
-    from mnnbio.results import versions
 
     if workers is not None:
         require_integer(workers, "workers", 0)
     config = _config(config)
     subject, points, folder = subject_of(config), points_of(config), SweepFolder(Path(out))
-    version = versions()["mnnbio_version"]
     with folder.opened(config):
-        work = Work(config, subject, str(folder.path), folder.token, version, 1)
+        work = Work(config, subject, str(folder.path), folder.token, version("mnnbio"), 1)
         others = [point_of(config, r["parameters"]) for key, r in folder.points.items() if key not in _keys(points)]
         waiting = folder.adopt(points, others, subject.code, lambda point: prepared(work, point.parameters)[0].hash())
         _announce(points, others, waiting, say)

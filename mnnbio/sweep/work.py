@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import tempfile
 import threading
 import time
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xarray as xr
 
-from mnnbio.run.options import ConfigError
+from mnnbio.sharing import require_version, watch
 from mnnbio.sweep.config import SweepConfig
 from mnnbio.sweep.layout import layout_of
 from mnnbio.sweep.points import Point
@@ -76,7 +75,7 @@ def do_point(work: Work, point: Point) -> Outcome:
     record: dict[str, Any] = {"parameters": point.parameters, "seed": point.seed, "file": point.file}
     notes: list[str] = []
     try:
-        _require_version(work.version)
+        require_version(work.version)
         tree = result_of(work, point, notes)
         record |= {"status": DONE, "circuit_hash": tree.attrs["circuit_hash"]}
         record |= {"seconds": time.monotonic() - start, "warnings": notes}
@@ -91,7 +90,6 @@ def do_point(work: Work, point: Point) -> Outcome:
 def result_of(work: Work, point: Point, notes: list[str]) -> xr.DataTree:
     """Return simulation, and prediction and comparison where asked for; warnings become notes."""
     from mnnbio.brian.session import patience
-    from mnnbio.sharing import watch
     from mnnbio.simulate import simulate
 
     config = work.config
@@ -201,13 +199,3 @@ def _token(folder: Path) -> str | None:
         return (folder / TOKEN_FILE).read_text(encoding="utf-8").strip()
     except OSError:
         return None
-
-
-def _require_version(wanted: str) -> None:
-    from mnnbio.results import versions
-
-    own = versions()["mnnbio_version"]
-    if own != wanted:
-        raise ConfigError(
-            f"the worker on {os.uname().nodename} has mnnbio {own}, the sweep is led by {wanted}; install the same"
-        )
