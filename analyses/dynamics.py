@@ -14,7 +14,7 @@ from mnnbio.analyses.synchrony import synchrony
 
 
 def dynamics(
-    result: xr.DataTree, circuit: Wired | None = None, *, bin: float = 1e-3, segment: float = 0.25
+    result: xr.DataTree, circuit: Wired | None = None, *, bin: float = 1e-3, segment: float | None = None
 ) -> xr.DataTree:
     """Measure the dynamics of a simulated circuit.
 
@@ -26,8 +26,8 @@ def dynamics(
         The circuit; with it the balance of currents is measured.
     bin : float
         Bin of population rates and spectra, s.
-    segment : float
-        Length of the segments of spectra, s; at most a trial.
+    segment : float, optional
+        Length of the segments of spectra, s; see `population_spectra`.
 
     Returns
     -------
@@ -68,6 +68,23 @@ def state_sentence(tree: xr.DataTree) -> str:
         subject = f"With stimulus {label} the network" if "stimulus" in state.dims else "The network"
         sentences.append(f"{subject} is {one['state'].item()}{_numbers(one, own)}.")
     return " ".join(sentences)
+
+
+def oscillation_sentence(tree: xr.DataTree) -> str | None:
+    """Say which oscillation is predicted, from the tree that `dynamics` returns; None where nothing was predicted."""
+    if "predicted_oscillations" not in tree.children:
+        return None
+    modes = tree["predicted_oscillations"].to_dataset()
+    if not modes.sizes["oscillation"]:
+        return "Linear response predicts no oscillation."
+    first = modes.isel(oscillation=0)
+    grows = float(first["growth"]) > 0
+    kind = "grows" if grows else f"is damped within {-1e3 / float(first['growth']):.3g} ms"
+    measured = tree["state"].to_dataset()
+    seen = f"the strongest one in the spikes is at {float(measured['frequency_peak']):.3g} Hz"
+    if float(measured["prominence"]) < PROMINENT:
+        seen = "in the spikes none stands out"
+    return f"Linear response predicts an oscillation at {float(first['frequency']):.3g} Hz that {kind}; {seen}."
 
 
 def _numbers(state: xr.Dataset, intervals: xr.Dataset) -> str:

@@ -18,7 +18,7 @@ from mnnbio.analyses.alignment import ComparisonWarning, align
 from mnnbio.analyses.circuit_text import circuit_description, stored_readout
 from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.decisions import accuracy_against_time
-from mnnbio.analyses.dynamics import state_sentence
+from mnnbio.analyses.dynamics import oscillation_sentence, state_sentence
 from mnnbio.analyses.dynamics_report import Described, circuit_illustration, circuit_tables, dynamics_illustrations
 from mnnbio.analyses.figure_style import save_figure
 from mnnbio.analyses.illustration import Illustration
@@ -127,7 +127,11 @@ def _notes(tree: xr.DataTree) -> list[str]:
 
 def _states(tree: xr.DataTree) -> list[tuple[str, str]]:
     """Return in words the state of a circuit whose dynamics were measured."""
-    return [("State", state_sentence(tree["dynamics"]))] if "dynamics" in tree.children else []
+    if "dynamics" not in tree.children:
+        return []
+    oscillation = oscillation_sentence(tree["dynamics"])
+    found = [("State", state_sentence(tree["dynamics"]))]
+    return found if oscillation is None else [*found, ("Oscillations", oscillation)]
 
 
 def _findings(comparison: xr.Dataset | None, decisions: xr.Dataset | None) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ def phase_diagram(
     Returns
     -------
     Dataset
-        Over (y, x): ``predicted``, ``simulated`` and, where it is known, ``simulated_se``.
+        In memory, over (y, x): ``predicted``, ``simulated`` and, where it is known, ``simulated_se``.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def phase_diagram(
         raise ValueError(
             f"the sweep has no `{quantity}` in /prediction or /simulation; it has {', '.join(sweep.groups)}"
         )
-    return xr.Dataset(found)
+    return xr.Dataset(found).compute()
 
 
 def _averaged(values: xr.DataArray, x: str, y: str, population: str | None) -> xr.DataArray:

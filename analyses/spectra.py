@@ -11,8 +11,10 @@ from scipy import signal
 
 Array = npt.NDArray[Any]
 
+SEGMENT = 0.25  # s
 
-def population_spectra(rates: xr.DataArray, segment: float = 0.5) -> xr.Dataset:
+
+def population_spectra(rates: xr.DataArray, segment: float | None = None) -> xr.Dataset:
     r"""Estimate spectra of population rates by Welch's method.
 
     The spectral density is two-sided, :math:`S_{ab}(f) = \int \mathrm{cov}[A_a(t), A_b(t + u)] e^{-2\pi i f u} du` with
@@ -25,8 +27,9 @@ def population_spectra(rates: xr.DataArray, segment: float = 0.5) -> xr.Dataset:
     ----------
     rates : DataArray
         What `population_rates` returns.
-    segment : float
-        Length of a segment, s; its inverse is the resolution in frequency.
+    segment : float, optional
+        Length of a segment, s; its inverse is the resolution in frequency. By default a quarter of a second, or a whole
+        trial if that is shorter.
 
     Returns
     -------
@@ -46,7 +49,9 @@ def population_spectra(rates: xr.DataArray, segment: float = 0.5) -> xr.Dataset:
     Electroacoust. 15, 70-73, Eq. 12 for the correlation of overlapping segments.
     """
     bin = float(rates.attrs["bin"])
-    size, available = round(segment / bin), rates.sizes["time"]
+    available = rates.sizes["time"]
+    segment = min(SEGMENT, available * bin) if segment is None else segment
+    size = round(segment / bin)
     if size < 8:
         raise ValueError(f"`segment` must hold 8 bins of {bin:g} s or more, got {segment:g} s")
     if size > available:

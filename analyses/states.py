@@ -18,7 +18,7 @@ def network_state(
     result: xr.DataTree | xr.Dataset,
     *,
     bin: float = 1e-3,
-    segment: float = 0.25,
+    segment: float | None = None,
     synchronous_above: float = 0.35,
     regular_below: float = 0.3,
     min_intervals: int = 5,
@@ -42,8 +42,8 @@ def network_state(
         A result with ``/spikes``, or that group.
     bin : float
         Bin of the global activity, s; short against the period of an oscillation.
-    segment : float
-        Length of the segments of its spectrum, s.
+    segment : float, optional
+        Length of the segments of its spectrum, s; see `population_spectra`.
     synchronous_above, regular_below : float
         The limits.
     min_intervals : int
@@ -85,9 +85,7 @@ def network_state(
     out = xr.Dataset({name: value.drop_attrs() for name, (value, _, _) in found.items()})
     for name, (_, units, text) in found.items():
         out[name].attrs = {"long_name": text} | ({"units": units} if units else {})
-    return out.assign_attrs(
-        bin=bin, segment=segment, synchronous_above=synchronous_above, regular_below=regular_below, neurons=n
-    )
+    return out.assign_attrs(bin=bin, synchronous_above=synchronous_above, regular_below=regular_below, neurons=n)
 
 
 def _pooled(rates: xr.DataArray) -> xr.DataArray:

@@ -14,6 +14,17 @@ codegen = "runtime"
 n_decisions, n_trials = 20, 1
 n_stimuli, n_long_trials, seconds = 2, 2, 0.4
 """,
+    "02_brunel_phase_diagram": """
+g_values, nu_values = [3, 5], [2]
+scale = indegree_scale = full_scale = 0.05
+milliseconds, warmup = 150, 50
+codegen, workers = "runtime", 0
+""",
+    "03_covariances_in_a_recurrent_circuit": """
+n_excitatory, n_inhibitory = 80, 20
+seconds, trials, window = 1, 2, 50
+codegen, couplings = "runtime", [0.2]
+""",
 }
 
 

@@ -20,6 +20,9 @@ from mnnbio.run.session import warnings_as_notes
 
 # Neurons up to which covariances of all pairs are estimated and predicted by default.
 FEW_NEURONS = 1000
+# Populations up to which spectra are predicted, and how many frequencies of them, up to HIGHEST (1/ms).
+MANY_POPULATIONS = 10
+FREQUENCIES, HIGHEST = 80, 0.5
 # Memory that a synapse takes at the most: drawn with row and column, stored by row, copied by source for the program.
 BYTES_PER_SYNAPSE = 64
 
@@ -89,7 +92,8 @@ class CircuitRun:
         with self._step("simulate", f"{self.settings.trials} × {self.settings.duration:g} ms"):
             tree = self._simulate()
         with self._step("analyse", "state, spectra, synchrony, irregularity, balance"):
-            tree = tree.assign({"dynamics": dynamics(tree, self.circuit, segment=self._segment())})
+            measured = dynamics(tree, self.circuit)
+            tree = tree.assign({"dynamics": measured.assign(self._predict_dynamics(measured, remarks))})
             if prediction is not None:
                 tree = tree.assign({"prediction": xr.DataTree(prediction)})
                 tree = tree.assign({"comparison": xr.DataTree(compare(prediction, tree))})
@@ -110,6 +114,30 @@ class CircuitRun:
                 remarks.append(f"There is no {missing}: {error}.")
                 self._tell(f"{'':<10} note: {remarks[-1]}")
         return None
+
+    def _predict_dynamics(self, measured: xr.DataTree, remarks: list[str]) -> dict[str, xr.DataTree]:
+        """Return predicted spectra and oscillations of a circuit with one stimulus, as groups.
+
+        What there is not is remarked.
+        """
+        from mnnbio.dynamics import predict_oscillations, predict_spectra
+
+        if self.circuit.n_stimuli is not None or len(self.circuit.neurons) > MANY_POPULATIONS:
+            return {}
+        measured_at = measured["spectra/frequency"].to_numpy()
+        highest = min(measured_at[-1], 1e3 * HIGHEST)
+        frequencies = 1e-3 * np.geomspace(measured_at[0], highest, FREQUENCIES)
+        found: dict[str, xr.DataTree] = {}
+        for name, make in (
+            ("predicted_oscillations", lambda: predict_oscillations(self.circuit, dt=self.settings.dt)),
+            ("predicted_spectra", lambda: predict_spectra(self.circuit, frequencies, dt=self.settings.dt)),
+        ):
+            try:
+                found[name] = xr.DataTree(make())
+            except (ValueError, RuntimeError, ArithmeticError) as error:
+                remarks.append(f"There are no {name.replace('_', ' ')}: {error}.")
+                self._tell(f"{'':<10} note: {remarks[-1]}")
+        return found
 
     def _simulate(self) -> xr.DataTree:
         from mnnbio.simulate import simulate
@@ -132,10 +160,6 @@ class CircuitRun:
     def _covariance(self) -> bool:
         wanted = self.settings.covariance
         return self.circuit.n_neurons <= FEW_NEURONS if wanted is None else wanted
-
-    def _segment(self) -> float:
-        """Return the length of the segments of spectra, s: a quarter of a second, or what a trial allows."""
-        return min(0.25, 1e-3 * self.settings.duration)
 
     @contextmanager
     def _step(self, name: str, what: str) -> Iterator[None]:
