@@ -253,6 +253,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(monkeypatch, tmp_path, buil
 def test_the_command_shows_and_clears(monkeypatch, tmp_path, capsys, program):
     monkeypatch.setenv("MNNBIO_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("MNNBIO_CACHE_SIZE", "2GB")
+    monkeypatch.setenv("COLUMNS", "120")
     cache = ProgramCache(tmp_path / "programs")
     for key, days in ((KEY, 40), (OTHER, 1)):
         cache.keep(key, program, {"circuit": f"circuit of {days}"})
@@ -264,6 +265,9 @@ def test_the_command_shows_and_clears(monkeypatch, tmp_path, capsys, program):
     assert [line.split()[0] for line in lines] == [OTHER[:8], KEY[:8]]
     assert "used 1 day ago" in lines[0]
     assert lines[1].endswith("used 40 days ago   circuit of 40")
+    monkeypatch.setenv("COLUMNS", "50")
+    assert main(["cache", "show"]) == 0
+    assert capsys.readouterr().out.splitlines()[2].endswith(" circuit …")
     assert main(["cache", "clear", "--older-than", "30"]) == 0
     assert capsys.readouterr().out.startswith("removed 1 program, ")
     assert [entry.key for entry in cache.entries()] == [OTHER]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -46,7 +47,14 @@ def _cache(arguments: argparse.Namespace) -> None:
     entries = cache.entries()
     print(f"{cache.folder}: {_total(entries)} (at most {_size(cache.most_bytes)})")
     for entry in entries:
-        print(f"  {entry.key[:8]}  {_size(entry.size):>8}  used {_age(time.time() - entry.used):<12}  {entry.circuit}")
+        used = _age(time.time() - entry.used)
+        print(_fitting(f"  {entry.key[:8]}  {_size(entry.size):>8}  used {used:<12}  {entry.circuit}"))
+
+
+def _fitting(line: str) -> str:
+    """Return a line, cut to the width of the terminal."""
+    width = shutil.get_terminal_size((120, 24)).columns
+    return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
 def _days(text: str) -> float:
