@@ -317,6 +317,15 @@ def test_a_worker_that_does_not_see_the_folder_sends_its_result(again, tmp_path)
     assert json.loads((again / "out/manifest.json").read_text())["points"][point.key]["size"] == len(outcome.content)
 
 
+def test_a_result_that_was_written_is_not_made_again(again, counted):
+    config = make_sweep(CONFIG | {"grid": GRID}, again)
+    manifest = json.loads((again / "out/manifest.json").read_text())
+    work = Work(config, subject_of(config), str(again / "out"), manifest["sweep"], version("mnnbio"), 1)
+    for point in points_of(config):
+        assert do_point(work, point).record == manifest["points"][point.key]
+    assert counted == []
+
+
 def test_workers_must_have_the_same_version(again):
     config = make_sweep(CONFIG | {"grid": {"mean": [1.2], "std": [1]}}, again)
     outcome = do_point(Work(config, subject_of(config), "", "", "0.0.0", 1), points_of(config)[0])

@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mnnbio.results import ResultFileError
-from mnnbio.results.files import read_attributes, written_aside
+from mnnbio.results.files import written_aside
 from mnnbio.run.folder import RunFolderError, held, write_text
 from mnnbio.run.options import ConfigError
 from mnnbio.sweep.config import SweepConfig
 from mnnbio.sweep.points import Point
-from mnnbio.sweep.work import DONE, TOKEN_FILE, WAITING, Outcome
+from mnnbio.sweep.work import DONE, TOKEN_FILE, WAITING, Outcome, stored_record
 
 FORMAT = 1
 _REWRITE = 2.0  # seconds between two versions of the manifest; the results themselves tell what is newer
@@ -133,14 +132,7 @@ class SweepFolder:
             return None
         if record is not None and record["status"] == DONE and record["size"] == path.stat().st_size:
             return record
-        try:
-            attributes = read_attributes(path)
-        except ResultFileError:
-            return None
-        if attributes.get("sweep") != self.token:
-            return None
-        found: dict[str, Any] = json.loads(attributes["sweep_point"])
-        return found | {"size": path.stat().st_size}
+        return stored_record(self.path, point, self.token)
 
     def put(self, point: Point, outcome: Outcome) -> None:
         """Record what became of a point, and write its result if the worker could not."""

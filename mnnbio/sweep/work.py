@@ -76,6 +76,8 @@ def do_point(work: Work, point: Point) -> Outcome:
     notes: list[str] = []
     try:
         require_version(work.version)
+        if (stored := stored_record(Path(work.folder), point, work.token)) is not None:
+            return Outcome(stored)  # by a worker that was killed before it could say so
         tree = result_of(work, point, notes)
         record |= {"status": DONE, "circuit_hash": tree.attrs["circuit_hash"]}
         record |= {"seconds": time.monotonic() - start, "warnings": notes}
@@ -192,6 +194,25 @@ def _deliver(work: Work, point: Point, tree: xr.DataTree, record: dict[str, Any]
         content = Path(aside, "result.nc").read_bytes()
     record["size"] = len(content)
     return content
+
+
+def stored_record(folder: Path, point: Point, token: str) -> dict[str, Any] | None:
+    """Return what a sweep's file says of its point, None where there is no such file, or it is not whole."""
+    from mnnbio.results import ResultFileError
+    from mnnbio.results.files import read_attributes
+
+    path = folder / point.file
+    if not path.is_file():
+        return None
+    try:
+        with _netcdf:
+            attributes = read_attributes(path)
+    except ResultFileError:
+        return None
+    if attributes.get("sweep") != token:
+        return None
+    record: dict[str, Any] = json.loads(attributes["sweep_point"])
+    return record | {"size": path.stat().st_size}
 
 
 def _token(folder: Path) -> str | None:
