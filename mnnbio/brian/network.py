@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnnbio.brian.courses import Samples
-from mnnbio.brian.plan import Plan, PlannedGroup, PlannedSynapses, Table, free_name
+from mnnbio.brian.plan import Plan, PlannedGroup, PlannedSynapses, Step, Table, free_name
 from mnnbio.brian.streams import brian_functions
 
 if TYPE_CHECKING:
@@ -100,8 +100,8 @@ def realise(plan: Plan, *, connected: bool, record: Collection[str] = ()) -> Rea
     ----------
     plan : Plan
     connected : bool
-        Whether to make the synapses. A generated program carries spikes itself (`synapses.h`) and fills the other
-        synapses from the plan's files.
+        Whether to make the synapses and to draw random numbers. A generated program draws (`draws.h`) and carries
+        spikes itself (`synapses.h`), and fills the other synapses from the plan's files.
     record : collection of str
         Populations whose spikes Brian2 shall record; a generated program records them itself (`recording.h`).
     """
@@ -119,7 +119,8 @@ def realise(plan: Plan, *, connected: bool, record: Collection[str] = ()) -> Rea
     functions = brian_functions()
     for group in plan.groups.values():
         made.groups[group.name] = own = _make_group(group, made, functions)
-        for step in group.steps:
+        drawn = [Step(f"{variable} = {draw.code}", "start") for variable, draw in group.draws.items() if connected]
+        for step in [*drawn, *group.steps]:
             label = name(f"{own.name}_{step.when}")
             made.network.add(own.run_regularly(step.code, when=step.when, clock=made.clock, name=label))
     for synapses in plan.synapses.values():

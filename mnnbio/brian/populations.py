@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mnnbio.brian.courses import Course, bounds, over_time
 from mnnbio.brian.currents import propagator, synaptic_times
-from mnnbio.brian.plan import Plan, PlannedGroup, Step, all_to_all
+from mnnbio.brian.plan import Draw, Plan, PlannedGroup, Step, all_to_all
 from mnnbio.brian.steps import count_steps
 from mnnbio.brian.streams import gap_scale
 from mnnbio.circuit import Circuit, GaussianDrive, PoissonDrive, PoissonSource, Population
@@ -169,19 +169,21 @@ def add_neurons(
     }
     equations, terms = _NEURON, ["v_inf + decay*(v - v_inf)"]
     # Every drive draws at counters of its own, whichever others there are.
-    counter = f"{1 + len(jumps)}*t_in_timesteps" if jumps else "t_in_timesteps"
+    draws: dict[str, Draw] = {}
     if callable(std) or std.any() or plan.name(population.name) in noisy:
-        equations += "kick : volt\n"
+        equations += "kick : volt\nnoise : 1\n"
         values["kick"] = _times(std, step_noise * MV)
-        terms.append(f"kick*normal_draw(stream, {counter})")
+        draws["noise"] = Draw("normal", 1 + len(jumps))
+        terms.append("kick*noise")
     times = synaptic_times(circuit, population.name)
     arriving: dict[float, list[str]] = {0.0: terms, **{tau: [f"fade{k}*current{k}"] for k, tau in enumerate(times)}}
     for k, drive in enumerate(jumps):
-        equations += f"jump{k} : {_unit(drive.tau_syn)} (constant)\nquiet{k} : 1\n"
+        equations += f"jump{k} : {_unit(drive.tau_syn)} (constant)\nquiet{k} : 1\narrivals{k} : 1\n"
         values[f"jump{k}"] = drive.weight / drive.tau_syn if drive.tau_syn else drive.weight * MV  # mV/ms = V/s
         values[f"quiet{k}"] = quiet_probability(drive, dt)
-        arriving[drive.tau_syn].append(f"jump{k}*poisson_draw(stream, {counter} + {k + 1}, quiet{k})")
-    if jumps or len(terms) > 1:
+        draws[f"arrivals{k}"] = Draw("poisson", 1 + len(jumps), k + 1, f"quiet{k}")
+        arriving[drive.tau_syn].append(f"jump{k}*arrivals{k}")
+    if draws:
         equations += "stream : integer (constant)\n"
     for k, tau in enumerate(mode_inputs):
         equations += f"mode_input{k} : {_unit(tau)}\n"
@@ -205,6 +207,7 @@ def add_neurons(
         refractory="t_in_timesteps < wake",
         start={"v": 0.0, "wake": 0, "not_refractory": True, "lastspike": -1e4}
         | {f"current{k}": 0.0 for k in range(len(times))},
+        draws=draws,
     )
     for name, value in values.items():
         if callable(value):
@@ -260,7 +263,7 @@ def _share_noise(plan: Plan, population: Population, group: PlannedGroup, factor
     """
     rows, n, k = factor.shape
     noise = plan.add_group(f"{population.name}_noise", k, "z : 1\nstream : integer (constant)")
-    noise.steps.append(Step("z = normal_draw(stream, t_in_timesteps)", "start"))
+    noise.draws["z"] = Draw("normal")
     synapses = plan.add_synapses(
         f"{population.name}_noise_factor",
         noise,

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "courses.h"
+#include "draws.h"
 #include "failure.h"
 #include "files.h"
 #include "recording.h"
@@ -195,6 +196,18 @@ public:
         starts.push_back([own](const Presentation*) { own->start(); });
         inserted.emplace_back(instead_of.front(), [this, own]() { own->step(now); });
         left_out.insert(instead_of.begin(), instead_of.end());
+    }
+
+    // Random numbers of all elements of a group, drawn in every step in front of some code of the network.
+    void normal_draws(double* values, const int64_t* stream, int64_t size, int64_t every, int64_t offset, Code before)
+    {
+        inserted.emplace_back(before, [=]() { mnnbio::normal_draws(values, stream, size, every * now + offset); });
+    }
+
+    void poisson_draws(double* values, const int64_t* stream, const double* quiet, int64_t size, int64_t every,
+                       int64_t offset, Code before)
+    {
+        inserted.emplace_back(before, [=]() { mnnbio::poisson_draws(values, stream, quiet, size, every * now + offset); });
     }
 
     // A group of neurons: its spikes can be recorded. Groups are added in the order of the plan's channels.

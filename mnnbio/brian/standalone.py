@@ -109,13 +109,18 @@ def _synapse_lines(made: Realisation, name: str, synapses: Any) -> Iterator[str]
 
 
 def _loop_lines(made: Realisation) -> Iterator[str]:
-    """Yield the C++ lines that insert sources and what carries spikes into the code of a step, and run it all."""
+    """Yield the C++ lines that insert sources, random numbers and what carries spikes into a step, and run it all."""
     for group in made.sources():
         names = ("_spikespace", "next_spike", "stream", "gap_scale", "kept")
         arrays = [_name(group.variables[name]) if name in group.variables else "nullptr" for name in names]
         code = [group.thresholder["spike"], *group.contained_objects]
         functions = dict.fromkeys(f"_run_{c.name}" for item in code for c in item._code_objects)
         yield f"presentations.sources({len(group)}, {', '.join(arrays)}, {{{', '.join(functions)}}});"
+    for name, group in made.groups.items():
+        for variable, draw in made.plan.groups[name].draws.items():
+            arrays = [_name(group.variables[own]) for own in (variable, "stream", *filter(None, [draw.quiet]))]
+            numbers = f"{len(group)}, {draw.every}, {draw.offset}, {_first_code_after(made, 'start')}"
+            yield f"presentations.{draw.distribution}_draws({', '.join(arrays)}, {numbers});"
     for synapses in sorted((s for s in made.plan.synapses.values() if s.on_pre), key=_brian_order):
         yield _pathway_line(made, synapses)
     yield f"presentations.run({made.network.name}, {made.clock.name});"

@@ -118,10 +118,8 @@ class Pathway
             dense ? add<true, false>(bundle) : add<false, false>(bundle);
     }
 
-    void send(int32_t element)
+    void send(int32_t replica, int64_t i)
     {
-        const int32_t replica = replicas == 1 ? 0 : element / n_source;
-        const int64_t i = element - replica * n_source;
         if (stops.empty()) {
             ring[(now + delays[0]) % ring.size()].push_back({replica, outgoing[i], first[i]});
             return;
@@ -167,8 +165,12 @@ public:
     void step()
     {
         const int32_t number = n_synapses ? spikes[replicas * n_source] : 0;
-        for (int32_t k = 0; k < number; k++)
-            send(spikes[k]);
+        int32_t replica = 0;
+        for (int32_t k = 0; k < number; k++) {  // the elements that fired are sorted
+            while (spikes[k] >= (replica + 1) * n_source)
+                replica++;
+            send(replica, spikes[k] - replica * n_source);
+        }
         auto& arriving = ring[now];
         if (!arriving.empty() && open)
             std::copy(open, open + mask.size(), mask.begin());
