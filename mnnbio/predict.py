@@ -50,11 +50,13 @@ def predict(
     window : float or Quantity, optional
         Counting window, ms. Adds the statistics of spike counts in the window, and makes the readout's covariance that
         of a decision over one window. By default, long-window statistics only.
-    closure : {"moments", "poisson"}, optional
-        Variance of the presynaptic trains that drives the next neuron: their long-window count variance per time, as
-        moment networks are trained, or their rate, as the membrane sees a train that is regular over longer times than
-        its own. By default "moments" in continuous time, which is what a network computes, and "poisson" with a time
-        step, which is closer to what simulated neurons do (``docs/closures.md``).
+    closure : {"moments", "poisson", "renewal"}, optional
+        What drives the next neuron: the long-window count variance of the presynaptic trains, as moment networks are
+        trained; their rate, as the membrane sees a train that is regular over longer times than its own; or, the most
+        accurate for simulations, renewal trains with the spectrum between these two limits, whose spikes are jumps of
+        their true size (delta synapses, resolution of neurons; some 10 ms per neuron in recurrent circuits). By default
+        "moments" in continuous time, which is what a network computes, and "poisson" with a time step
+        (``docs/closures.md``).
     theory : {"diffusion", "first_passage"}
         Inputs as Gaussian white noise; or Poisson jumps of their true size in steps of `dt`, exact for neurons that
         receive Poisson and Gaussian input, at the cost of some 50 ms per neuron and stimulus, in feed-forward circuits
@@ -119,11 +121,18 @@ def predict(
         )
     if closure is None:
         closure = "moments" if dt is None else "poisson"
-    _check("closure", closure, ["moments", "poisson"])
+    _check("closure", closure, ["moments", "poisson", "renewal"])
     _check("theory", theory, ["diffusion", "first_passage"])
     _check("resolution", resolution, ["neuron", "population"])
     _check("unconverged", unconverged, ["raise", "report"])
     by_layers = resolution == "neuron" and not circuit.is_recurrent and not circuit.has_exponential_synapses
+    if closure == "renewal" and (
+        theory == "first_passage" or resolution == "population" or circuit.has_exponential_synapses
+    ):
+        raise ValueError(
+            "closure='renewal' is for theory='diffusion' and for circuits with delta synapses at the resolution of "
+            "neurons; use closure='poisson'"
+        )
     if theory == "first_passage" and dt is None:
         raise ValueError("theory='first_passage' describes discrete time and needs `dt`")
     if theory == "first_passage" and not by_layers:

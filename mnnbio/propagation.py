@@ -12,10 +12,11 @@ from torch import Tensor
 from mnnbio.circuit import Circuit, PoissonDrive, Population
 from mnnbio.exact import exact_passages
 from mnnbio.labelled import Output
-from mnnbio.moments import discrete_lif, interval_skewness, jump_factors, moment_activation
+from mnnbio.moments import Neuron, discrete_lif, interval_skewness, jump_factors, moment_activation
+from mnnbio.train_input import effective_layer
 from mnnbio.validity import warn_of_correlations, warn_of_finite_weights
 
-Closure = Literal["moments", "poisson"]
+Closure = Literal["moments", "poisson", "renewal"]
 Theory = Literal["diffusion", "first_passage"]
 
 
@@ -64,8 +65,9 @@ def propagate(
         Feed-forward.
     dt : float, optional
         Time step of the simulation to describe, ms; None for continuous time.
-    closure : {"moments", "poisson"}
-        Whether a train drives the next neuron with its count variance or with its rate.
+    closure : {"moments", "poisson", "renewal"}
+        Whether a train drives the next neuron with its count variance, with its rate, or as jumps with the spectrum of
+        a renewal process.
     theory : {"diffusion", "first_passage"}
         Inputs as Gaussian white noise, or Poisson jumps of their true size in discrete time (needs `dt`); spikes of
         neurons count as such jumps under the closure "poisson".
@@ -125,10 +127,19 @@ def propagate(
             jumps = {n: r for n, r in trains.rate.items() if closure == "poisson" or n not in outputs}
             rate, variance, gain, skewness = exact_passages(circuit, population, jumps, mean, std, dt)
         else:
-            lif = population.lif if dt is None else discrete_lif(mean, std, population.lif, dt)
+            lif: Neuron
+            if closure == "renewal":
+                independent = current.variance + (common**2).sum(-1)
+                for source, weights in incoming.items():
+                    independent = independent + trains.drive[source] @ (weights**2).T
+                whole = mean, independent, current.third, std**2 - independent
+                std, lif = effective_layer(circuit, population, incoming, trains.rate, outputs, whole, dt)
+            else:
+                lif = population.lif if dt is None else discrete_lif(mean, std, population.lif, dt)
             rate, variance, gain = moment_activation(mean, std, lif)
             skewness = interval_skewness(mean, std, lif)
-            warn_of_finite_weights(population, std, current.third, rate, gain)
+            if closure != "renewal":
+                warn_of_finite_weights(population, std, current.third, rate, gain)
         outputs[name] = Output(mean, std, rate, variance, skewness)
         trains.rate[name] = rate
         trains.drive[name] = variance if closure == "moments" else rate

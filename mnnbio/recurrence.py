@@ -25,6 +25,7 @@ from mnnbio.moments import (
 )
 from mnnbio.moments.stationary import Closure
 from mnnbio.results import array
+from mnnbio.train_input import recurrent_trains
 from mnnbio.validity import LOWEST_RATE, warn_of_amplification, warn_of_finite_weights
 from mnnbio.wired import External, Wired, external_input, wire
 
@@ -55,10 +56,12 @@ def recurrent_prediction(
         closure=closure,
         dt=dt,
         start=start_rates(circuit, start),
+        trains=recurrent_trains(circuit, wired, dt) if closure == "renewal" else None,
     )
     if unconverged == "raise":
         require_converged(state.status, state.residual, state.iterations)
-    _warn(circuit, wired, external, state)
+    if closure != "renewal":
+        _warn(circuit, wired, external, state)
     eigenvalues = stability(wired.recurrent, state.gain)
     require_stable(eigenvalues, covariance)
     mean, std = torch.from_numpy(state.mean_input), torch.from_numpy(state.std_input)

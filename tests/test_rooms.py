@@ -43,6 +43,7 @@ PARTS = {
     "spatial": "circuit",
     "time_course": "predict",
     "timecourses": "circuit",
+    "train_input": "predict",
     "validity": "predict",
     "wired": "predict",
 }

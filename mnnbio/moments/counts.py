@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -101,14 +102,29 @@ def count_variance(
     return torch.where(long, long_window_count_variance(rate, fano, skewness, length), exact).to(dtype)
 
 
-def _jitter(x: Tensor, fano: Tensor, skewness: Tensor, least_delay: Tensor) -> Tensor:
-    """Return the two sums, over all k that count. All times are in units of the mean interval."""
-    random = fano > REGULAR
-    fano = torch.where(random, fano, 1.0)
+class DelayedGamma(NamedTuple):
+    """Interval of unit mean: a constant plus a gamma variable."""
+
+    delay: Tensor
+    scale: Tensor
+    shape: Tensor
+
+
+def delayed_gamma(fano: Tensor, skewness: Tensor, least_delay: Tensor) -> DelayedGamma:
+    """Return the interval with the given squared coefficient of variation, > 0, and third central moment.
+
+    The constant is at least `least_delay` (< 1), whatever the third moment says. All times in units of the mean.
+    """
     delay = torch.maximum(1 - 2 * fano**2 / torch.where(skewness > 0, skewness, torch.inf), least_delay).clamp(min=0)
     delay = torch.where(skewness > 0, delay, least_delay)
     scale = fano / (1 - delay)
-    shape = (1 - delay) / scale
+    return DelayedGamma(delay, scale, (1 - delay) / scale)
+
+
+def _jitter(x: Tensor, fano: Tensor, skewness: Tensor, least_delay: Tensor) -> Tensor:
+    """Return the two sums, over all k that count. All times are in units of the mean interval."""
+    random = fano > REGULAR
+    delay, scale, shape = delayed_gamma(torch.where(random, fano, 1.0), skewness, least_delay)
     total = torch.zeros_like(x)
     reach = math.ceil(7 * math.sqrt(float((fano * (x + 1)).max()) + 1) + 3) if x.numel() else 0
     for offset in range(-reach, 3 * reach):

@@ -20,14 +20,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mnnbio.moments.activation import moment_activation
+from mnnbio.moments.activation import interval_skewness, moment_activation
 from mnnbio.moments.drive import Neuron, NeuronTensors
 from mnnbio.moments.fixed_point import Status, fixed_point
+from mnnbio.moments.recurrent_trains import RecurrentTrains
+from mnnbio.moments.renewal import effective_input
 from mnnbio.moments.synapses import effective_lif
 from mnnbio.moments.wiring import Received, Wiring
 
 Array = npt.NDArray[np.float64]
-Closure = Literal["moments", "poisson"]
+Closure = Literal["moments", "poisson", "renewal"]
 
 
 class Response(NamedTuple):
@@ -74,6 +76,7 @@ def stationary_state(
     start: Array | None = None,
     tolerance: float = 1e-9,
     max_iterations: int = 500,
+    trains: RecurrentTrains | None = None,
 ) -> StationaryState:
     """Return a self-consistent state of a circuit.
 
@@ -86,8 +89,9 @@ def stationary_state(
     external : Received
         Fluctuations of the external input.
     lif : LIFParameters or alike
-    closure : {"moments", "poisson"}
-        Whether a train drives its targets with its count variance, or with its rate.
+    closure : {"moments", "poisson", "renewal"}
+        Whether a train drives its targets with its count variance, with its rate, or as jumps with the spectrum of a
+        renewal process; the last needs `trains`.
     dt : float, optional
         Time step of the simulation to describe, ms; by default, continuous time.
     start : ndarray, shape (n,), optional
@@ -95,12 +99,18 @@ def stationary_state(
     tolerance : float
         Largest residual of the rates, relative to the highest rate.
     max_iterations : int
+    trains : RecurrentTrains, optional
+        The same wiring and neurons, for the closure "renewal".
 
     Returns
     -------
     StationaryState
         With the status "not converged" it is the best point found, and its residual says how far off it is.
     """
+    if closure == "renewal":
+        if trains is None:
+            raise ValueError("closure='renewal' needs `trains`")
+        return _renewal_state(trains, mean, external, dt, start, tolerance, max_iterations)
     n = wiring.shape[0]
 
     def answer(rate: Array, drive: Array) -> tuple[Array, Array, Response]:
@@ -117,4 +127,36 @@ def stationary_state(
     begin = first if closure == "poisson" else np.concatenate([first, first])
     found = fixed_point(step, begin, tolerance=tolerance, max_iterations=max_iterations)
     current, std, response = answer(found.value[:n], found.value[-n:])
+    return StationaryState(found.value[:n], response.variance, response.gain, current, std, response.lif, *found[1:])
+
+
+def _renewal_state(
+    trains: RecurrentTrains,
+    mean: Array,
+    external: Received,
+    dt: float | None,
+    start: Array | None,
+    tolerance: float,
+    max_iterations: int,
+) -> StationaryState:
+    """Return a self-consistent state of rates, count variances and skewness times rate."""
+    n = len(mean)
+
+    def answer(x: Array) -> tuple[Array, Array, Response, Array]:
+        rate, variance, asymmetry = x.reshape(3, n)
+        current = trains.wiring.dot(rate) + mean
+        fast = trains.wiring.received(rate).variance + external.variance
+        firing = rate > 0
+        safe = np.where(firing, rate, 1.0)
+        fano, skewness = np.where(firing, variance / safe, 1.0), np.where(firing, asymmetry / safe, 2.0)
+        std, lif = effective_input(trains.received(current, fast, rate, fano, skewness), trains.lif, dt)
+        inputs = torch.from_numpy(current), torch.from_numpy(std)
+        rate, variance, gain = (v.numpy() for v in moment_activation(*inputs, lif))
+        asymmetry = rate * interval_skewness(*inputs, lif).numpy()
+        return current, std, Response(rate, variance, gain, lif), np.concatenate([rate, variance, asymmetry])
+
+    first = np.zeros(n) if start is None else np.asarray(start, dtype=np.float64)
+    begin = np.concatenate([first, first, 2 * first])
+    found = fixed_point(lambda x: answer(x)[3], begin, tolerance=tolerance, max_iterations=max_iterations)
+    current, std, response, _ = answer(found.value)
     return StationaryState(found.value[:n], response.variance, response.gain, current, std, response.lif, *found[1:])
