@@ -15,6 +15,7 @@ from mnnbio.brian.cache import FOLDER_VARIABLE, PROGRAM, CacheWarning, ProgramCa
 from mnnbio.brian.compiler import compile_project, compiler_version
 from mnnbio.brian.devices import Device, DeviceProgram, require_device
 from mnnbio.brian.inputs import INPUTS, write_courses, write_inputs
+from mnnbio.brian.layout import choose_replicas, choose_replicas_in_python
 from mnnbio.brian.planner import Planned, check_time_step, plan_circuit
 from mnnbio.brian.program import CompiledProgram, Program, PythonProgram, require_integer
 from mnnbio.brian.program_key import program_key
@@ -105,11 +106,11 @@ def build(
         yield DeviceProgram(_plan(circuit, step, 1), kinds, device, build_dir, replicas)
         return
     if codegen == "runtime":
-        planned = _plan(circuit, step, replicas or _replicas(circuit, 20_000, 1_000_000))
+        planned = _plan(circuit, step, replicas or choose_replicas_in_python(circuit))
         yield PythonProgram(planned, kinds)
         return
     compiler_version()  # whatever is missing is said before the synapses are made
-    planned = _plan(circuit, step, replicas or _replicas(circuit, 100, 100_000))
+    planned = _plan(circuit, step, replicas or choose_replicas(circuit))
     with work_folder(build_dir) as folder:
         if cache and build_dir is None:
             _take_or_build(planned, folder, ProgramCache.of_user())
@@ -121,7 +122,7 @@ def build(
 
 def write_project_sources(circuit: Circuit, folder: Path, dt: float, times: Times) -> int:
     """Write the C++ project of a circuit with its inputs; return how many presentations run side by side."""
-    planned = _plan(circuit, dt, _replicas(circuit, 100, 100_000))
+    planned = _plan(circuit, dt, choose_replicas(circuit))
     write_cpp(planned.plan, folder)
     write_inputs(planned.plan, folder / INPUTS)
     write_courses(planned.plan, folder / INPUTS, times.warmup_steps + times.duration_steps, times.warmup_steps)
@@ -166,10 +167,3 @@ def _about(circuit: Circuit) -> dict[str, str]:
         "brian2": version("brian2"),
         "compiler": (compiler_version().splitlines() or ["unknown"])[0],
     }
-
-
-def _replicas(circuit: Circuit, most_elements: int, most_synapses: int) -> int:
-    """Return how many presentations to run side by side, so that the fixed cost of a step is shared."""
-    size = {population.name: population.size for population in circuit.populations}
-    synapses = sum(size[p.source] * size[p.target] for p in circuit.projections)
-    return max(1, min(most_elements // sum(size.values()), most_synapses // max(synapses, 1), 100))

@@ -17,6 +17,7 @@ from mnnbio.brian.channels import Block
 from mnnbio.brian.collect import collect
 from mnnbio.brian.compiler import available_cores
 from mnnbio.brian.inputs import changed_inputs
+from mnnbio.brian.layout import choose_processes
 from mnnbio.brian.network import Realisation, realise
 from mnnbio.brian.plan import Plan, differences
 from mnnbio.brian.plan_file import Job
@@ -94,8 +95,8 @@ class Program(ABC):
         seed : int, optional
             Seed of sources and noise; the same seed gives the same spikes. None draws one.
         processes : int, optional
-            Processes that share the presentations of a compiled program; default: one per core. The spikes do not
-            depend on it.
+            Processes that share the presentations of a compiled program; default: one per core, fewer where memory is
+            short. The spikes do not depend on it.
         report : callable, optional
             Called with the numbers of steps taken and to take.
         timeout : float, optional
@@ -124,7 +125,8 @@ class Program(ABC):
         replicas = self._replicas(planned.plan, len(run.pairs))
         job = run.job(replicas)
         progress = _Progress(report, job.n_steps * len(job.batches))
-        blocks = self._blocks(planned.plan, job, processes or available_cores(), progress, deadline)
+        processes = processes or choose_processes(planned.plan, available_cores())
+        blocks = self._blocks(planned.plan, job, processes, progress, deadline)
         recording = collect(blocks, run, replicas)
         progress.finish()
         return recording
