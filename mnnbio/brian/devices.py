@@ -36,12 +36,9 @@ _NEEDS = {
     "genn": "GeNN, and the Brian2 that brian2genn asks for",
 }
 _SOURCE = "chance : 1 (constant)"
-# Our random numbers, and those of Brian2 that have the same distribution. `quiet` is the probability of no jump.
-_DRAWS = (
-    (r"normal_draw\(stream, [^()]*\)", "randn()"),
-    (r"poisson_draw\(stream, [^()]*, (quiet\d+)\)", r"poisson(-log(\1))"),
-    (r"stream : integer \(constant\)\n?", ""),
-)
+# Brian2's own random numbers. The probability of no jump, which is what the variable holds, is exp(-mean).
+_DRAWS = {"normal": "randn()", "poisson": "poisson(-log({quiet}))"}
+_STREAM = re.compile(r"stream : integer \(constant\)\n?")
 
 
 class DeviceUnavailable(ImportError):  # noqa: N818 - says what is the matter
@@ -134,18 +131,12 @@ def _plain_group(group: PlannedGroup) -> PlannedGroup:
         return dataclasses.replace(
             group, equations=_SOURCE, threshold="rand() < chance", reset="", tables={"chance": chance}, is_source=False
         )
-    steps = [Step(_plain_code(step.code), step.when) for step in group.steps]
-    plain = dataclasses.replace(
-        group, equations=_plain_code(group.equations), update=_plain_code(group.update), steps=steps, salt=-1
-    )
-    assert "stream" not in f"{plain.equations}{plain.update}{plain.steps}", f"{group.name} draws what a device cannot"
-    return plain
-
-
-def _plain_code(code: str) -> str:
-    for pattern, replacement in _DRAWS:
-        code = re.sub(pattern, replacement, code)
-    return code
+    drawn = [
+        Step(f"{variable} = {_DRAWS[draw.distribution].format(quiet=draw.quiet)}", "start")
+        for variable, draw in group.draws.items()
+    ]
+    equations = _STREAM.sub("", group.equations)
+    return dataclasses.replace(group, equations=equations, steps=[*drawn, *group.steps], draws={}, salt=-1)
 
 
 def _load(made: Realisation, stimulus: np.ndarray[Any, np.dtype[np.int64]]) -> None:
