@@ -111,23 +111,23 @@ def test_noise_whose_strength_changes():
 @pytest.mark.slow
 def test_a_source_fires_at_its_rate_of_the_moment():
     course = Steps([0.0, 5.0, 10.0], [[0.5, 0.0], [4.0, 10.0], [0.0, 1.0]])
-    found = counts(echo(course, 2), 15.0, 2000, [0.0, 5.0, 10.0, 15.0])
+    found = counts(echo(course, 2), 15.0, 800, [0.0, 5.0, 10.0, 15.0])
     p, n = course.values.T * DT, 50
-    assert (np.abs(found.mean(0) - n * p) <= K * np.sqrt(n * p * (1 - p) / 2000)).all()
+    assert (np.abs(found.mean(0) - n * p) <= K * np.sqrt(n * p * (1 - p) / 800)).all()
     # Spikes of different steps are independent: binomial counts.
     variance = n * p * (1 - p)
     fourth = 3 * variance**2 + variance * (1 - 6 * p * (1 - p))
-    assert (np.abs(found.var(0) - variance) <= K * np.sqrt((fourth - variance**2) / 2000) + 1e-12).all()
+    assert (np.abs(found.var(0) - variance) <= K * np.sqrt((fourth - variance**2) / 800) + 1e-12).all()
     together = np.corrcoef(found[:, 0, 0], found[:, 0, 1])[0, 1], np.corrcoef(found[:, 0, 1], found[:, 1, 2])[0, 1]
-    assert np.abs(together).max() < K / np.sqrt(2000)
+    assert np.abs(together).max() < K / np.sqrt(800)
 
 
 @pytest.mark.slow
 def test_a_source_follows_an_oscillation():
     course = Oscillation(2.0, 1.5, frequency=0.1, phase=0.5)
     edges = np.arange(0.0, 21.0, 1.0)
-    found = counts(echo(course), 20.0, 3000, edges)[:, 0].sum(0)
-    expected = 3000 * course.at(np.arange(0.05, 20.0, DT)).reshape(20, 10).sum(1) * DT
+    found = counts(echo(course), 20.0, 800, edges)[:, 0].sum(0)
+    expected = 800 * course.at(np.arange(0.05, 20.0, DT)).reshape(20, 10).sum(1) * DT
     assert stats.chi2.sf(((found - expected) ** 2 / expected).sum(), 20) > 1e-4
 
 
