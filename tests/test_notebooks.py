@@ -22,7 +22,7 @@ codegen, workers = "runtime", 0
 """,
     "03_covariances_in_a_recurrent_circuit": """
 n_excitatory, n_inhibitory = 80, 20
-seconds, trials, window = 1, 2, 50
+seconds, warmup, trials, window = 0.4, 0.1, 2, 20
 codegen, couplings = "runtime", [0.2]
 """,
 }
