@@ -13,9 +13,10 @@ Array = npt.NDArray[np.float64]
 Status = Literal["converged", "not converged"]
 
 MEMORY = 8  # earlier points that an extrapolation uses
+RANK_TOLERANCE = 1e-5  # of the differences of residuals: weaker directions are rounding
 PATIENCE = 12  # extrapolations without a smaller residual
 SETTLING = 10  # plain steps after extrapolations that led away, at first; twice as many each time after
-LEAST_DAMPING, GROWTH, TOLERATED_RISE = 1e-3, 1.5, 2.0
+LEAST_DAMPING, TOLERATED_RISE = 1e-3, 2.0
 
 
 class NotConverged(ArithmeticError):  # noqa: N818 - a state, not a mistake
@@ -84,12 +85,14 @@ def fixed_point(
         elif residual < TOLERATED_RISE * nearest.residual and patience:
             patience -= 1
             if residual < nearest.residual:
-                nearest, damping, patience = here, min(1.0, GROWTH * damping), PATIENCE
+                nearest, patience = here, PATIENCE
             points.append(x)
             changes.append(change)
             x = np.maximum(_extrapolate(points, changes, damping), 0.0)
         else:
-            x, damping = nearest.value, max(LEAST_DAMPING, damping / 2)
+            x = nearest.value
+            if patience:  # the residual rose
+                damping = max(LEAST_DAMPING, damping / 2)
             settling, pause, patience = pause, 2 * pause, PATIENCE
             nearest = nearest._replace(residual=np.inf)
             points.clear()
@@ -103,5 +106,5 @@ def _extrapolate(points: deque[Array], changes: deque[Array], damping: float) ->
     last, change = points[-1], changes[-1]
     moves = np.stack([last - p for p in list(points)[:-1]], axis=1)
     differences = np.stack([change - c for c in list(changes)[:-1]], axis=1)
-    weights = np.linalg.lstsq(differences, change, rcond=1e-10)[0]
+    weights = np.linalg.lstsq(differences, change, rcond=RANK_TOLERANCE)[0]
     return last + damping * change - (moves + damping * differences) @ weights
