@@ -1,5 +1,9 @@
 """Ready circuits: their parameters against the papers, and scaling against what it promises to keep."""
 
+import re
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 from brian2 import Hz, ms, mV
@@ -8,6 +12,7 @@ from hypothesis import strategies as st
 from mnnbio.circuits import balanced, brunel, clustered, downscaled, inhibition_stabilised, microcircuit, ring
 from mnnbio.circuits.cortical_microcircuit import FULL_RATES, POPULATIONS
 
+from mnnbio import predict
 from mnnbio.circuit import Circuit, GaussianDrive, PoissonDrive, PoissonSource, Population, Projection
 from mnnbio.connectivity import AllToAll, Bernoulli, FixedIndegree, FixedTotalNumber
 from mnnbio.distributions import Normal
@@ -143,6 +148,14 @@ def test_downscaling_keeps_mean_and_variance_of_the_input(scale, k, e, i):
         np.testing.assert_allclose(after[name], before[name], rtol=1e-9)
 
 
+def test_the_rates_of_the_full_network_come_from_theory():
+    small = brunel(scale=0.1)
+    given = downscaled(brunel(), 0.1, rates={"E": 37.949 * Hz, "I": 37.949 * Hz})
+    for one, other in zip(small.drives, given.drives, strict=True):
+        if isinstance(one, GaussianDrive):
+            assert float(one.mean) == pytest.approx(float(other.mean), rel=1e-3)
+
+
 def test_a_network_that_keeps_its_indegrees_needs_no_rates():
     small = brunel(scale=0.5, indegree_scale=1)
     assert all(isinstance(drive, PoissonDrive) for drive in small.drives)
@@ -195,6 +208,18 @@ def test_balance_fixes_both_rates_at_that_of_the_drive(rate, r_0):
 def test_bad_balanced_networks_are_refused(options):
     with pytest.raises(ValueError, match=r"`indegree` must be between 1 and|`scale` must be a number > 0"):
         balanced(**options)
+
+
+@pytest.mark.parametrize("indegree", [100, 400, 1600])
+def test_balance_is_approached_as_the_indegree_grows(indegree):
+    # Deviations from balance are of the order 1/√K.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of finite weights
+        state = predict(
+            balanced(indegree=indegree, sizes=(20_000, 20_000)), resolution="population", closure="poisson",
+            covariance=False, start=0.01,
+        )  # fmt: skip
+    assert (np.abs(state["rate"] / 10.0 - 1) * np.sqrt(indegree) < 7).all()
 
 
 # Inhibition-stabilised network.
@@ -325,3 +350,14 @@ def test_delays_of_the_microcircuit_are_drawn():
         mean, std = law.moments()
         assert delays.min() >= 0.2
         assert delays.mean() == pytest.approx(mean, abs=4 * std / np.sqrt(delays.size))
+
+
+def test_the_documented_example_runs(capsys):
+    text = (Path(__file__).parents[1] / "docs" / "ready_circuits.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    found: dict = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of finite weights
+        exec(example, found)
+    assert float(found["state"]["rate"][0]) == pytest.approx(37.95, rel=1e-3)
+    assert (np.diff(found["rates"].sel(population="I")) < 0).all()
