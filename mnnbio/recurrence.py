@@ -190,4 +190,4 @@ def _warn(circuit: Circuit, wired: Wired, external: External, state: StationaryS
         place = circuit.slices()[population.name]
         if (state.rate[place] > LOWEST_RATE).any():
             values = (state.std_input, third, state.rate, state.gain)
-            warn_of_finite_weights(population, *(torch.from_numpy(v[None, place]) for v in values))
+            warn_of_finite_weights(population, *(torch.from_numpy(v[None, place]) for v in values), depth=6)
