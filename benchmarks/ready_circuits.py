@@ -4,8 +4,8 @@
     python benchmarks/ready_circuits.py balanced --seconds 2
 
 Brunel's panel C at full scale; a balanced network, whose neurons differ, with the correlation of their rates over
-neurons; the cortical microcircuit at a tenth of its neurons, with in-degrees scaled by 0.3 and, where single weights are
-strong, 0.1.
+neurons; the cortical microcircuit at a tenth of its neurons, with in-degrees scaled by 0.3 and, where single weights
+are strong, 0.1.
 """
 
 from __future__ import annotations

@@ -84,6 +84,7 @@ def test_a_response_is_drawn():
     assert axes.get_xlim() == pytest.approx((-100, 200))
 
 
+@pytest.mark.slow
 def test_a_report_shows_the_circuit(measured, tmp_path):
     circuit = recurrent()
     page = report(measured, tmp_path / "report.html", circuit=circuit, remarks=["A remark."]).read_text()
