@@ -61,11 +61,11 @@ def test_currents_are_sums_over_synapses(circuit):
 def test_errors_of_currents_are_those_of_repetitions(circuit):
     rng = np.random.default_rng(1)
     mean, se = np.array([5.0, 10.0, 15.0, 20.0, 30.0, 40.0]), np.array([1.0, 2.0, 0.5, 1.0, 3.0, 2.0])
-    sampled = xr.concat([rates(mean + se * rng.normal(size=6)) for _ in range(2000)], "stimulus")
+    sampled = xr.concat([rates(mean + se * rng.normal(size=6)) for _ in range(500)], "stimulus")
     spread = current_balance(sampled, circuit).std("stimulus")
     found = current_balance(xr.Dataset({"rate": rates(mean), "rate_se": rates(se)}), circuit)
     for name in ("excitation", "inhibition"):
-        np.testing.assert_allclose(found[f"{name}_se"], spread[name], rtol=4 / np.sqrt(2 * 2000), atol=1e-9)
+        np.testing.assert_allclose(found[f"{name}_se"], spread[name], rtol=4 / np.sqrt(2 * 500), atol=1e-9)
 
 
 def test_rates_of_another_circuit_are_refused(circuit):
