@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 
 #include "streams.h"
 
@@ -17,13 +16,8 @@ const int64_t block = 256;  // elements at a time, whose intermediate results st
 inline void uniform_draws(double* __restrict values, const int64_t* __restrict stream, int64_t size, int64_t counter)
 {
     const uint64_t mixed = mix64((uint64_t)counter);
-    for (int64_t k = 0; k < size; k++) {
-        // 52 random bits as the fraction of a number in [1, 2): no conversion from integers, which is slow in vectors.
-        const uint64_t bits = mix64((uint64_t)stream[k] ^ mixed) >> 12 | 0x3ff0000000000000ULL;
-        double value;
-        std::memcpy(&value, &bits, sizeof value);
-        values[k] = (value - 1.0) + 1.0 / 9007199254740992.0;
-    }
+    for (int64_t k = 0; k < size; k++)
+        values[k] = unit_interval(mix64((uint64_t)stream[k] ^ mixed));
 }
 
 inline void normal_draws(double* values, const int64_t* stream, int64_t size, int64_t counter)
@@ -65,7 +59,7 @@ inline void poisson_draws(double* values, const int64_t* stream, const double* q
         const double* const __restrict none = quiet + from;
         uniform_draws(u, stream + from, n, counter);
         for (int64_t k = 0; k < n; k++) {
-            mean[k] = -std::log(none[k]);
+            mean[k] = -log_of(none[k]);
             p[k] = cumulative[k] = none[k];
             count[k] = 0.0;
         }

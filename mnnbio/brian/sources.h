@@ -21,6 +21,7 @@ class Sources
     const int64_t* const stream;
     const double* const gap_scale;
     const double* const kept;  // probability with which a spike is kept, where rates change in time; null: always
+    std::vector<int32_t> due, gap;  // the elements whose spike is drawn for the step, and the steps to their next one
     std::vector<uint64_t> calendar;  // a bit for every element in each of the coming steps
 
     void enter(int64_t element)
@@ -28,11 +29,21 @@ class Sources
         calendar[next_spike[element] % ahead * n_words + element / 64] |= uint64_t(1) << (element % 64);
     }
 
+    // In vector code, which asks for arrays that do not overlap.
+    void draw_gaps(int32_t number, int64_t counter)
+    {
+        const int32_t* const __restrict which = due.data();
+        int32_t* const __restrict found = gap.data();
+        const uint64_t mixed = mix64((uint64_t)counter);
+        for (int32_t k = 0; k < number; k++)
+            found[k] = gap_of(unit_interval(mix64((uint64_t)stream[which[k]] ^ mixed)), gap_scale[which[k]]);
+    }
+
 public:
     Sources(int64_t size, int32_t* spikes, int32_t* next_spike, const int64_t* stream, const double* gap_scale,
             const double* kept)
         : size(size), n_words((size + 63) / 64), spikes(spikes), next_spike(next_spike), stream(stream),
-          gap_scale(gap_scale), kept(kept), calendar(ahead * n_words)
+          gap_scale(gap_scale), kept(kept), due(size), gap(size), calendar(ahead * n_words)
     {
     }
 
@@ -49,17 +60,20 @@ public:
             for (int64_t k = 0; k < size; k++)
                 if (next_spike[k] < now + ahead)
                     enter(k);
-        int32_t number = 0;
+        int32_t n_due = 0;
         for (int64_t word = 0; word < n_words; word++) {
             uint64_t& bits = calendar[now % ahead * n_words + word];
-            for (; bits; bits &= bits - 1) {
-                const int64_t element = word * 64 + __builtin_ctzll(bits);
-                if (!kept || uniform_draw(stream[element], -1 - now) < kept[element])
-                    spikes[number++] = (int32_t)element;
-                next_spike[element] = (int32_t)now + bernoulli_gap(stream[element], now + 1, gap_scale[element]);
-                if (next_spike[element] < now + ahead)
-                    enter(element);
-            }
+            for (; bits; bits &= bits - 1)
+                due[n_due++] = (int32_t)(word * 64 + __builtin_ctzll(bits));
+        }
+        draw_gaps(n_due, now + 1);
+        int32_t number = 0;
+        for (int32_t k = 0; k < n_due; k++) {
+            next_spike[due[k]] = (int32_t)now + gap[k];
+            if (next_spike[due[k]] < now + ahead)
+                enter(due[k]);
+            if (!kept || uniform_draw(stream[due[k]], -1 - now) < kept[due[k]])
+                spikes[number++] = due[k];
         }
         spikes[size] = number;
     }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 namespace mnnbio {
 
@@ -24,11 +25,55 @@ inline int64_t stream_of(int64_t key, int64_t salt, int64_t index)
     return (int64_t)mix64((uint64_t)key ^ mix64(((uint64_t)salt << 40) + (uint64_t)index));
 }
 
-// Uniform in (0, 1), neither end included: 52 random bits and half a unit.
+// A double of given bits, and the bits of a double.
+inline double from_bits(uint64_t bits)
+{
+    double value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+inline uint64_t to_bits(double value)
+{
+    uint64_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+// Uniform in (0, 1), neither end included: 52 random bits and half a unit. The bits become the fraction of a number in
+// [1, 2), because conversions from integers are slow in vectors.
+inline double unit_interval(uint64_t bits)
+{
+    return (from_bits(bits >> 12 | 0x3ff0000000000000ULL) - 1.0) + 1.0 / 9007199254740992.0;
+}
+
 inline double uniform(int64_t stream, int64_t counter)
 {
-    const uint64_t bits = mix64((uint64_t)stream ^ mix64((uint64_t)counter));
-    return ((double)(int64_t)(bits >> 12) + 0.5) * (1.0 / 4503599627370496.0);
+    return unit_interval(mix64((uint64_t)stream ^ mix64((uint64_t)counter)));
+}
+
+// Natural logarithm of a normal positive number, within two units of the last place and without branches or calls, so
+// that loops of it become vector code: x = 2^k m with m in [1/√2, √2), and log m = 2 artanh((m - 1)/(m + 1)) as a series.
+inline double log_of(double x)
+{
+    const uint64_t bits = to_bits(x);
+    const double whole = from_bits((bits >> 52) | 0x4330000000000000ULL) - (4503599627370496.0 + 1023.0);
+    const double fraction = from_bits((bits & 0x000fffffffffffffULL) | 0x3ff0000000000000ULL);
+    const bool large = fraction > 1.4142135623730951;
+    const double m = large ? 0.5 * fraction : fraction, k = large ? whole + 1.0 : whole;
+    const double s = (m - 1.0) / (m + 1.0), z = s * s;
+    double series = 1.0 / 23;
+    series = series * z + 1.0 / 21;
+    series = series * z + 1.0 / 19;
+    series = series * z + 1.0 / 17;
+    series = series * z + 1.0 / 15;
+    series = series * z + 1.0 / 13;
+    series = series * z + 1.0 / 11;
+    series = series * z + 1.0 / 9;
+    series = series * z + 1.0 / 7;
+    series = series * z + 1.0 / 5;
+    series = series * z + 1.0 / 3;
+    return k * 0.6931471805599453094 + 2.0 * (s + s * z * series);
 }
 
 // Standard normal by inversion, algorithm AS 241 (PPND16; Wichura 1988), relative accuracy about 1e-16, in three parts:
@@ -49,7 +94,7 @@ inline double normal_centre(double q)
 
 inline double tail_distance(double p)
 {
-    return std::sqrt(-std::log(p < 0.5 ? p : 1.0 - p));
+    return std::sqrt(-log_of(p < 0.5 ? p : 1.0 - p));
 }
 
 inline double normal_tail(double distance)
@@ -95,7 +140,7 @@ inline double poisson_draw(int64_t stream, int64_t counter, double quiet)
     const double u = uniform(stream, counter);
     if (u < quiet)
         return 0.0;
-    const double mean = -std::log(quiet);
+    const double mean = -log_of(quiet);
     double count = 0.0, p = quiet, cumulative = quiet;
     while (u >= cumulative && p > 1e-300) {
         count += 1.0;
@@ -106,9 +151,14 @@ inline double poisson_draw(int64_t stream, int64_t counter, double quiet)
 }
 
 // Steps to the next success of a Bernoulli trial a step, at least 1; `scale` = 1 / log(1 - probability).
+inline int32_t gap_of(double uniform, double scale)
+{
+    return 1 + (int32_t)std::min(std::floor(log_of(uniform) * scale), 1e9);
+}
+
 inline int32_t bernoulli_gap(int64_t stream, int64_t counter, double scale)
 {
-    return 1 + (int32_t)std::min(std::floor(std::log(uniform(stream, counter)) * scale), 1e9);
+    return gap_of(uniform(stream, counter), scale);
 }
 
 // The step of the next success: another one where `next_spike` is the present step, else that.
