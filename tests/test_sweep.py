@@ -360,6 +360,14 @@ def test_a_list_gives_points_with_their_parameters(tmp_path, counted):
     np.testing.assert_array_equal(tree["simulation/rate"].isel(neuron=0), [[1, 2], [1, 2]])
 
 
+def test_the_seed_of_the_connectivity_is_a_parameter_like_others(tmp_path, counted):
+    (tmp_path / "seeded.py").write_text(BUILDER.replace("def pair(", "def seeded(seed=1, "))
+    run(write(tmp_path, circuit="seeded.py:seeded", grid={"mean": [1], "seed": [4, 5]}), tmp_path / "out")
+    tree = open_sweep(tmp_path / "out")
+    assert tree["simulation/rate"].sel(seed=5).shape == (1, 3)
+    assert np.unique(tree["spike_seed"]).size == 2
+
+
 def test_a_parameter_with_the_name_of_a_result_is_renamed(tmp_path, counted):
     (tmp_path / "named.py").write_text(BUILDER.replace("def pair(", "def named(rate=1, ") + "\npair = named\n")
     config = write(tmp_path, circuit="named.py:pair", grid={"mean": [1], "rate": [1, 2]})
@@ -443,6 +451,22 @@ def test_a_stored_circuit_is_swept_by_paths(tmp_path, swept):
     assert tree["simulation/variance"].isnull().any(dim=["drives.E.mean", "neuron"]).values.tolist() == [True, False]
     assert rate.dims == ("drives.E.mean", "trials", "neuron")
     assert (rate.sel({"drives.E.mean": 2.0}) > rate.sel({"drives.E.mean": 0.5})).isel(neuron=0).all()
+
+
+@pytest.mark.slow
+def test_the_network_of_a_run_is_swept_with_its_samples(tmp_path):
+    config = write(tmp_path, circuit=None, run="digits", grid={"projections.input.hidden.scale": [1, 2]})
+    train = ["train", str(tmp_path / "digits"), "--data", "digits", "--hidden", "5", "--epochs", "1", "--no-progress"]
+    assert main(train) == 0
+    path = tmp_path / "digits/config.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["statistics"]["stimuli"] = 2
+    path.write_text(yaml.safe_dump(content))
+    summary, said = run(config, tmp_path / "out")
+    assert summary.failed == 0, said
+    rate = open_sweep(tmp_path / "out")["simulation/rate"]
+    assert rate.dims == ("projections.input.hidden.scale", "stimulus", "neuron")
+    assert rate.sizes["stimulus"] == rate["sample"].size == rate["target"].size == 2
 
 
 # The command.

@@ -25,7 +25,7 @@ Index = tuple[int, ...]
 
 ABSENT, MISSING = "absent", "missing"
 # What is told of every point, and what stands where there is none.
-_COLUMNS: dict[str, Any] = {"status": ABSENT, "file": "", "circuit_hash": "", "seed": -1, "seconds": np.nan}
+_COLUMNS: dict[str, Any] = {"status": ABSENT, "file": "", "circuit_hash": "", "spike_seed": -1, "seconds": np.nan}
 
 
 class SweepWarning(UserWarning):
@@ -62,7 +62,7 @@ def open_sweep(folder: Path | str, *, resolution: Resolution = "neuron") -> xr.D
     DataTree
         Groups as in every result, such as ``simulation``, ``prediction``, ``comparison``; their variables have a
         dimension for every parameter of the grid, and ``point`` for the sets of the list. NaN where there is no result.
-        At the root ``status``, ``file``, ``seed`` (of the spikes), ``seconds`` and ``circuit_hash`` of every point. A
+        At the root ``status``, ``file``, ``spike_seed``, ``seconds`` and ``circuit_hash`` of every point. A
         parameter whose name is taken by a result is called ``parameter_<name>``. Spike trains differ in length and stay
         in the files.
 
@@ -186,7 +186,8 @@ def _account(manifest: dict[str, Any], axes: _Axes, places: Mapping[str, Index])
     columns = {name: np.full(shape, nothing, dtype=object) for name, nothing in _COLUMNS.items()}
     for key, record in manifest["points"].items():
         for name, column in columns.items():
-            column[places[key]] = record.get(name, _COLUMNS[name])
+            field = "seed" if name == "spike_seed" else name  # `seed` may be a parameter of the circuit
+            column[places[key]] = record.get(field, _COLUMNS[name])
     variables = {name: (dims, column.astype(type(_COLUMNS[name]))) for name, column in columns.items()}
     dataset = xr.Dataset(variables, coords=axes.coords)
     dataset["seconds"].attrs = {"units": "s", "long_name": "time that the point took"}
