@@ -48,9 +48,9 @@ def circuit(n_stimuli=2):
     )
 
 
-@pytest.fixture(scope="module", params=["runtime", pytest.param("cpp_standalone", marks=pytest.mark.standalone)])
+@pytest.fixture(scope="module", params=["runtime", pytest.param("cpp_standalone", marks=[pytest.mark.slow, pytest.mark.standalone])])
 def codegen(request):
-    """C++ is not marked slow as a whole: one program serves all kinds of recording."""
+    """One compiled program serves all kinds of recording."""
     return request.param
 
 
