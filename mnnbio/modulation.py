@@ -16,7 +16,7 @@ from mnnbio.wired import arrival
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
-REPRESENTATIVES = 64  # neurons that stand for a population whose neurons differ
+REPRESENTATIVES = 24  # neurons that stand for a population whose neurons differ
 
 
 class Representatives(NamedTuple):

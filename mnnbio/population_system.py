@@ -75,13 +75,16 @@ class PopulationState(NamedTuple):
     node_lif: NeuronTensors
 
 
-def population_system(circuit: Circuit, dt: float | None) -> System:
-    """Return the equations of a circuit that has one stimulus."""
+def population_system(circuit: Circuit, dt: float | None, *, keep: bool = False) -> System:
+    """Return the equations of a circuit that has one stimulus.
+
+    Neurons with inputs of their own are one node where these are equal, unless `keep` says that they will differ.
+    """
     neurons, sources = circuit.neurons, circuit.sources
     recurrent = _inputs(circuit, [p.name for p in neurons], dt)
     outside = _inputs(circuit, [s.name for s in sources], dt)
     rate, spread, disorder = source_moments(circuit, dt)
-    external = [_drive(circuit, p, dt) for p in neurons]
+    external = [_drive(circuit, p, dt, keep=keep) for p in neurons]
     factors = [np.zeros((len(neurons), 0))]
     own = np.zeros(len(neurons))
     for drive in circuit.drives:
@@ -92,6 +95,7 @@ def population_system(circuit: Circuit, dt: float | None) -> System:
             factors.append(loadings)
             own[row] += (drive.factor**2).sum(1).mean()
     alike = not recurrent.row_variance.any() and not outside.row_variance.any() and not disorder.any()
+    alike = alike and not (recurrent.squares.any() and any(len(mean) > 1 for mean, _, _ in external))
     return System(
         [p.name for p in neurons],
         np.array([float(p.size) for p in neurons]),
@@ -102,13 +106,13 @@ def population_system(circuit: Circuit, dt: float | None) -> System:
         disorder,
         np.concatenate(factors, axis=1),
         own,
-        _nodes(neurons, external, split=not alike or any(len(e[0]) > 1 for e in external)),
+        _nodes(neurons, external, split=not alike),
     )
 
 
 def with_inputs(system: System, circuit: Circuit, dt: float | None) -> System:
-    """Return the equations of the same circuit with other inputs."""
-    external = [_drive(circuit, p, dt) for p in circuit.neurons]
+    """Return the equations of the same circuit with other inputs, for a system whose nodes were kept."""
+    external = [_drive(circuit, p, dt, keep=True) for p in circuit.neurons]
     rate, spread, disorder = source_moments(circuit, dt)
     nodes = _nodes(circuit.neurons, external, split=bool(system.nodes.offset.any()))
     return system._replace(source_rate=rate, source_spread=spread, source_disorder=disorder, nodes=nodes)
@@ -223,7 +227,7 @@ def _inputs(circuit: Circuit, senders: list[str], dt: float | None) -> Inputs:
     return Inputs(**tables, sizes=np.array([float(circuit.population(name).size) for name in senders]))
 
 
-def _drive(circuit: Circuit, population: Population, dt: float | None) -> tuple[Array, Array, Array]:
+def _drive(circuit: Circuit, population: Population, dt: float | None, *, keep: bool) -> tuple[Array, Array, Array]:
     """Return mean, variance and coloured variance of the drives, one value where the neurons are alike."""
     size = population.size if population.lif.size is not None else 1
     mean, variance, colored = np.zeros(size), np.zeros(size), np.zeros(size)
@@ -239,6 +243,8 @@ def _drive(circuit: Circuit, population: Population, dt: float | None) -> tuple[
             mean, variance = mean + drive.rate * jump, variance + drive.rate * jump**2
             colored = colored + drive.rate * jump**2 * np.sqrt(drive.tau_syn)
     mean, variance, colored = np.broadcast_arrays(mean, variance, colored)
+    if size == 1 and not keep and all((values == values[0]).all() for values in (mean, variance, colored)):
+        return mean[:1], variance[:1], colored[:1]
     return mean, variance, colored
 
 

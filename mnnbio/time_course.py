@@ -104,7 +104,7 @@ def predict_time_course(
     if initial not in ("stationary", "rest"):
         raise ValueError(f"Invalid value {initial!r} for `initial`. Must be one of ['stationary', 'rest']")
     first = circuit.at_time(float(wanted[0])) if circuit.changes_in_time else circuit
-    system = population_system(first, delta)
+    system = population_system(first, delta, keep=circuit.changes_in_time)
     state = solve(system, "poisson", delta, population_start(circuit, start))
     require_converged(state.status, state.residual, state.iterations)
     rates = _integrate(circuit, system, state, wanted, delta, initial, width, cells, fluctuations)

@@ -168,6 +168,17 @@ def test_a_step_leads_from_state_to_state():
     np.testing.assert_allclose(found[4], after, rtol=0.01)
 
 
+def test_inputs_may_become_different():
+    """Neurons that are alike at first and then are not: the population follows the average of their answers."""
+    ends = np.array([0.7, 1.1])
+    circuit = Circuit(
+        [Population("E", 2, LIF)], drives=[GaussianDrive("E", mean=Steps([0.0, 10.0], [[0.9, 0.9], ends]), std=1.0)]
+    )
+    found = predict_time_course(circuit, [0.0, 10.0, 150.0])["rate"].values[:, 0]
+    exact = [moment_activation(*torch.tensor([[m], [1.0]], dtype=torch.float64), LIF).rate.item() for m in (0.9, *ends)]
+    np.testing.assert_allclose(found, 1e3 * np.array([exact[0], exact[0], np.mean(exact[1:])]), rtol=5e-3)
+
+
 def test_densities_follow_small_modulations_as_the_transfer_function():
     mean, std, frequency, step, size = np.array([0.8, 1.1]), np.array([1.0, 0.5]), 0.1, 0.05, 0.01
     groups = Densities(LIF, mean, std, step, cells=600)

@@ -47,7 +47,7 @@ def test_fast_parts_of_the_spectrum_are_those_of_a_poisson_process():
     )
 
 
-def threshold_integration(frequency, mean, std, lif, n=6001):
+def threshold_integration(frequency, mean, std, lif, n=12001):
     """Richardson (2007), Phys. Rev. E 76, 021919: integrate density and flux downwards from the threshold.
 
     Returns the responses of the rate to modulations of the mean and of the variance of the input.
