@@ -84,6 +84,7 @@ def dynamics_illustrations(tree: xr.DataTree) -> Iterator[Illustration]:
     text = (
         "a, firing rates, and b, coefficients of variation of interspike intervals over the neurons of each population"
     )
+    text += ", all stimuli together" if first else ""
     text += f"; dotted: a Poisson process. {_synchrony_text(groups['synchrony'].to_dataset())}"
     yield Illustration("intervals", "Irregularity", plots.plot_intervals(groups["intervals"].to_dataset()), text)
     if "currents" in groups:

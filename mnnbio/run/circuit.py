@@ -111,7 +111,7 @@ class CircuitRun:
                 return predict(self.circuit, dt=self.settings.dt, window=self.settings.window, covariance=covariance)
             except (ValueError, RuntimeError, ArithmeticError) as error:
                 missing = "prediction of covariances" if covariance else "prediction"
-                remarks.append(f"There is no {missing}: {error}.")
+                remarks.append(_remark(f"There is no {missing}: {error}"))
                 self._tell(f"{'':<10} note: {remarks[-1]}")
         return None
 
@@ -135,7 +135,7 @@ class CircuitRun:
             try:
                 found[name] = xr.DataTree(make())
             except (ValueError, RuntimeError, ArithmeticError) as error:
-                remarks.append(f"There are no {name.replace('_', ' ')}: {error}.")
+                remarks.append(_remark(f"There are no {name.replace('_', ' ')}: {error}"))
                 self._tell(f"{'':<10} note: {remarks[-1]}")
         return found
 
@@ -176,6 +176,11 @@ class CircuitRun:
 
     def _note(self, text: str) -> None:
         self.folder.note(text)
+
+
+def _remark(text: str) -> str:
+    """Return a message as a sentence for readers of a report."""
+    return text.replace("`", "").rstrip(".") + "."
 
 
 def require_memory(circuit: Circuit) -> None:
