@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from socket import gethostname
@@ -116,22 +117,38 @@ def run_on_workers(
     name = f"simulate-{uuid.uuid4().hex[:8]}"
     # As a task and not as scattered data, which would be lost with its worker. Realised matrices stay here: a worker
     # makes the same ones from the circuit's seed.
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-        common = client.submit(_same, shared._replace(circuit=replace(circuit)), key=name, pure=False)
-        futures = client.map(_run_share, shares, key=f"{name}-share", pure=False, shared=common)
-    done, total, parts, deadline = 0, len(pairs) * n_steps, [], Deadline(timeout)
+    options = {"distributed.admin.large-graph-warning-threshold": "1TB"}
+    done, total, parts, futures, deadline = 0, len(pairs) * n_steps, [], [], Deadline(timeout)
     try:
-        for future in as_completed(futures, loop=client.loop, timeout=None if deadline.left() == math.inf else timeout):
-            parts.append(_result(future))
-            done += math.prod(parts[-1].shape) * n_steps
-            if report is not None:
-                report(done, total)
+        with losses_named(client):
+            with dask.config.set(options):
+                common = client.submit(_same, shared._replace(circuit=replace(circuit)), key=name, pure=False)
+                futures = client.map(_run_share, shares, key=f"{name}-share", pure=False, shared=common)
+            left = None if deadline.left() == math.inf else timeout
+            for future in as_completed(futures, loop=client.loop, timeout=left):
+                parts.append(_result(future))
+                done += math.prod(parts[-1].shape) * n_steps
+                if report is not None:
+                    report(done, total)
     except TimeoutError:
         deadline.check(done, total)
         raise
     finally:
         cancel(client, futures)  # nothing, where all are done
     return Recording.merge(parts)
+
+
+@contextmanager
+def losses_named(client: Client) -> Iterator[None]:
+    """Raise a `SchedulerError` for whatever goes wrong because the scheduler was lost."""
+    try:
+        yield
+    except SchedulerError:
+        raise
+    except Exception as error:
+        if client.status == "running":
+            raise
+        raise SchedulerError(f"the scheduler was lost ({type(error).__name__}: {error})") from error
 
 
 def cancel(client: Client, futures: Sequence[Future]) -> None:

@@ -189,8 +189,13 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path):
 
 def test_a_scheduler_that_goes_away_is_named(tmp_path):
     cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50)
+
+    def close_at_work() -> None:
+        wait((tmp_path / "log").exists)
+        cluster.close()
+
     with cluster, remote_client(cluster.scheduler_address) as client:
-        threading.Timer(2.0, cluster.close).start()
+        threading.Thread(target=close_at_work).start()
         with pytest.raises(SchedulerError, match="the scheduler was lost"):
             run_sweep(write(tmp_path, [1, 2, 3], slow=2.0), tmp_path / "out", client=client)
 

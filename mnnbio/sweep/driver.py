@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mnnbio.sharing import SchedulerError, cancel
+from mnnbio.sharing import SchedulerError, cancel, losses_named
 from mnnbio.sweep.cluster import local_client
 from mnnbio.sweep.config import SweepConfig, make_sweep, read_config
 from mnnbio.sweep.folder import SweepFolder
@@ -170,27 +170,30 @@ def _spread(client: Client, work: Work, points: Sequence[Point], put: Put) -> No
     from distributed import as_completed
 
     session = uuid.uuid4().hex[:8]
-    # The circuit goes to the scheduler once, as a task and not as scattered data, which would be lost with its worker.
-    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-        shared = client.submit(_same, work, key=f"sweep-{session}", pure=False)
-        keys = [f"point-{session}-{point.key}" for point in points]
-        futures = client.map(_do_point, points, key=keys, pure=False, work=shared)
-    waiting, suspects = dict(zip(keys, points, strict=True)), []
+    options = {"distributed.admin.large-graph-warning-threshold": "1TB"}
+    waiting: dict[str, Point] = {f"point-{session}-{point.key}": point for point in points}
+    futures: list[Future] = []
+    suspects = []
     try:
-        for future in as_completed(futures, loop=client.loop):
-            point = waiting[future.key]
-            outcome = _outcome(future, point)
-            if outcome is None:
-                suspects.append(point)
-            else:
-                put(point, outcome)
-            del waiting[future.key]
-            future.release()
+        with losses_named(client):
+            # The circuit goes there once, as a task and not as scattered data, which would be lost with its worker.
+            with dask.config.set(options):
+                shared = client.submit(_same, work, key=f"sweep-{session}", pure=False)
+                futures = client.map(_do_point, points, key=list(waiting), pure=False, work=shared)
+            for future in as_completed(futures, loop=client.loop):
+                point = waiting[future.key]
+                outcome = _outcome(future, point)
+                if outcome is None:
+                    suspects.append(point)
+                else:
+                    put(point, outcome)
+                del waiting[future.key]
+                future.release()
+            for point in suspects:  # alone, so that whose fault it is is certain
+                future = client.submit(_do_point, point, work=shared, key=f"alone-{session}-{point.key}", pure=False)
+                put(point, _outcome(future, point) or _deadly(point))
     finally:
         cancel(client, [future for future in futures if future.key in waiting])
-    for point in suspects:  # alone, so that whose fault it is is certain
-        future = client.submit(_do_point, point, work=shared, key=f"alone-{session}-{point.key}", pure=False)
-        put(point, _outcome(future, point) or _deadly(point))
 
 
 def _same(work: Work) -> Work:
