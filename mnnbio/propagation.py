@@ -122,6 +122,7 @@ def propagate(
                 received = received + trains.drive[source] @ (weights**2).T
 
         mean, std = torch.broadcast_tensors(current.mean, (current.variance + received).sqrt())
+        driving = std  # the white noise that acts like the input
         if theory == "first_passage":
             assert dt is not None
             jumps = {n: r for n, r in trains.rate.items() if closure == "poisson" or n not in outputs}
@@ -129,20 +130,22 @@ def propagate(
         else:
             lif: Neuron
             if closure == "renewal":
-                independent = current.variance + (common**2).sum(-1)
+                slow = fast = current.variance + (common**2).sum(-1)
                 for source, weights in incoming.items():
-                    independent = independent + trains.drive[source] @ (weights**2).T
-                whole = mean, independent, current.third, std**2 - independent
-                std, lif = effective_layer(circuit, population, incoming, trains.rate, outputs, whole, dt)
+                    slow = slow + trains.drive[source] @ (weights**2).T
+                    highest = trains.rate[source] if source in outputs else trains.drive[source]
+                    fast = fast + highest @ (weights**2).T
+                whole = mean, fast, current.third, std**2 - slow
+                driving, lif = effective_layer(circuit, population, incoming, trains.rate, outputs, whole, dt)
             else:
                 lif = population.lif if dt is None else discrete_lif(mean, std, population.lif, dt)
-            rate, variance, gain = moment_activation(mean, std, lif)
-            skewness = interval_skewness(mean, std, lif)
+            rate, variance, gain = moment_activation(mean, driving, lif)
+            skewness = interval_skewness(mean, driving, lif)
             if closure != "renewal":
                 warn_of_finite_weights(population, std, current.third, rate, gain)
-        outputs[name] = Output(mean, std, rate, variance, skewness)
+        outputs[name] = Output(mean, driving, rate, variance, skewness)
         trains.rate[name] = rate
-        trains.drive[name] = variance if closure == "moments" else rate
+        trains.drive[name] = rate if closure == "poisson" else variance
         if covariance or feeds_neurons:
             warn_of_correlations(population, between, std, rate)
             correlated = gain[..., :, None] * between * gain[..., None, :]

@@ -285,3 +285,14 @@ def test_a_state_needs_its_trains():
     wiring = Wiring((2, 2), [Connection(slice(0, 2), slice(0, 2), np.ones((2, 2)))])
     with pytest.raises(ValueError, match="closure='renewal' needs `trains`"):
         stationary_state(wiring, np.ones(2), Received(np.ones(2), np.zeros(2)), LIFParameters(), closure="renewal")
+
+
+def test_covariances_and_counts_come_with_it():
+    """All correlations of the second layer are passed on by the first; a current is never correlated beyond 1."""
+    found = predict(layered(), dt=DT, window=100.0, closure="renewal")
+    covariance = found["covariance"].values
+    np.testing.assert_allclose(covariance, covariance.T, atol=1e-12)
+    np.testing.assert_allclose(np.diagonal(covariance), found["variance"].values, rtol=1e-9)
+    scale = np.sqrt(np.diagonal(covariance))
+    assert (abs(covariance) <= np.outer(scale, scale) * (1 + 1e-9)).all()
+    assert (found["count_variance"].values > 0).all()
