@@ -487,7 +487,7 @@ def test_the_command_says_how_many_points_failed(swept, tmp_path, capsys, monkey
     assert main(["sweep", "sweep.yaml", "--out", "out"]) == 1
     said = capsys.readouterr()
     assert said.out == "3 points done now, 2 before: out\n"
-    assert "1 points failed; out/manifest.json says why, and the same command tries them again" in said.err
+    assert "1 of 6 points failed; out/manifest.json says why, and the same command tries them again" in said.err
 
 
 def test_an_interrupted_command_says_how_to_continue(tmp_path, capsys, monkeypatch):

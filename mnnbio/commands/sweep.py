@@ -71,8 +71,8 @@ def _sweep(arguments: argparse.Namespace) -> None:
     print(f"{summary.done} points done now, {summary.reused} before: {arguments.out}")
     if summary.failed:
         raise SweepFailed(
-            f"{summary.failed} points failed; {arguments.out / 'manifest.json'} says why, and the same command tries "
-            "them again"
+            f"{summary.failed} of {summary.done + summary.reused + summary.failed} points failed; "
+            f"{arguments.out / 'manifest.json'} says why, and the same command tries them again"
         )
 
 

@@ -77,7 +77,7 @@ def run_sweep(
     SchedulerError
         If the scheduler is lost. What is done is kept.
     """
-    from mnnbio.brian.program import require_integer
+    from mnnbio.brian.runs import require_integer
 
     if workers is not None:
         require_integer(workers, "workers", 0)
@@ -85,7 +85,8 @@ def run_sweep(
     subject, points, folder = subject_of(config), points_of(config), SweepFolder(Path(out))
     with folder.opened(config):
         work = Work(config, subject, str(folder.path), folder.token, version("mnnbio"), 1)
-        others = [point_of(config, r["parameters"]) for key, r in folder.points.items() if key not in _keys(points)]
+        named = {point.key for point in points}
+        others = [point_of(config, r["parameters"]) for key, r in folder.points.items() if key not in named]
         waiting = folder.adopt(points, others, subject.code, lambda point: prepared(work, point.parameters)[0].hash())
         _announce(points, others, waiting, say)
         summary = Summary(0, 0, len(points) - len(waiting), {})
@@ -99,10 +100,6 @@ def _config(config: SweepConfig | Mapping[str, Any] | Path | str) -> SweepConfig
     if isinstance(config, SweepConfig):
         return config
     return make_sweep(config) if isinstance(config, Mapping) else read_config(Path(config))
-
-
-def _keys(points: Sequence[Point]) -> set[str]:
-    return {point.key for point in points}
 
 
 def _announce(points: Sequence[Point], others: Sequence[Point], waiting: Sequence[Point], say: Say) -> None:
