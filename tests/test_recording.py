@@ -1,6 +1,7 @@
 """What is recorded instead of spikes gives the numbers that the spikes give."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,7 +49,9 @@ def circuit(n_stimuli=2):
     )
 
 
-@pytest.fixture(scope="module", params=["runtime", pytest.param("cpp_standalone", marks=[pytest.mark.slow, pytest.mark.standalone])])
+@pytest.fixture(
+    scope="module", params=["runtime", pytest.param("cpp_standalone", marks=[pytest.mark.slow, pytest.mark.standalone])]
+)
 def codegen(request):
     """One compiled program serves all kinds of recording."""
     return request.param
@@ -299,3 +302,9 @@ def test_a_file_that_is_not_whole_is_an_error(numbers, message, tmp_path):
         list(read_blocks(tmp_path / "spikes.bin", job))
     with pytest.raises(SimulationFailed, match="is missing: the program has not run"):
         list(read_blocks(tmp_path / "other.bin", job))
+
+
+def test_the_page_about_recording_can_be_run(capsys):
+    text = (Path(__file__).parents[1] / "docs" / "recording.md").read_text(encoding="utf-8")
+    exec(compile(text.split("```python\n")[1].split("```")[0], "docs/recording.md", "exec"), {})
+    assert "'neuron': 40" in capsys.readouterr().out
