@@ -3,6 +3,8 @@
 ``benchmarks/recurrent_covariances.py`` measures the covariances ten times longer.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from brian2 import ms, second
@@ -15,6 +17,7 @@ from mnnbio import (
     FixedIndegree,
     GaussianDrive,
     LIFParameters,
+    PoissonDrive,
     Population,
     Projection,
     Steps,
@@ -132,6 +135,29 @@ def test_spectra_of_population_activity(compared):
         band = (estimate["frequency"] > low) & (estimate["frequency"] <= high)
         ratio = predicted["power"].where(band).mean("frequency") / estimate["power"].where(band).mean("frequency")
         np.testing.assert_allclose(ratio, 1, atol=tolerance)
+
+
+def test_rates_with_exponential_synapses():
+    lif = LIFParameters(v_reset=10.0, t_ref=2.0)
+    weights = {"E": 0.2, "I": -1.0}
+    degrees = {"E": FixedIndegree(80), "I": FixedIndegree(20)}
+    net = Circuit(
+        [Population("E", 800, lif), Population("I", 200, lif)],
+        [
+            Projection(a, b, weight=weights[a], connectivity=degrees[a], delay=1.5, tau_syn=0.5)
+            for a in weights
+            for b in weights
+        ],
+        [PoissonDrive(name, rate=10.0, weight=0.1, tau_syn=0.5) for name in weights],
+    )
+    result = simulate(net, 1 * second, 2, 0.2 * second, 0.1 * ms, seed=1, record=Counts(bin=1 * second))
+    rate = result["counts/count"].mean().item()
+    predicted = predict(net, dt=0.1, resolution="population")["rate"]
+    np.testing.assert_allclose(predicted, rate, rtol=0.02)
+    delta = [replace(projection, tau_syn=0.0) for projection in net.projections]
+    drives = [replace(drive, tau_syn=0.0) for drive in net.drives]
+    without = predict(Circuit(net.populations, delta, drives), dt=0.1, resolution="population")["rate"]
+    assert (without > 1.1 * rate).all()
 
 
 def test_the_response_to_a_step():
