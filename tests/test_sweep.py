@@ -16,6 +16,7 @@ import yaml
 from mnnbio import open_sweep, run_sweep, simulate
 from mnnbio.cli import main
 from mnnbio.results import ResultFileError, load
+from mnnbio.results.files import read_variable
 from mnnbio.run.config import ConfigError
 from mnnbio.run.folder import RunFolderError
 from mnnbio.sweep import SweepFolderError, SweepWarning
@@ -427,6 +428,13 @@ def test_a_damaged_result_is_named(again):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(ResultFileError, match=f"cannot read .*{path.name}: not a complete netCDF-4 file"):
         open_sweep(again / "out")
+
+
+def test_single_variables_are_read(swept):
+    path = next((swept / "out/points").iterdir())
+    np.testing.assert_array_equal(read_variable(path, "simulation", "rate"), load(path)["simulation/rate"])
+    with pytest.raises(ResultFileError, match=r"cannot read simulation/none of .*\.nc"):
+        read_variable(path, "simulation", "none")
 
 
 def test_there_must_be_a_sweep_to_open(tmp_path):
