@@ -14,7 +14,7 @@ from mnnbio.run.store import DECISIONS, KEY, STATISTICS, key_of
 if TYPE_CHECKING:
     from mnnbio.circuit import Circuit
 
-Closure = Literal["auto", "moments", "poisson"]
+Closure = Literal["auto", "moments", "poisson", "renewal"]
 TrainedClosure = Literal["moments", "poisson"]
 Theory = Literal["diffusion", "first_passage"]
 

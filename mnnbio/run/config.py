@@ -105,9 +105,10 @@ class Simulation(Section):
         "diffusion",
         "prediction of the statistics; first_passage: exact for large weights, 50 ms per neuron and sample",
     )
-    closure: Literal["auto", "moments", "poisson"] = option(
+    closure: Literal["auto", "moments", "poisson", "renewal"] = option(
         "auto",
-        "variance with which a predicted train drives the next layer: its rate (auto, poisson) or count variance",
+        "how a predicted train drives the next layer: by its rate (auto, poisson), its count variance, or as a renewal "
+        "train of finite jumps",
     )
     seed: int = option(1, "seed of the spikes", flag="simulation_seed", at_least=0)
 

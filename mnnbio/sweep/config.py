@@ -36,7 +36,7 @@ class Simulation(Section):
 class Predict(Section):
     """How every point is predicted."""
 
-    closure: Literal["auto", "moments", "poisson"] = option("auto", "variance with which a train drives others")
+    closure: Literal["auto", "moments", "poisson", "renewal"] = option("auto", "how a train drives others")
     theory: Literal["diffusion", "first_passage"] = option("diffusion", "theory of the single neuron")
     resolution: Literal["neuron", "population"] = option("neuron", "every neuron, or averages over populations")
 
