@@ -19,6 +19,7 @@ from mnnbio import (
     Projection,
 )
 from mnnbio.connectivity import FixedIndegree
+from mnnbio.distributions import Normal
 from mnnbio.run.options import ConfigError
 from mnnbio.sweep.config import make_sweep, read_config
 from mnnbio.sweep.edits import edited, paths_of
@@ -315,6 +316,13 @@ def test_paths_mean_what_they_say():
     assert changed.projections[1].delay == 2.0
     np.testing.assert_allclose(edited(base, {"sources.input.rates": 0.4}).sources[0].rates, 0.4)
     np.testing.assert_allclose(matrix(edited(base, {"projections.E.I.scale": 4}), "E", "I").max(), 2.0)
+
+
+def test_only_numbers_are_scaled():
+    rule = Projection("E", "I", weight=Normal(0.5, 0.1), connectivity=FixedIndegree(2))
+    base = dataclasses.replace(circuit(), projections=[rule])
+    with pytest.raises(ValueError, match="only numbers can be scaled, weight of projection 'E' → 'I' is Normal"):
+        edited(base, {"projections.E.I.scale": 2.0})
 
 
 def test_a_path_that_means_two_parts_is_an_error():

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mnnbio.circuit import (
     Circuit,
     GaussianDrive,
@@ -24,6 +26,7 @@ _DRIVES: dict[str, type[GaussianDrive | PoissonDrive]] = {
     "std": GaussianDrive,
     "rate": PoissonDrive,
     "weight": PoissonDrive,
+    "tau_syn": PoissonDrive,
 }
 
 
@@ -36,9 +39,10 @@ def paths_of(circuit: Circuit) -> list[str]:
     ``sources.NAME.scale``             factor of the rates
     ``populations.NAME.tau_m`` …       a neuron parameter, the same for all neurons
     ``drives.NAME.mean``, ``.std``     of the Gaussian drive of a population, the same for all neurons
-    ``drives.NAME.rate``, ``.weight``  of its Poisson drive
+    ``drives.NAME.rate`` …             ``rate``, ``weight`` or ``tau_syn`` of its Poisson drive
     ``projections.SOURCE.TARGET.scale``  factor of the weights
-    ``….weight``, ``….delay``          of a projection; the weight where a rule makes the synapses
+    ``….delay``, ``….tau_syn``         of a projection
+    ``….weight``                       of a projection whose synapses a rule makes
     ================================== ==================================================================
     """
     found = ["seed"]
@@ -50,7 +54,7 @@ def paths_of(circuit: Circuit) -> list[str]:
     for drive in circuit.drives:
         found += [f"drives.{drive.target}.{name}" for name, kind in _DRIVES.items() if isinstance(drive, kind)]
     for projection in circuit.projections:
-        names = ["scale", "delay", *(["weight"] if projection.weights is None else [])]
+        names = ["scale", "delay", "tau_syn", *(["weight"] if projection.weights is None else [])]
         found += [f"projections.{projection.source}.{projection.target}.{name}" for name in names]
     return found
 
@@ -98,7 +102,8 @@ def _populations(
         if population.name != name:
             return population
         if isinstance(population, PoissonSource):
-            return dataclasses.replace(population, rates=population.rates * value if field == "scale" else value)
+            rates = _scaled(population.rates, value, f"rates of {name!r}") if field == "scale" else value
+            return dataclasses.replace(population, rates=rates)
         return dataclasses.replace(population, lif=dataclasses.replace(population.lif, **{field: value}))
 
     return [change(population) for population in populations]
@@ -117,7 +122,14 @@ def _projection(projection: Projection, pair: str, field: str, value: Any) -> Pr
         return dataclasses.replace(projection, **{field: value})
     weights = projection.weights
     if weights is None:
-        return dataclasses.replace(projection, weight=projection.weight * value)
+        return dataclasses.replace(projection, weight=_scaled(projection.weight, value, f"weight of {projection}"))
     if isinstance(weights, ModeMatrix):
         return dataclasses.replace(projection, weights=dataclasses.replace(weights, scores=weights.scores * value))
     return dataclasses.replace(projection, weights=weights * value)
+
+
+def _scaled(what: Any, factor: Any, name: str) -> Any:
+    """Return numbers times a factor."""
+    if not isinstance(what, int | float | np.ndarray):
+        raise ValueError(f"only numbers can be scaled, {name} is {what!r}")
+    return what * factor
