@@ -21,7 +21,7 @@ TOLERATED_CORRELATION = 0.7
 
 # Real part of an eigenvalue of A W above which fluctuations are amplified, at least 25-fold in power, by what linear
 # response takes from the state without them. Simulated covariances of summed activity are met within 6 % at spectral
-# radii up to 0.33 and within 20 % around 0.5 (docs/recurrent.md).
+# radii up to 0.26 and within 20 % at 0.4 (docs/recurrent.md).
 TOLERATED_EIGENVALUE = 0.8
 
 
