@@ -295,6 +295,6 @@ def _edges(centres: Array) -> Array:
 def _write_states(axes: Axes, state: xr.DataArray, bright: npt.NDArray[np.bool_], x: str, y: str) -> None:
     for row, b in enumerate(state[y].to_numpy()):
         for column, a in enumerate(state[x].to_numpy()):
-            words = str(state[row, column].item()).replace(",", "").split()
-            text = "".join(word[0].upper() for word in words[:2]) if len(words) > 1 else "–"
+            words = str(state[row, column].item()).partition(",")[0].split()
+            text = "–" if words == ["silent"] else "".join(word[0].upper() for word in words)
             axes.text(a, b, text, ha="center", va="center", fontsize=6, color=INK if bright[row, column] else "white")

@@ -20,7 +20,7 @@ def network_state(
     bin: float = 1e-3,
     segment: float | None = None,
     synchronous_above: float = 0.35,
-    regular_below: float = 0.3,
+    regular_below: float = 0.2,
     min_intervals: int = 5,
 ) -> xr.Dataset:
     r"""Classify the activity of a whole network.

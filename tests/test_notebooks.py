@@ -16,8 +16,8 @@ n_stimuli, n_long_trials, seconds = 2, 2, 0.4
 """,
     "02_brunel_phase_diagram": """
 g_values, nu_values = [3, 5], [2]
-scale = indegree_scale = full_scale = 0.05
-milliseconds, warmup = 150, 50
+scale = indegree_scale = 0.05
+milliseconds, warmup, long_milliseconds = 150, 50, 150
 codegen, workers = "runtime", 0
 """,
     "03_covariances_in_a_recurrent_circuit": """
