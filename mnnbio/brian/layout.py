@@ -16,7 +16,7 @@ from pathlib import Path
 from mnnbio.brian.plan import Plan
 from mnnbio.circuit import Circuit
 
-_FIXED, _NEURON, _SOURCE = 250e-9, 3e-9, 0.5e-9  # seconds a step
+_FIXED, _NEURON, _SOURCE = 200e-9, 4e-9, 0.2e-9  # seconds a step
 _MOST_REPLICAS = 100
 _MOST_IN_PYTHON = 20_000, 1_000_000  # elements and synapses: NumPy's fixed cost is a thousand times higher
 _USABLE = 0.8  # of the memory that is available now
