@@ -14,7 +14,7 @@ from mnnbio.labelled import Output, statistics
 from mnnbio.moments import Stability, interval_skewness
 from mnnbio.moments.stationary import Closure
 from mnnbio.population_system import PopulationState, System, average, population_system, solve
-from mnnbio.recurrence import require_converged, require_stable, start_rates
+from mnnbio.recurrence import require_converged, require_stable, stability_attributes, start_rates
 from mnnbio.results import array
 from mnnbio.validity import warn_of_amplification
 
@@ -53,7 +53,7 @@ def population_prediction(
         warn_of_amplification(eigenvalues)
     labelled = xr.Dataset({variable.name: variable for variable in found}, coords=coords)
     return labelled.assign_attrs(
-        status=state.status, residual=state.residual, iterations=state.iterations, **eigenvalues._asdict()
+        status=state.status, residual=state.residual, iterations=state.iterations, **stability_attributes(eigenvalues)
     )
 
 

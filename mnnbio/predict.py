@@ -83,9 +83,9 @@ def predict(
 
         Of recurrent circuits moreover `population_covariance` over ``(group, group_j)``, the covariance per time of the
         summed activity of populations, and the attributes `status`, `residual`, `iterations`, `spectral_radius` and
-        `largest_real` (leading eigenvalues of gains times weights; the state is unstable where the latter is ≥ 1), the
-        worst of all stimuli. Above 5,000 neurons there is no `covariance`; if all weights are factored into modes,
-        it is ``diag(covariance_diagonal) + F M Fᵀ`` with ``F = covariance_factor`` and ``M = covariance_core``.
+        `largest_real` (leading eigenvalues of gains times weights) and `stability` ("unstable" where the latter is
+        ≥ 1), the worst of all stimuli. Above 5,000 neurons there is no `covariance`; if all weights are factored into
+        modes, it is ``diag(covariance_diagonal) + F M Fᵀ`` with ``F = covariance_factor`` and ``M = covariance_core``.
         `mode_mean` and `mode_covariance` are those of ``output_modesᵀ · activity``, per time.
 
         With ``resolution="population"``: all but `covariance` and the readout over `population`, averages over its

@@ -79,7 +79,7 @@ def recurrent_prediction(
         names = [p.name for p in circuit.neurons]
         labelled = labelled.assign_coords(group=names, group_j=names)
     return labelled.assign_attrs(
-        status=state.status, residual=state.residual, iterations=state.iterations, **eigenvalues._asdict()
+        status=state.status, residual=state.residual, iterations=state.iterations, **stability_attributes(eigenvalues)
     )
 
 
@@ -91,6 +91,11 @@ def require_converged(status: str, residual: float, iterations: int) -> None:
             f"{residual:.2g} of the highest rate a step. Try rates of your own with `start`; see with `fixed_points` "
             "which states there are; or take the best point found with `unconverged='report'`"
         )
+
+
+def stability_attributes(eigenvalues: Stability) -> dict[str, float | str]:
+    """Return what a result says about the stability of its state."""
+    return {**eigenvalues._asdict(), "stability": "stable" if eigenvalues.largest_real < 1 else "unstable"}
 
 
 def require_stable(eigenvalues: Stability, covariance: bool) -> None:

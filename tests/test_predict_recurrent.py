@@ -136,6 +136,7 @@ def test_stimuli_are_predicted_one_by_one():
     assert both["rate"].dims == ("stimulus", "neuron")
     assert both["covariance"].dims == ("stimulus", "neuron", "neuron_j")
     assert both["group"].values.tolist() == ["E", "I"]
+    assert both.attrs["stability"] == "stable"
     for k in range(2):
         one = predict(circuit.select(k), dt=0.1, window=100.0)
         for name in one.data_vars:
@@ -216,7 +217,8 @@ def test_several_states_are_found_and_told_apart():
 def test_covariances_around_an_unstable_state_are_refused():
     with pytest.raises(ValueError, match="fluctuations grow around this state"):
         predict(bistable(), resolution="population", start=5 * Hz)
-    predict(bistable(), resolution="population", start=5 * Hz, covariance=False)
+    rates = predict(bistable(), resolution="population", start=5 * Hz, covariance=False)
+    assert rates.attrs["stability"] == "unstable"
 
 
 def test_amplification_is_named():

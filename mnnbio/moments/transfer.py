@@ -75,7 +75,7 @@ def transfer_function(frequency: npt.ArrayLike, mean: npt.ArrayLike, std: npt.Ar
     >>> from mnnbio import LIFParameters
     >>> slow, fast = abs(transfer_function([0.0, 0.2], 0.8, 1.0, LIFParameters()).mean)
     >>> float((fast / slow).round(3))
-    0.176
+    0.259
     """
     drive_mean, drive_std = (torch.as_tensor(np.asarray(v, dtype=np.float64)) for v in (mean, std))
     if not bool((drive_std > 0).all()):
