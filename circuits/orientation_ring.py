@@ -15,14 +15,14 @@ N_E, N_I = 2_000, 500
 ORIENTATIONS = 180.0  # degrees around the ring
 # In-degrees, weights (mV) and widths (degrees) by (source, target): excitation is narrower than inhibition.
 INDEGREES = {"E": 200, "I": 100}
-WEIGHTS = {("E", "E"): 0.2, ("E", "I"): 0.25, ("I", "E"): -0.8, ("I", "I"): -0.8}
+WEIGHTS = {("E", "E"): 0.12, ("E", "I"): 0.15, ("I", "E"): -0.4, ("I", "I"): -0.4}
 WIDTHS = {("E", "E"): 15.0, ("E", "I"): 30.0, ("I", "E"): 45.0, ("I", "I"): 45.0}
-EXTERNAL_WEIGHT, EXTERNAL_RATE = 0.2, {"E": 6.0, "I": 5.0}  # mV; spikes/ms at contrast 1
+EXTERNAL_WEIGHT, EXTERNAL_RATE = 0.4, {"E": 3.0, "I": 2.5}  # mV; spikes/ms at contrast 1
 
 
 def ring(
-    contrast: Sequence[float] | float = (1.0, 1.5),
-    tuning: float = 0.1,
+    contrast: Sequence[float] | float = (0.8, 1.2),
+    tuning: float = 0.2,
     scale: float = 1.0,
     seed: int = 0,
     *,
