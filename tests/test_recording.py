@@ -1,5 +1,6 @@
 """What is recorded instead of spikes gives the numbers that the spikes give."""
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,9 @@ from mnnbio import (
 )
 from mnnbio.brian import Recording, SimulationFailed
 from mnnbio.brian.channels import Channel
-from mnnbio.brian.plan_file import Job, read_blocks
+from mnnbio.brian.plan_file import Job, read_blocks, write_plan_file
+from mnnbio.brian.runs import Run
+from mnnbio.brian.steps import Times
 from mnnbio.recording import recorded_kinds
 from mnnbio.results import counts
 
@@ -176,6 +179,20 @@ def test_long_recordings_come_in_blocks_and_layout_does_not_matter():
         assert np.array_equal(found[0].moments.powers[0, power], (flat ** (power + 1)).sum(axis=1))
     for number, (p, q) in enumerate([(1, 1), (2, 1), (2, 2)]):
         assert np.array_equal(found[0].moments.products[0, number], flat**p @ (flat**q).T)
+
+
+@pytest.mark.slow
+@pytest.mark.standalone
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_said(tmp_path):
+    network = circuit(None)
+    with build(network) as program:
+        run = Run.of(network, {"first": "spikes"}, Times.of(100.0, 0.0, 0.1), 0.1, 0, 1)
+        write_plan_file(tmp_path / "plan.bin", run.job(program.replicas))
+        command = ["./main", "--plan", tmp_path / "plan.bin", "--spikes", "/dev/full"]
+        done = subprocess.run(command, cwd=program.folder, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "cannot write /dev/full; is the disk full?" in done.stderr
 
 
 @pytest.mark.parametrize(
