@@ -40,7 +40,7 @@ PLACES = {"E": slice(0, 320), "I": slice(320, 400)}
 PAIRS = [("E", "E"), ("E", "I"), ("I", "I")]
 # weight (mV), connection probability, mean (mV/ms) and standard deviation (mV/√ms) of the drive
 STATES = {"low": (0.1, 0.2, 0.95, 1.0), "320/80": (0.4, 0.1, 0.9, 1.6), "middle": (0.2, 0.4, 1.05, 1.0)}
-WINDOW, TRIALS = 1.0, 8
+WINDOW, TRIALS = 1.0, 16
 
 
 def circuit(state):
