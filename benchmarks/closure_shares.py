@@ -20,8 +20,8 @@ from sklearn.model_selection import train_test_split
 
 from mnnbio import export, predict
 from mnnbio.moments import jump_factors
+from mnnbio.theory.validity import CorrelationWarning, FiniteWeightWarning
 from mnnbio.training import MomentClassifier
-from mnnbio.validity import CorrelationWarning, FiniteWeightWarning
 
 DT, WARMUP = 0.1, 5000
 

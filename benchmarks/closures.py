@@ -19,8 +19,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from mnnbio import export, predict, simulate
+from mnnbio.theory.validity import CorrelationWarning, FiniteWeightWarning
 from mnnbio.training import MomentClassifier
-from mnnbio.validity import CorrelationWarning, FiniteWeightWarning
 
 
 def main() -> None:

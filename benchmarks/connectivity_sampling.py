@@ -15,9 +15,18 @@ import time
 from collections.abc import Callable
 
 from mnnbio import Circuit, LIFParameters, Population, Projection
-from mnnbio.connectivity import Bernoulli, Connectivity, FixedIndegree, FixedOutdegree, FixedTotalNumber
-from mnnbio.distributions import LogNormal, Normal
-from mnnbio.spatial import DistanceDependent, GaussianProfile, Torus
+from mnnbio.circuit import (
+    Bernoulli,
+    Connectivity,
+    DistanceDependent,
+    FixedIndegree,
+    FixedOutdegree,
+    FixedTotalNumber,
+    GaussianProfile,
+    LogNormal,
+    Normal,
+    Torus,
+)
 
 
 def main() -> None:

@@ -55,7 +55,7 @@ with build(circuit) as program:
     print(json.dumps({"seconds": (time.time() - start) / options["runs"], "before": before, "after": size()}))
 """
 PROJECT = """
-from mnnbio.project import write_project
+from mnnbio.simulation.project import write_project
 write_project(circuit, options["folder"], duration=options["duration"], seed=1)
 print("{}")
 """

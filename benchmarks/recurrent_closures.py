@@ -29,7 +29,7 @@ from mnnbio import (
     predict,
     simulate,
 )
-from mnnbio.validity import FiniteWeightWarning
+from mnnbio.theory.validity import FiniteWeightWarning
 
 SIZES = {"E": 800, "I": 200}
 

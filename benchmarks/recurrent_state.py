@@ -18,7 +18,7 @@ from mnnbio.circuits import brunel
 
 from mnnbio import predict
 from mnnbio.moments import stability, stationary_state
-from mnnbio.wired import external_input, wire
+from mnnbio.theory.wired import external_input, wire
 
 
 def timed(name: str, call: Callable[[], Any]) -> Any:

@@ -18,7 +18,7 @@ from mnnbio import Circuit, open_sweep, run_sweep, save, simulate
 
 BUILDER = """
 from mnnbio import Circuit, GaussianDrive, LIFParameters, Population, Projection
-from mnnbio.connectivity import FixedIndegree
+from mnnbio.circuit import FixedIndegree
 
 def network(mean, size=200):
     return Circuit(

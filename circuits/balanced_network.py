@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mnnbio.circuit import Circuit, PoissonDrive, Population, Projection
-from mnnbio.connectivity import Bernoulli
+from mnnbio.circuit import Bernoulli, Circuit, PoissonDrive, Population, Projection
 from mnnbio.lif import LIFParameters, in_unit
 
 # Couplings of the figures of both papers, J_EE = J_IE = 1 being the unit.

@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 from mnnbio.circuits.downscaling import downscaled
 
-from mnnbio.circuit import Circuit, PoissonDrive, Population, Projection
-from mnnbio.connectivity import FixedIndegree
+from mnnbio.circuit import Circuit, FixedIndegree, PoissonDrive, Population, Projection
 from mnnbio.lif import LIFParameters, in_unit
 
 # Sec. 2 and the caption of Fig. 8.

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from mnnbio.circuit import Circuit, GaussianDrive, Population, Projection
-from mnnbio.connectivity import Bernoulli
+from mnnbio.circuit import Bernoulli, Circuit, GaussianDrive, Population, Projection
 from mnnbio.lif import LIFParameters, in_unit
 
 # Methods, "Network": sizes, connection probabilities, cluster size, ratios within and between clusters.

@@ -8,9 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnnbio.circuit import Circuit, Drive, GaussianDrive, PoissonSource, Population, Projection
-from mnnbio.connectivity import Bernoulli, Connectivity, FixedIndegree, FixedTotalNumber
-from mnnbio.distributions import Distribution
+from mnnbio.circuit import (
+    Bernoulli,
+    Circuit,
+    Connectivity,
+    Distribution,
+    Drive,
+    FixedIndegree,
+    FixedTotalNumber,
+    GaussianDrive,
+    PoissonSource,
+    Population,
+    Projection,
+)
 from mnnbio.lif import in_unit
 
 

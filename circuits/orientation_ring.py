@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mnnbio.circuit import Circuit, PoissonDrive, Population, Projection
+from mnnbio.circuit import Circuit, DistanceDependent, GaussianProfile, PoissonDrive, Population, Projection, Ring
 from mnnbio.lif import LIFParameters, in_unit
-from mnnbio.spatial import DistanceDependent, GaussianProfile, Ring
 
 N_E, N_I = 2_000, 500
 ORIENTATIONS = 180.0  # degrees around the ring

@@ -9,37 +9,40 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mnnbio.brian import build
+    from mnnbio.brian.recording import Counts, Moments
     from mnnbio.circuit import (
+        AllToAll,
+        Bernoulli,
         Circuit,
+        DistanceDependent,
+        FixedIndegree,
+        FixedOutdegree,
+        FixedTotalNumber,
         GaussianDrive,
+        LogNormal,
         ModeMatrix,
+        Normal,
+        OneToOne,
+        Oscillation,
         PoissonDrive,
         PoissonSource,
         Population,
         Projection,
+        Ramp,
         Readout,
+        Samples,
+        Steps,
+        Uniform,
     )
-    from mnnbio.connectivity import (
-        AllToAll,
-        Bernoulli,
-        FixedIndegree,
-        FixedOutdegree,
-        FixedTotalNumber,
-        OneToOne,
-    )
-    from mnnbio.distributions import LogNormal, Normal, Uniform
-    from mnnbio.dynamics import predict_oscillations, predict_spectra
     from mnnbio.export import export
-    from mnnbio.fixed_points import fixed_points
     from mnnbio.lif import LIFParameters
     from mnnbio.predict import predict
-    from mnnbio.recording import Counts, Moments
     from mnnbio.results import load, save
     from mnnbio.simulate import simulate
-    from mnnbio.spatial import DistanceDependent
     from mnnbio.sweep import open_sweep, run_sweep
-    from mnnbio.time_course import predict_time_course
-    from mnnbio.timecourses import Oscillation, Ramp, Samples, Steps
+    from mnnbio.theory.dynamics import predict_oscillations, predict_spectra
+    from mnnbio.theory.fixed_points import fixed_points
+    from mnnbio.theory.time_course import predict_time_course
 
 # Where each public name lives. Modules are imported at first use: torch and Brian2 take seconds to load.
 _HOME = {
@@ -52,29 +55,29 @@ _HOME = {
     "Population": "mnnbio.circuit",
     "Projection": "mnnbio.circuit",
     "Readout": "mnnbio.circuit",
-    "AllToAll": "mnnbio.connectivity",
-    "Bernoulli": "mnnbio.connectivity",
-    "FixedIndegree": "mnnbio.connectivity",
-    "FixedOutdegree": "mnnbio.connectivity",
-    "FixedTotalNumber": "mnnbio.connectivity",
-    "OneToOne": "mnnbio.connectivity",
-    "LogNormal": "mnnbio.distributions",
-    "Normal": "mnnbio.distributions",
-    "Uniform": "mnnbio.distributions",
-    "DistanceDependent": "mnnbio.spatial",
-    "Oscillation": "mnnbio.timecourses",
-    "Ramp": "mnnbio.timecourses",
-    "Samples": "mnnbio.timecourses",
-    "Steps": "mnnbio.timecourses",
-    "Counts": "mnnbio.recording",
-    "Moments": "mnnbio.recording",
+    "AllToAll": "mnnbio.circuit",
+    "Bernoulli": "mnnbio.circuit",
+    "FixedIndegree": "mnnbio.circuit",
+    "FixedOutdegree": "mnnbio.circuit",
+    "FixedTotalNumber": "mnnbio.circuit",
+    "OneToOne": "mnnbio.circuit",
+    "LogNormal": "mnnbio.circuit",
+    "Normal": "mnnbio.circuit",
+    "Uniform": "mnnbio.circuit",
+    "DistanceDependent": "mnnbio.circuit",
+    "Oscillation": "mnnbio.circuit",
+    "Ramp": "mnnbio.circuit",
+    "Samples": "mnnbio.circuit",
+    "Steps": "mnnbio.circuit",
+    "Counts": "mnnbio.brian.recording",
+    "Moments": "mnnbio.brian.recording",
     "build": "mnnbio.brian",
     "export": "mnnbio.export",
-    "fixed_points": "mnnbio.fixed_points",
+    "fixed_points": "mnnbio.theory.fixed_points",
     "predict": "mnnbio.predict",
-    "predict_oscillations": "mnnbio.dynamics",
-    "predict_spectra": "mnnbio.dynamics",
-    "predict_time_course": "mnnbio.time_course",
+    "predict_oscillations": "mnnbio.theory.dynamics",
+    "predict_spectra": "mnnbio.theory.dynamics",
+    "predict_time_course": "mnnbio.theory.time_course",
     "simulate": "mnnbio.simulate",
     "load": "mnnbio.results",
     "save": "mnnbio.results",

@@ -9,12 +9,12 @@ import torch
 import xarray as xr
 
 from mnnbio.circuit import Circuit
-from mnnbio.labelled import Output, label_neurons
 from mnnbio.lif import in_unit
-from mnnbio.population_theory import population_prediction
-from mnnbio.propagation import CircuitMoments, Closure, Theory, propagate
-from mnnbio.recurrence import recurrent_prediction
 from mnnbio.results import versions
+from mnnbio.theory.labelled import Output, label_neurons
+from mnnbio.theory.population_theory import population_prediction
+from mnnbio.theory.propagation import CircuitMoments, Closure, Theory, propagate
+from mnnbio.theory.recurrence import recurrent_prediction
 
 # Covariance blocks of this many numbers are held at a time: 0.2 GB in float64.
 CHUNK = 25_000_000

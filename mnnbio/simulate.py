@@ -15,14 +15,14 @@ from mnnbio.brian.channels import choose_channels
 from mnnbio.brian.devices import Device
 from mnnbio.brian.planner import check_time_step
 from mnnbio.brian.processes import check_timeout
+from mnnbio.brian.recording import Counts, Kind, Moments, Record, recorded_kinds
 from mnnbio.brian.runs import choose_seed, require_integer
 from mnnbio.brian.session import Codegen
 from mnnbio.brian.steps import Times, count_steps, time_step
 from mnnbio.circuit import Circuit
-from mnnbio.description import describe
 from mnnbio.lif import in_unit
-from mnnbio.recording import Counts, Kind, Moments, Record, recorded_kinds
-from mnnbio.sharing import Report, SharedRun, run_on_workers
+from mnnbio.simulation.description import describe
+from mnnbio.simulation.sharing import Report, SharedRun, run_on_workers
 
 if TYPE_CHECKING:
     from distributed import Client

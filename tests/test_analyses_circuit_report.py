@@ -8,8 +8,7 @@ from mnnbio.analyses import dynamics, phase_diagram, report, state_sentence
 from mnnbio.analyses import dynamics_plots as plots
 from mnnbio.analyses.dynamics_report import circuit_tables, dynamics_illustrations
 
-from mnnbio.circuit import Circuit, GaussianDrive, Population, Projection
-from mnnbio.connectivity import FixedIndegree
+from mnnbio.circuit import Circuit, FixedIndegree, GaussianDrive, Population, Projection
 from mnnbio.lif import LIFParameters
 
 

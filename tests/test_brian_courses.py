@@ -14,8 +14,8 @@ from mnnbio.brian.planner import check_time_step, plan_circuit
 from mnnbio.brian.runtime import start_presentations
 from mnnbio.brian.session import brian_session
 from mnnbio.brian.streams import presentation_key
-from mnnbio.project import write_project
-from mnnbio.timecourses import Oscillation, Ramp, Samples, Steps
+from mnnbio.circuit import Oscillation, Ramp, Samples, Steps
+from mnnbio.simulation.project import write_project
 
 DT = 0.1
 K = 4.0  # standard errors

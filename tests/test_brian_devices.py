@@ -24,7 +24,7 @@ from mnnbio.brian import DeviceUnavailable
 from mnnbio.brian.devices import _plain_group
 from mnnbio.brian.planner import plan_circuit
 from mnnbio.brian.streams import presentation_key
-from mnnbio.timecourses import Steps
+from mnnbio.circuit import Steps
 
 N = 60
 

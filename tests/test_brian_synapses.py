@@ -21,8 +21,7 @@ from mnnbio.brian.planner import check_time_step, plan_circuit
 from mnnbio.brian.runtime import start_presentations
 from mnnbio.brian.session import brian_session
 from mnnbio.brian.streams import presentation_key
-from mnnbio.connectivity import AllToAll, Bernoulli
-from mnnbio.distributions import Normal, Uniform
+from mnnbio.circuit import AllToAll, Bernoulli, Normal, Uniform
 
 DT = 0.1
 K = 4.0  # standard errors

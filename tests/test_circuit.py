@@ -18,9 +18,7 @@ from mnnbio import (
     Projection,
     Readout,
 )
-from mnnbio.connectivity import AllToAll, FixedIndegree, FixedTotalNumber
-from mnnbio.distributions import Normal, Uniform
-from mnnbio.timecourses import Oscillation, Ramp, Samples, Steps
+from mnnbio.circuit import AllToAll, FixedIndegree, FixedTotalNumber, Normal, Oscillation, Ramp, Samples, Steps, Uniform
 
 LIF = LIFParameters()
 

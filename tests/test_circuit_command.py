@@ -12,9 +12,8 @@ import pytest
 import yaml
 from mnnbio.circuits import brunel, microcircuit
 
-from mnnbio.circuit import Circuit, GaussianDrive, Population, Projection
+from mnnbio.circuit import Circuit, FixedIndegree, GaussianDrive, Population, Projection
 from mnnbio.cli import main
-from mnnbio.connectivity import FixedIndegree
 from mnnbio.lif import LIFParameters
 from mnnbio.moments import NotConverged
 from mnnbio.results import load

@@ -20,26 +20,29 @@ from mnnbio import (
     Projection,
     Readout,
 )
-from mnnbio.connectivity import (
+from mnnbio.circuit import (
     AllToAll,
     Bernoulli,
+    BoxProfile,
     Connectivity,
+    DistanceDependent,
+    ExponentialProfile,
     FixedIndegree,
     FixedOutdegree,
     FixedTotalNumber,
-    OneToOne,
-)
-from mnnbio.distributions import LogNormal, Normal, Uniform
-from mnnbio.spatial import (
-    BoxProfile,
-    DistanceDependent,
-    ExponentialProfile,
     GaussianProfile,
+    LogNormal,
+    Normal,
+    OneToOne,
+    Oscillation,
+    Ramp,
     Ring,
+    Samples,
     Sheet,
+    Steps,
     Torus,
+    Uniform,
 )
-from mnnbio.timecourses import Oscillation, Ramp, Samples, Steps
 
 N = 4  # neurons of every population
 numbers = st.floats(0.05, 3.0)

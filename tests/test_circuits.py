@@ -13,9 +13,19 @@ from mnnbio.circuits import balanced, brunel, clustered, downscaled, inhibition_
 from mnnbio.circuits.cortical_microcircuit import FULL_RATES, POPULATIONS
 
 from mnnbio import predict
-from mnnbio.circuit import Circuit, GaussianDrive, PoissonDrive, PoissonSource, Population, Projection
-from mnnbio.connectivity import AllToAll, Bernoulli, FixedIndegree, FixedTotalNumber
-from mnnbio.distributions import Normal
+from mnnbio.circuit import (
+    AllToAll,
+    Bernoulli,
+    Circuit,
+    FixedIndegree,
+    FixedTotalNumber,
+    GaussianDrive,
+    Normal,
+    PoissonDrive,
+    PoissonSource,
+    Population,
+    Projection,
+)
 from mnnbio.lif import LIFParameters
 
 SMALL = {

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mnnbio.connectivity import (
+from mnnbio.circuit import (
     AllToAll,
     Bernoulli,
     FixedIndegree,
@@ -14,7 +14,7 @@ from mnnbio.connectivity import (
     FixedTotalNumber,
     OneToOne,
 )
-from mnnbio.sampling import distinct_in_rows, each_with_probability, some_cells
+from mnnbio.circuit.sampling import distinct_in_rows, each_with_probability, some_cells
 
 K = 4.0  # standard errors
 

@@ -5,8 +5,7 @@ import pytest
 from scipy import sparse
 
 from mnnbio import Circuit, LIFParameters, ModeMatrix, PoissonSource, Population, Projection
-from mnnbio.connectivity import AllToAll, Bernoulli
-from mnnbio.distributions import LogNormal, Normal
+from mnnbio.circuit import AllToAll, Bernoulli, LogNormal, Normal
 
 LIF = LIFParameters()
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mnnbio.distributions import LogNormal, Normal, Uniform
+from mnnbio.circuit import LogNormal, Normal, Uniform
 
 K = 4.0  # standard errors
 

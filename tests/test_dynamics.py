@@ -25,7 +25,7 @@ from mnnbio import (
 )
 from mnnbio.moments import moment_activation, transfer_function
 from mnnbio.moments.density import Densities
-from mnnbio.reduction import mean_phase
+from mnnbio.theory.reduction import mean_phase
 
 LIF = LIFParameters(tau_m=20.0, v_th=20.0, v_reset=10.0, t_ref=2.0)
 FREQUENCIES = np.array([0.0, 0.01, 0.05, 0.2])

@@ -21,8 +21,8 @@ RNG = np.random.default_rng(0)
 
 # Networks with random weights need not be fit for spikes; what is tested here is that nothing is lost.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::mnnbio.validity.FiniteWeightWarning"),
-    pytest.mark.filterwarnings("ignore::mnnbio.validity.CorrelationWarning"),
+    pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning"),
+    pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.CorrelationWarning"),
 ]
 
 

@@ -8,7 +8,7 @@ import torch
 
 from mnnbio import Circuit, GaussianDrive, LIFParameters, PoissonDrive, PoissonSource, Population, Projection, predict
 from mnnbio.moments import StepInput, discrete_lif, first_passage, moment_activation
-from mnnbio.validity import FiniteWeightWarning
+from mnnbio.theory.validity import FiniteWeightWarning
 
 
 def step_input(current=0.0, noise=0.0, weights=(), expected=(), bernoulli=True):

@@ -176,7 +176,7 @@ def error(prediction, rates):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::mnnbio.validity.FiniteWeightWarning")
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")
 def test_regular_trains_through_strong_weights():
     """Closures by one number for the variance have a much larger error."""
     circuit = layered()

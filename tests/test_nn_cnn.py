@@ -185,8 +185,8 @@ def test_configurations_of_other_networks_are_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::mnnbio.validity.FiniteWeightWarning")
-@pytest.mark.filterwarnings("ignore::mnnbio.validity.CorrelationWarning")
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.CorrelationWarning")
 def test_digits_are_learned_and_run_as_spikes():
     x, y = load_digits(return_X_y=True)
     x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.25, random_state=0, stratify=y)

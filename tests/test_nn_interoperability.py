@@ -200,8 +200,8 @@ def test_names_of_version_0_2_and_of_distributed_training():
     assert torch.equal(MomentMLP.from_moment_neural_network(wrapped, arguments)(x).mean, expected)
 
 
-@pytest.mark.filterwarnings("ignore::mnnbio.validity.FiniteWeightWarning")
-@pytest.mark.filterwarnings("ignore::mnnbio.validity.CorrelationWarning")
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.CorrelationWarning")
 @pytest.mark.parametrize("variant", ["as in its example", "one in-degree"])
 def test_what_was_read_can_be_saved_and_exported(variant, tmp_path):
     options = VARIANTS[variant]

@@ -18,10 +18,26 @@ from mnnbio import (
     Projection,
     Readout,
 )
-from mnnbio.connectivity import AllToAll, Bernoulli, FixedIndegree, FixedOutdegree, FixedTotalNumber, OneToOne
-from mnnbio.distributions import LogNormal, Normal, Uniform
-from mnnbio.spatial import BoxProfile, DistanceDependent, ExponentialProfile, GaussianProfile, Sheet
-from mnnbio.timecourses import Oscillation, Ramp, Samples, Steps
+from mnnbio.circuit import (
+    AllToAll,
+    Bernoulli,
+    BoxProfile,
+    DistanceDependent,
+    ExponentialProfile,
+    FixedIndegree,
+    FixedOutdegree,
+    FixedTotalNumber,
+    GaussianProfile,
+    LogNormal,
+    Normal,
+    OneToOne,
+    Oscillation,
+    Ramp,
+    Samples,
+    Sheet,
+    Steps,
+    Uniform,
+)
 
 LIF = LIFParameters()
 

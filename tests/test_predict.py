@@ -18,13 +18,13 @@ from mnnbio import (
     predict,
 )
 from mnnbio.moments import moment_activation
-from mnnbio.propagation import propagate
-from mnnbio.validity import CorrelationWarning, FiniteWeightWarning
+from mnnbio.theory.propagation import propagate
+from mnnbio.theory.validity import CorrelationWarning, FiniteWeightWarning
 
 # Networks with random weights need not be fit for spikes.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::mnnbio.validity.FiniteWeightWarning"),
-    pytest.mark.filterwarnings("ignore::mnnbio.validity.CorrelationWarning"),
+    pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning"),
+    pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.CorrelationWarning"),
 ]
 
 RNG = np.random.default_rng(5)

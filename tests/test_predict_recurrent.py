@@ -27,10 +27,10 @@ from mnnbio import (
     predict,
 )
 from mnnbio.moments import NotConverged, colored_lif, moment_activation
-from mnnbio.recurrence import recurrent_prediction
-from mnnbio.validity import FiniteWeightWarning, LinearResponseWarning
+from mnnbio.theory.recurrence import recurrent_prediction
+from mnnbio.theory.validity import FiniteWeightWarning, LinearResponseWarning
 
-pytestmark = pytest.mark.filterwarnings("ignore::mnnbio.validity.FiniteWeightWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")
 
 LIF = LIFParameters(tau_m=20.0, v_th=20.0, v_reset=10.0, t_ref=2.0)
 RNG = np.random.default_rng(8)
@@ -178,7 +178,7 @@ def test_large_circuits_have_no_full_matrix(monkeypatch):
     circuit = Circuit([Population("E", 30, LIF)], [Projection("E", "E", weights=modes)], [GaussianDrive("E", 1, 1)])
     sparsely = balanced(n=200).select(0)
     whole, summed = predict(circuit), predict(sparsely)
-    monkeypatch.setattr(sys.modules["mnnbio.recurrence"], "DENSE", 20)
+    monkeypatch.setattr(sys.modules["mnnbio.theory.recurrence"], "DENSE", 20)
     low, projected = predict(circuit), predict(sparsely)
     assert "covariance" not in low
     factor = low["covariance_factor"].values

@@ -8,7 +8,7 @@ import xarray as xr
 
 from mnnbio import Circuit, GaussianDrive, LIFParameters, PoissonSource, Population, Projection, Readout, simulate
 from mnnbio.brian import SimulationFailed
-from mnnbio.project import ProjectError, read_project, write_project
+from mnnbio.simulation.project import ProjectError, read_project, write_project
 
 
 def circuit():

@@ -15,8 +15,8 @@ def test_there_are_examples():
 
 @pytest.mark.slow
 @pytest.mark.standalone
-@pytest.mark.filterwarnings("ignore::mnnbio.validity.FiniteWeightWarning")
-@pytest.mark.filterwarnings("ignore::mnnbio.validity.CorrelationWarning")
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.CorrelationWarning")
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_the_examples_run(number, capsys):
     exec(compile(EXAMPLES[number], f"README example {number + 1}", "exec"), {})

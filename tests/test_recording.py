@@ -27,9 +27,9 @@ from mnnbio import (
 from mnnbio.brian import Recording, SimulationFailed
 from mnnbio.brian.channels import Channel
 from mnnbio.brian.plan_file import Job, read_blocks, write_plan_file
+from mnnbio.brian.recording import recorded_kinds
 from mnnbio.brian.runs import Run
 from mnnbio.brian.steps import Times
-from mnnbio.recording import recorded_kinds
 from mnnbio.results import counts
 
 TIMES = {"duration": 90.0, "trials": 5, "warmup": 10.0}
@@ -293,7 +293,7 @@ def test_a_program_says_that_a_window_is_longer_than_the_duration():
 
 
 def test_a_share_is_not_a_result():
-    from mnnbio.description import describe
+    from mnnbio.simulation.description import describe
 
     with build(circuit(), codegen="runtime") as program:
         share = program.run(4.0, presentations=[(1, 0)])

@@ -27,12 +27,12 @@ from mnnbio import (
     simulate,
 )
 from mnnbio.moments import stationary_state
-from mnnbio.wired import external_input, wire
+from mnnbio.theory.wired import external_input, wire
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.standalone,
-    pytest.mark.filterwarnings("ignore::mnnbio.validity.FiniteWeightWarning"),
+    pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning"),
 ]
 
 SIZES = {"E": 320, "I": 80}

@@ -13,40 +13,7 @@ ROOT = Path(__file__).parents[1]
 PLACES = {"mnnbio.analyses": ROOT / "analyses", "mnnbio.circuits": ROOT / "circuits", "mnnbio": ROOT / "mnnbio"}
 
 # Modules that make up a room under another name.
-PARTS = {
-    "circuit_json": "circuit",
-    "commands": "cli",
-    "connectivity": "circuit",
-    "dale": "circuit",
-    "description": "simulate",
-    "dimensioned": "circuit",
-    "distributions": "circuit",
-    "drawing": "circuit",
-    "dynamics": "predict",
-    "estimation": "simulate",
-    "exact": "predict",
-    "fixed_points": "predict",
-    "labelled": "predict",
-    "modulation": "predict",
-    "nordlie": "circuit",
-    "parts": "circuit",
-    "population_system": "predict",
-    "population_theory": "predict",
-    "project": "simulate",
-    "propagation": "predict",
-    "realisation": "circuit",
-    "recording": "brian",
-    "recurrence": "predict",
-    "reduction": "predict",
-    "sampling": "circuit",
-    "sharing": "simulate",
-    "spatial": "circuit",
-    "time_course": "predict",
-    "timecourses": "circuit",
-    "train_input": "predict",
-    "validity": "predict",
-    "wired": "predict",
-}
+PARTS = {"commands": "cli", "simulation": "simulate", "theory": "predict"}
 EVERYTHING = {
     "analyses", "brian", "circuit", "circuits", "cli", "export", "lif", "moments", "nn", "predict", "results", "run",
     "simulate", "sweep", "training",

@@ -24,7 +24,7 @@ from mnnbio import (
     simulate,
 )
 from mnnbio.brian import SimulationFailed, SimulationTimeout
-from mnnbio.sharing import (
+from mnnbio.simulation.sharing import (
     RunCancelled,
     SchedulerError,
     SharedRun,
@@ -60,7 +60,7 @@ def client() -> Iterator[Client]:
 @pytest.fixture
 def small_shares(monkeypatch) -> None:
     """Divide even runs of no duration."""
-    monkeypatch.setattr("mnnbio.sharing._SHORTEST", 0.0)
+    monkeypatch.setattr("mnnbio.simulation.sharing._SHORTEST", 0.0)
 
 
 def assert_same(one: xr.DataTree, other: xr.DataTree) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial import distance
 
-from mnnbio.spatial import BoxProfile, DistanceDependent, ExponentialProfile, GaussianProfile, Ring, Sheet, Torus
+from mnnbio.circuit import BoxProfile, DistanceDependent, ExponentialProfile, GaussianProfile, Ring, Sheet, Torus
 
 K = 4.0  # standard errors
 

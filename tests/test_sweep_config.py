@@ -18,8 +18,7 @@ from mnnbio import (
     Population,
     Projection,
 )
-from mnnbio.connectivity import FixedIndegree
-from mnnbio.distributions import Normal
+from mnnbio.circuit import FixedIndegree, Normal
 from mnnbio.run.options import ConfigError
 from mnnbio.sweep.config import make_sweep, read_config
 from mnnbio.sweep.edits import edited, paths_of

@@ -6,7 +6,7 @@ from brian2 import Hz, ms, mV
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnnbio.timecourses import Oscillation, Ramp, Samples, Steps
+from mnnbio.circuit import Oscillation, Ramp, Samples, Steps
 
 TIMES = np.array([-20.0, 0.0, 4.999, 5.0, 7.5, 10.0, 1000.0])
 

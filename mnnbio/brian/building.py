@@ -19,12 +19,12 @@ from mnnbio.brian.layout import choose_replicas, choose_replicas_in_python
 from mnnbio.brian.planner import Planned, check_time_step, plan_circuit
 from mnnbio.brian.program import CompiledProgram, Program, PythonProgram, require_integer
 from mnnbio.brian.program_key import program_key
+from mnnbio.brian.recording import Record, recorded_kinds
 from mnnbio.brian.session import Codegen
 from mnnbio.brian.standalone import write_cpp
 from mnnbio.brian.steps import Times, time_step
 from mnnbio.brian.workspace import work_folder
 from mnnbio.circuit import Circuit
-from mnnbio.recording import Record, recorded_kinds
 
 
 @contextmanager

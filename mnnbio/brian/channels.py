@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mnnbio.brian.recording import Counts, Kind, Moments
 from mnnbio.brian.steps import Times, count_steps
-from mnnbio.recording import Counts, Kind, Moments
 
 Int32 = npt.NDArray[np.int32]
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from mnnbio.brian.channels import Block, Channel
 from mnnbio.brian.moment_sums import MomentSums
 from mnnbio.brian.recorded import BinnedCounts, Recording
+from mnnbio.brian.recording import Counts, Moments, Per
 from mnnbio.brian.runs import Run
-from mnnbio.recording import Counts, Moments, Per
 
 Int32 = npt.NDArray[np.int32]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.timecourses import TimeCourse
+from mnnbio.circuit import TimeCourse
 
 Array = npt.NDArray[np.float64]
 Course = Callable[[Array], Array]  # times (ms), (time,) → values in SI units, (time, 1 or stimulus, 1 or size)

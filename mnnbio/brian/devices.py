@@ -24,9 +24,9 @@ from mnnbio.brian.plan_file import Job
 from mnnbio.brian.planner import Planned
 from mnnbio.brian.processes import Deadline
 from mnnbio.brian.program import Program
+from mnnbio.brian.recording import Kind
 from mnnbio.brian.session import brian_session
 from mnnbio.brian.workspace import work_folder
-from mnnbio.recording import Kind
 
 Device = Literal["cuda_standalone", "genn"]
 

@@ -12,8 +12,7 @@ from mnnbio.brian.currents import propagator, synaptic_times
 from mnnbio.brian.plan import Draw, Plan, PlannedGroup, Step, all_to_all
 from mnnbio.brian.steps import count_steps
 from mnnbio.brian.streams import gap_scale
-from mnnbio.circuit import Circuit, GaussianDrive, PoissonDrive, PoissonSource, Population
-from mnnbio.timecourses import TimeCourse
+from mnnbio.circuit import Circuit, GaussianDrive, PoissonDrive, PoissonSource, Population, TimeCourse
 
 Array = npt.NDArray[np.float64]
 

@@ -24,13 +24,13 @@ from mnnbio.brian.plan_file import Job
 from mnnbio.brian.planner import Planned, plan_circuit
 from mnnbio.brian.processes import Deadline, run_program
 from mnnbio.brian.recorded import Recording
+from mnnbio.brian.recording import Kind
 from mnnbio.brian.runs import Run, choose_seed, require_integer
 from mnnbio.brian.runtime import run_in_python
 from mnnbio.brian.session import brian_session
 from mnnbio.brian.steps import Times
 from mnnbio.circuit import Circuit, Drive
 from mnnbio.lif import LIFParameters
-from mnnbio.recording import Kind
 
 Report = Callable[[int, int], None]
 

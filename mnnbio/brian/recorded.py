@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.recording import Per
+from mnnbio.brian.recording import Per
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]

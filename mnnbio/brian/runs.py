@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from mnnbio.brian.channels import Channel, choose_channels
 from mnnbio.brian.plan_file import Job
+from mnnbio.brian.recording import Kind
 from mnnbio.brian.steps import Times
 from mnnbio.brian.streams import presentation_key
 from mnnbio.circuit import Circuit
-from mnnbio.recording import Kind
 
 Int64 = npt.NDArray[np.int64]
 

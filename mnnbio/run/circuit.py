@@ -120,7 +120,7 @@ class CircuitRun:
 
         What there is not is remarked.
         """
-        from mnnbio.dynamics import predict_oscillations, predict_spectra
+        from mnnbio.theory.dynamics import predict_oscillations, predict_spectra
 
         if self.circuit.n_stimuli is not None or len(self.circuit.neurons) > MANY_POPULATIONS:
             return {}

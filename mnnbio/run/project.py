@@ -22,7 +22,7 @@ RECORD = "run.json"
 
 def write(session: Session, part: str, path: Path) -> None:
     """Write one of the simulations of a run as a C++ project."""
-    from mnnbio.project import write_project
+    from mnnbio.simulation.project import write_project
 
     planned, shared = plan(session, part), session.config.simulation
     circuit = circuit_of(session, trained_network(session), planned)
@@ -64,7 +64,7 @@ def read(path: Path, out: Path) -> str:
     str
         The figures, and the path.
     """
-    from mnnbio.project import read_project
+    from mnnbio.simulation.project import read_project
 
     record: dict[str, Any] = read_json(path / RECORD)
     decisions = record.get("part") == DECISIONS

@@ -1,7 +1,7 @@
 """Sweeps: one circuit at many points of its parameters, on every core or by the workers of a Dask scheduler."""
 
 from mnnbio.run.options import ConfigError
-from mnnbio.sharing import SchedulerError
+from mnnbio.simulation.sharing import SchedulerError
 from mnnbio.sweep.dataset import SweepWarning, open_sweep
 from mnnbio.sweep.driver import Summary, run_sweep
 from mnnbio.sweep.folder import SweepFolderError

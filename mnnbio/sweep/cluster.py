@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnnbio.sharing import SchedulerError
+from mnnbio.simulation.sharing import SchedulerError
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mnnbio.sharing import SchedulerError, cancel, losses_named
+from mnnbio.simulation.sharing import SchedulerError, cancel, losses_named
 from mnnbio.sweep.cluster import local_client
 from mnnbio.sweep.config import SweepConfig, make_sweep, read_config
 from mnnbio.sweep.folder import SweepFolder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mnnbio.recording import Counts, Kind, Moments, Record
+from mnnbio.brian.recording import Counts, Kind, Moments, Record
 from mnnbio.run.options import ConfigError, require_known
 from mnnbio.sweep.values import mapping
 

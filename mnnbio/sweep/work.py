@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import xarray as xr
 
-from mnnbio.sharing import require_version, watch
+from mnnbio.simulation.sharing import require_version, watch
 from mnnbio.sweep.config import SweepConfig
 from mnnbio.sweep.layout import layout_of
 from mnnbio.sweep.points import Point

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from mnnbio.circuit import Circuit, ModeMatrix, PoissonDrive, PoissonSource, Projection
-from mnnbio.connectivity import (
+from mnnbio.circuit.circuit import Circuit
+from mnnbio.circuit.connectivity import (
     AllToAll,
     Bernoulli,
     Connectivity,
@@ -18,8 +18,14 @@ from mnnbio.connectivity import (
     FixedTotalNumber,
     OneToOne,
 )
-from mnnbio.distributions import Distribution
-from mnnbio.spatial import DistanceDependent
+from mnnbio.circuit.distributions import Distribution
+from mnnbio.circuit.parts import (
+    ModeMatrix,
+    PoissonDrive,
+    PoissonSource,
+    Projection,
+)
+from mnnbio.circuit.spatial import DistanceDependent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

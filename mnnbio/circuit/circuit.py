@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mnnbio.distributions import Distribution
-from mnnbio.lif import in_unit
-from mnnbio.parts import (
+from mnnbio.circuit.distributions import Distribution
+from mnnbio.circuit.parts import (
     Array,
     Drive,
     GaussianDrive,
@@ -23,26 +22,14 @@ from mnnbio.parts import (
     Projection,
     Readout,
 )
-from mnnbio.realisation import Realised, realise
-from mnnbio.timecourses import TimeCourse
+from mnnbio.circuit.realisation import Realised, realise
+from mnnbio.circuit.timecourses import TimeCourse
+from mnnbio.lif import in_unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mnnbio.dale import Sign
-
-__all__ = [
-    "Circuit",
-    "Drive",
-    "GaussianDrive",
-    "Matrix",
-    "ModeMatrix",
-    "PoissonDrive",
-    "PoissonSource",
-    "Population",
-    "Projection",
-    "Readout",
-]
+    from mnnbio.circuit.dale import Sign
 
 Part = TypeVar("Part")
 
@@ -266,7 +253,7 @@ class Circuit:
         ValueError
             If a neuron (or a train of a source) breaks the law; the message names it.
         """
-        from mnnbio.dale import check_dale
+        from mnnbio.circuit.dale import check_dale
 
         check_dale(self, signs)
 
@@ -278,26 +265,26 @@ class Circuit:
         E. Nordlie, M.-O. Gewaltig, H. E. Plesser (2009), Towards reproducible descriptions of neuronal network models,
         PLoS Computational Biology 5(8), e1000456.
         """
-        from mnnbio.nordlie import describe
+        from mnnbio.circuit.nordlie import describe
 
         return describe(self)
 
     def plot(self) -> Figure:
         """Return a diagram of the circuit: populations, projections by sign and pattern, drives."""
-        from mnnbio.drawing import plot
+        from mnnbio.circuit.drawing import plot
 
         return plot(self)
 
     def to_json(self) -> str:
         """Return the circuit as JSON; `from_json` gives it back without loss."""
-        from mnnbio.circuit_json import dumps
+        from mnnbio.circuit.encoding import dumps
 
         return dumps(self)
 
     @staticmethod
     def from_json(text: str) -> Circuit:
         """Return the circuit that `to_json` wrote."""
-        from mnnbio.circuit_json import loads
+        from mnnbio.circuit.encoding import loads
 
         return loads(text)
 

@@ -11,12 +11,12 @@ from scipy.optimize import root
 
 from mnnbio.circuit import Circuit
 from mnnbio.lif import in_unit
-from mnnbio.modulation import Modulation, modulation
 from mnnbio.moments.stationary import Closure
-from mnnbio.population_system import PopulationState, System, population_system, solve
-from mnnbio.population_theory import own_noise, population_start
-from mnnbio.recurrence import require_converged
 from mnnbio.results import array, versions
+from mnnbio.theory.modulation import Modulation, modulation
+from mnnbio.theory.population_system import PopulationState, System, population_system, solve
+from mnnbio.theory.population_theory import own_noise, population_start
+from mnnbio.theory.recurrence import require_converged
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]

@@ -7,8 +7,12 @@ from typing import Literal
 
 import numpy as np
 
-from mnnbio.circuit import Circuit, ModeMatrix
-from mnnbio.parts import Array, Matrix
+from mnnbio.circuit.circuit import Circuit
+from mnnbio.circuit.parts import (
+    Array,
+    Matrix,
+    ModeMatrix,
+)
 
 Sign = Literal["excitatory", "inhibitory"]
 

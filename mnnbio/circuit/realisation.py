@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from mnnbio.distributions import Distribution
-from mnnbio.parts import Array, Matrix, Projection
+from mnnbio.circuit.distributions import Distribution
+from mnnbio.circuit.parts import Array, Matrix, Projection
 
 
 class Realised(NamedTuple):

@@ -8,9 +8,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from mnnbio.circuit import Circuit, ModeMatrix, Projection
-from mnnbio.connectivity import AllToAll, FixedIndegree, FixedOutdegree, FixedTotalNumber, OneToOne
-from mnnbio.distributions import Distribution
+from mnnbio.circuit import (
+    AllToAll,
+    Circuit,
+    Distribution,
+    FixedIndegree,
+    FixedOutdegree,
+    FixedTotalNumber,
+    ModeMatrix,
+    OneToOne,
+    Projection,
+)
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]

@@ -12,8 +12,8 @@ import xarray as xr
 
 from mnnbio.brian.recorded import BinnedCounts, Recording
 from mnnbio.circuit import Circuit
-from mnnbio.estimation import Sampler, estimates_of_counts, estimates_of_moments
 from mnnbio.results import array, counts, estimate_mean, neuron_coords, ragged, versions
+from mnnbio.simulation.estimation import Sampler, estimates_of_counts, estimates_of_moments
 
 Array = npt.NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.dimensioned import Dimensioned
+from mnnbio.circuit.dimensioned import Dimensioned
 from mnnbio.lif import in_unit, require
 
 Array = npt.NDArray[np.float64]

@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mnnbio.lif import in_unit
-from mnnbio.sampling import (
+from mnnbio.circuit.sampling import (
     Pairs,
     any_in_rows,
     distinct_in_rows,
@@ -22,6 +21,7 @@ from mnnbio.sampling import (
     some_cells,
     turned,
 )
+from mnnbio.lif import in_unit
 
 
 class Connectivity(ABC):

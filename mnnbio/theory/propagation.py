@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from mnnbio.circuit import Circuit, PoissonDrive, Population
-from mnnbio.exact import exact_passages
-from mnnbio.labelled import Output
 from mnnbio.moments import Neuron, discrete_lif, interval_skewness, jump_factors, moment_activation
-from mnnbio.train_input import effective_layer
-from mnnbio.validity import warn_of_correlations, warn_of_finite_weights
+from mnnbio.theory.exact import exact_passages
+from mnnbio.theory.labelled import Output
+from mnnbio.theory.train_input import effective_layer
+from mnnbio.theory.validity import warn_of_correlations, warn_of_finite_weights
 
 Closure = Literal["moments", "poisson", "renewal"]
 Theory = Literal["diffusion", "first_passage"]

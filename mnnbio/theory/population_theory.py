@@ -10,13 +10,13 @@ import torch
 import xarray as xr
 
 from mnnbio.circuit import Circuit
-from mnnbio.labelled import Output, statistics
 from mnnbio.moments import Stability, interval_skewness
 from mnnbio.moments.stationary import Closure
-from mnnbio.population_system import PopulationState, System, average, population_system, solve
-from mnnbio.recurrence import require_converged, require_stable, stability_attributes, start_rates
 from mnnbio.results import array
-from mnnbio.validity import warn_of_amplification
+from mnnbio.theory.labelled import Output, statistics
+from mnnbio.theory.population_system import PopulationState, System, average, population_system, solve
+from mnnbio.theory.recurrence import require_converged, require_stable, stability_attributes, start_rates
+from mnnbio.theory.validity import warn_of_amplification
 
 Array = npt.NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def population_prediction(
 
 
 def population_start(circuit: Circuit, start: Any) -> Array | None:
-    """Return the rates to start from, (population,), 1/ms; see `mnnbio.recurrence.start_rates`."""
+    """Return the rates to start from, (population,), 1/ms; see `mnnbio.theory.recurrence.start_rates`."""
     rates = start_rates(circuit, start)
     return None if rates is None else np.array([rates[place].mean() for place in circuit.slices().values()])
 

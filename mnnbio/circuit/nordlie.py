@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from mnnbio.circuit import Circuit, GaussianDrive, ModeMatrix, PoissonDrive, PoissonSource, Population, Projection
-from mnnbio.connectivity import (
+from mnnbio.circuit.circuit import Circuit
+from mnnbio.circuit.connectivity import (
     AllToAll,
     Bernoulli,
     Connectivity,
@@ -18,9 +18,17 @@ from mnnbio.connectivity import (
     FixedTotalNumber,
     OneToOne,
 )
-from mnnbio.distributions import Distribution, LogNormal, Normal, Uniform
-from mnnbio.spatial import BoxProfile, DistanceDependent, ExponentialProfile, GaussianProfile, Profile
-from mnnbio.timecourses import Oscillation, Ramp, Samples, Steps, TimeCourse
+from mnnbio.circuit.distributions import Distribution, LogNormal, Normal, Uniform
+from mnnbio.circuit.parts import (
+    GaussianDrive,
+    ModeMatrix,
+    PoissonDrive,
+    PoissonSource,
+    Population,
+    Projection,
+)
+from mnnbio.circuit.spatial import BoxProfile, DistanceDependent, ExponentialProfile, GaussianProfile, Profile
+from mnnbio.circuit.timecourses import Oscillation, Ramp, Samples, Steps, TimeCourse
 
 Row = Sequence[str]
 

@@ -8,17 +8,23 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from mnnbio.circuit import Circuit, Population
-from mnnbio.distributions import Distribution
+from mnnbio.circuit import Circuit, Distribution, Population
 from mnnbio.lif import LIFParameters, in_unit
-from mnnbio.modulation import Representatives, representatives
 from mnnbio.moments.density import Densities
-from mnnbio.population_system import PopulationState, System, population_system, quenched_variance, solve, with_inputs
-from mnnbio.population_theory import population_start
-from mnnbio.recurrence import require_converged
-from mnnbio.reduction import sums
 from mnnbio.results import array, versions
-from mnnbio.wired import arrival
+from mnnbio.theory.modulation import Representatives, representatives
+from mnnbio.theory.population_system import (
+    PopulationState,
+    System,
+    population_system,
+    quenched_variance,
+    solve,
+    with_inputs,
+)
+from mnnbio.theory.population_theory import population_start
+from mnnbio.theory.recurrence import require_converged
+from mnnbio.theory.reduction import sums
+from mnnbio.theory.wired import arrival
 
 Array = npt.NDArray[np.float64]
 Initial = Literal["stationary", "rest"]

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from mnnbio.connectivity import Connectivity
-from mnnbio.distributions import Distribution
+from mnnbio.circuit.connectivity import Connectivity
+from mnnbio.circuit.distributions import Distribution
+from mnnbio.circuit.timecourses import TimeCourse
 from mnnbio.lif import LIFParameters, Unit, in_unit, require
-from mnnbio.timecourses import TimeCourse
 
 Array = npt.NDArray[np.float64]
 

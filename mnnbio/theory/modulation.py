@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from mnnbio.circuit import Circuit, Population
 from mnnbio.moments import NeuronTensors, transfer_function
-from mnnbio.population_system import PopulationState, System
-from mnnbio.reduction import mean_phase, sums
-from mnnbio.wired import arrival
+from mnnbio.theory.population_system import PopulationState, System
+from mnnbio.theory.reduction import mean_phase, sums
+from mnnbio.theory.wired import arrival
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]

@@ -15,12 +15,12 @@ import xarray as xr
 from mnnbio.brian.building import write_project_sources
 from mnnbio.brian.collect import collect
 from mnnbio.brian.plan_file import read_blocks, write_plan_file
+from mnnbio.brian.recording import recorded_kinds
 from mnnbio.brian.runs import Run, choose_seed, require_integer
 from mnnbio.brian.steps import Times, time_step
 from mnnbio.circuit import Circuit
-from mnnbio.description import describe
-from mnnbio.recording import recorded_kinds
 from mnnbio.simulate import check_window
+from mnnbio.simulation.description import describe
 
 _FORMAT = "mnnbio C++ project 2"
 _README = """A network of spiking neurons as a C++ program, written by mnnbio.
@@ -31,7 +31,8 @@ needs a C++ compiler and make. The spikes go to spikes.bin; then, with mnnbio in
 
     mnnbio read {name}
 
-or `mnnbio.project.read_project("{name}")` in Python turns them into a result with rates, variances and covariances.
+or `mnnbio.simulation.project.read_project("{name}")` in Python turns them into a result with rates, variances and
+covariances.
 manifest.json describes the network and the run.
 """
 

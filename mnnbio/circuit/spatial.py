@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.connectivity import Connectivity, check_count, probability
+from mnnbio.circuit.connectivity import Connectivity, check_count, probability
+from mnnbio.circuit.sampling import Pairs
 from mnnbio.lif import in_unit
-from mnnbio.sampling import Pairs
 
 Array = npt.NDArray[np.float64]
 

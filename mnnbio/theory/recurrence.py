@@ -10,7 +10,6 @@ import torch
 import xarray as xr
 
 from mnnbio.circuit import Circuit, ModeMatrix
-from mnnbio.labelled import Output, label_neurons
 from mnnbio.lif import in_unit
 from mnnbio.moments import (
     LowRank,
@@ -25,9 +24,10 @@ from mnnbio.moments import (
 )
 from mnnbio.moments.stationary import Closure
 from mnnbio.results import array
-from mnnbio.train_input import recurrent_trains
-from mnnbio.validity import LOWEST_RATE, warn_of_amplification, warn_of_finite_weights
-from mnnbio.wired import External, Wired, external_input, wire
+from mnnbio.theory.labelled import Output, label_neurons
+from mnnbio.theory.train_input import recurrent_trains
+from mnnbio.theory.validity import LOWEST_RATE, warn_of_amplification, warn_of_finite_weights
+from mnnbio.theory.wired import External, Wired, external_input, wire
 
 Array = npt.NDArray[np.float64]
 

@@ -12,8 +12,8 @@ from mnnbio.lif import LIFParameters
 from mnnbio.moments import NeuronTensors, Received, Response, fixed_point, respond
 from mnnbio.moments.fixed_point import Status
 from mnnbio.moments.stationary import Closure
-from mnnbio.reduction import sums
-from mnnbio.wired import arrival
+from mnnbio.theory.reduction import sums
+from mnnbio.theory.wired import arrival
 
 Array = npt.NDArray[np.float64]
 
@@ -22,7 +22,7 @@ QUENCHED, QUENCHED_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 
 
 class Inputs(NamedTuple):
-    """Sums of weights onto the populations (rows) from some senders (columns); see `mnnbio.reduction.Sums`."""
+    """Sums of weights onto the populations (rows) from some senders (columns); see `mnnbio.theory.reduction.Sums`."""
 
     total: Array
     squares: Array

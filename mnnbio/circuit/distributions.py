@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from mnnbio.dimensioned import Dimensioned
+from mnnbio.circuit.dimensioned import Dimensioned
 
 Array = npt.NDArray[np.float64]
 

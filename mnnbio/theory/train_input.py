@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from mnnbio.circuit import Circuit, PoissonDrive, Population
-from mnnbio.labelled import Output
 from mnnbio.moments import (
     EDGES,
     Exponent,
@@ -27,7 +26,8 @@ from mnnbio.moments import (
     regrid,
     renewal_deficit,
 )
-from mnnbio.wired import Wired, arrival
+from mnnbio.theory.labelled import Output
+from mnnbio.theory.wired import Wired, arrival
 
 Array = npt.NDArray[np.float64]
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from mnnbio import connectivity, distributions, spatial, timecourses
-from mnnbio.circuit import (
-    Circuit,
+from mnnbio.circuit import connectivity, distributions, spatial, timecourses
+from mnnbio.circuit.circuit import Circuit
+from mnnbio.circuit.parts import (
     GaussianDrive,
     ModeMatrix,
     PoissonDrive,

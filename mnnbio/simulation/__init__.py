@@ -1,0 +1,1 @@
+"""What surrounds a simulation: sharing it among machines, estimates, results, C++ projects."""
