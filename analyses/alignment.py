@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
+
 from mnnbio.analyses.circuit_text import result_of, slowest_membrane
 
 WARMUP_IN_TIME_CONSTANTS = 5.0

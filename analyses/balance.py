@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from mnnbio.analyses.binned_counts import binned_counts
 from scipy import sparse
+
+from mnnbio.analyses.binned_counts import binned_counts
 
 Array = npt.NDArray[np.float64]
 

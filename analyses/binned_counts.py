@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+
 from mnnbio.analyses.alignment import group
 from mnnbio.analyses.circuit_text import circuit_description
-
 from mnnbio.results import counts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+
 from mnnbio.analyses.alignment import FEW_SAMPLES
 
 SIGNIFICANT = 0.01

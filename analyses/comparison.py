@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from scipy import stats
+
 from mnnbio.analyses.alignment import Aligned, align
 from mnnbio.analyses.decisions import classification
 from mnnbio.analyses.matrices import compare_matrices
 from mnnbio.analyses.significance import degrees_of_freedom, joint_test, pooled_error, z_scores
-from scipy import stats
-
 from mnnbio.results.schema import QUANTITIES
 
 Array = npt.NDArray[np.float64]

@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+
 from mnnbio.analyses.alignment import group
 from mnnbio.analyses.circuit_text import result_of
-
 from mnnbio.results import counts
 
 Array = npt.NDArray[np.float64]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import xarray as xr
+
 from mnnbio.analyses.alignment import group
 from mnnbio.analyses.balance import Wired, current_balance
 from mnnbio.analyses.binned_counts import population_rates

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
 from mnnbio.analyses.figure_style import (
     DOUBLE_COLUMN,
     INK,

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+
 from mnnbio.analyses import dynamics_plots as plots
 from mnnbio.analyses.illustration import Illustration
 

@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 import numpy as np
 import xarray as xr
+
 from mnnbio.analyses import captions, plots
 from mnnbio.analyses.alignment import ComparisonWarning, align
 from mnnbio.analyses.circuit_text import circuit_description, stored_readout
@@ -22,7 +23,6 @@ from mnnbio.analyses.dynamics import oscillation_sentence, state_sentence
 from mnnbio.analyses.dynamics_report import Described, circuit_illustration, circuit_tables, dynamics_illustrations
 from mnnbio.analyses.figure_style import save_figure
 from mnnbio.analyses.illustration import Illustration
-
 from mnnbio.results.files import written_aside
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+
 from mnnbio.analyses.alignment import Aligned
 from mnnbio.analyses.significance import degrees_of_freedom, joint_test, mantel_test, pooled_error, z_scores
-
 from mnnbio.results.schema import QUANTITIES
 
 Array = npt.NDArray[np.float64]

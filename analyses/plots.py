@@ -8,6 +8,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy import stats
+
 from mnnbio.analyses.alignment import group
 from mnnbio.analyses.captions import correlation, prefix
 from mnnbio.analyses.figure_style import (
@@ -23,7 +25,6 @@ from mnnbio.analyses.figure_style import (
     sparse_ticks,
     styled,
 )
-from scipy import stats
 
 Array = npt.NDArray[np.float64]
 # More markers than this become pixels inside vector files.

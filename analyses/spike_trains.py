@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from mnnbio.analyses.alignment import group
 
+from mnnbio.analyses.alignment import group
 from mnnbio.results import counts, estimate_fano
 
 Array = npt.NDArray[np.float64]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+
 from mnnbio.analyses.alignment import group
 from mnnbio.analyses.binned_counts import population_rates
 from mnnbio.analyses.spectra import oscillation, population_spectra

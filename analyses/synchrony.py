@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+
 from mnnbio.analyses.binned_counts import binned_counts
 
 Array = npt.NDArray[np.float64]

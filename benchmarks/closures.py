@@ -14,11 +14,11 @@ import warnings
 
 import numpy as np
 from brian2 import ms, second
-from mnnbio.analyses import compare
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from mnnbio import export, predict, simulate
+from mnnbio.analyses import compare
 from mnnbio.theory.validity import CorrelationWarning, FiniteWeightWarning
 from mnnbio.training import MomentClassifier
 

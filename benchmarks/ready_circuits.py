@@ -16,9 +16,9 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-from mnnbio.circuits import balanced, brunel, microcircuit
 
 from mnnbio import Circuit, predict, simulate
+from mnnbio.circuits import balanced, brunel, microcircuit
 
 CIRCUITS: dict[str, Callable[[], Circuit]] = {
     "brunel": lambda: brunel(g=5, nu_ext_ratio=2),

@@ -14,7 +14,6 @@ import warnings
 
 import numpy as np
 from brian2 import ms, second
-from mnnbio.circuits import brunel
 
 from mnnbio import (
     Bernoulli,
@@ -29,6 +28,7 @@ from mnnbio import (
     predict,
     simulate,
 )
+from mnnbio.circuits import brunel
 from mnnbio.theory.validity import FiniteWeightWarning
 
 SIZES = {"E": 800, "I": 200}

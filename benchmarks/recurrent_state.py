@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mnnbio.circuits import brunel
-
 from mnnbio import predict
+from mnnbio.circuits import brunel
 from mnnbio.moments import stability, stationary_state
 from mnnbio.theory.wired import external_input, wire
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from mnnbio.circuits.downscaling import downscaled
-
 from mnnbio.circuit import Circuit, FixedIndegree, PoissonDrive, Population, Projection
+from mnnbio.circuits.downscaling import downscaled
 from mnnbio.lif import LIFParameters, in_unit
 
 # Sec. 2 and the caption of Fig. 8.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from mnnbio.circuits.downscaling import downscaled
 
 from mnnbio.circuit import Circuit, FixedTotalNumber, Normal, PoissonDrive, Population, Projection
+from mnnbio.circuits.downscaling import downscaled
 from mnnbio.lif import LIFParameters
 
 POPULATIONS = ("L23E", "L23I", "L4E", "L4I", "L5E", "L5I", "L6E", "L6I")

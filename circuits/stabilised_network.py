@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mnnbio.circuits.downscaling import downscaled
 
 from mnnbio.circuit import Circuit, FixedIndegree, PoissonDrive, Population, Projection
+from mnnbio.circuits.downscaling import downscaled
 from mnnbio.lif import LIFParameters, in_unit
 
 N_E, N_I = 4_000, 1_000

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
-from mnnbio.analyses import binned_counts, current_balance, current_correlation
 from scipy import sparse
 
+from mnnbio.analyses import binned_counts, current_balance, current_correlation
 from mnnbio.circuit import Circuit, GaussianDrive, ModeMatrix, PoissonDrive, PoissonSource, Population, Projection
 from mnnbio.lif import LIFParameters
 from mnnbio.results import neuron_coords, ragged

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import synthetic
 import xarray as xr
+
 from mnnbio.analyses import dynamics, phase_diagram, report, state_sentence
 from mnnbio.analyses import dynamics_plots as plots
 from mnnbio.analyses.dynamics_report import circuit_tables, dynamics_illustrations
-
 from mnnbio.circuit import Circuit, FixedIndegree, GaussianDrive, Population, Projection
 from mnnbio.lif import LIFParameters
 

@@ -8,10 +8,10 @@ import synthetic
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mnnbio.analyses import compare
-from mnnbio.analyses.alignment import FewSamplesWarning, TimeStepWarning, WarmupWarning, WindowWarning
 from scipy import stats
 
+from mnnbio.analyses import compare
+from mnnbio.analyses.alignment import FewSamplesWarning, TimeStepWarning, WarmupWarning, WindowWarning
 from mnnbio.results import load, save
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import synthetic
 import xarray as xr
-from mnnbio.analyses import binned_counts, mean_covariances, population_covariances
 
+from mnnbio.analyses import binned_counts, mean_covariances, population_covariances
 from mnnbio.results import counts
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import synthetic
 import xarray as xr
+
 from mnnbio.analyses import accuracy_against_time, classification, compare, stored_readout
 
 

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import signal
+
 from mnnbio.analyses import (
     binned_counts,
     network_state,
@@ -15,8 +17,6 @@ from mnnbio.analyses import (
     step_response,
     synchrony,
 )
-from scipy import signal
-
 from mnnbio.results import neuron_coords, ragged
 
 STEP = 1e-3

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import synthetic
 import xarray as xr
+
 from mnnbio.analyses import accuracy_against_time, compare, plots, stored_readout
 from mnnbio.analyses.alignment import FewSamplesWarning
 from mnnbio.analyses.figure_style import DOUBLE_COLUMN, PALETTE, colours, render, save_figure
-
 from mnnbio.results import spike_trains
 
 

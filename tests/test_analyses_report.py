@@ -5,14 +5,14 @@ import re
 import subprocess
 import sys
 
-import mnnbio.analyses
 import numpy as np
 import pytest
 import synthetic
 import xarray as xr
+
+import mnnbio.analyses
 from mnnbio.analyses import classification, compare, report
 from mnnbio.analyses.captions import accuracy_verdict, correlation, number, percent, probability, verdict
-
 from mnnbio.results import ResultFileError, load, save
 
 FIGURES = ("training", "rates", "count_statistics", "covariance", "z", "accuracy", "raster")

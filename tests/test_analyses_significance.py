@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy import stats
+
 from mnnbio.analyses.significance import (
     degrees_of_freedom,
     joint_test,
@@ -10,8 +12,6 @@ from mnnbio.analyses.significance import (
     pooled_error,
     z_scores,
 )
-from scipy import stats
-
 from mnnbio.results import estimate_mean, estimate_variance
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import synthetic
-from mnnbio.analyses import spike_statistics
 
+from mnnbio.analyses import spike_statistics
 from mnnbio.results import neuron_coords, ragged
 
 

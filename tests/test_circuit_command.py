@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import mnnbio.circuits
 import numpy as np
 import pytest
 import yaml
-from mnnbio.circuits import brunel, microcircuit
 
+import mnnbio.circuits
 from mnnbio.circuit import Circuit, FixedIndegree, GaussianDrive, Population, Projection
+from mnnbio.circuits import brunel, microcircuit
 from mnnbio.cli import main
 from mnnbio.lif import LIFParameters
 from mnnbio.moments import NotConverged

@@ -9,8 +9,6 @@ import pytest
 from brian2 import Hz, ms, mV
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mnnbio.circuits import balanced, brunel, clustered, downscaled, inhibition_stabilised, microcircuit, ring
-from mnnbio.circuits.cortical_microcircuit import FULL_RATES, POPULATIONS
 
 from mnnbio import predict
 from mnnbio.circuit import (
@@ -26,6 +24,8 @@ from mnnbio.circuit import (
     Population,
     Projection,
 )
+from mnnbio.circuits import balanced, brunel, clustered, downscaled, inhibition_stabilised, microcircuit, ring
+from mnnbio.circuits.cortical_microcircuit import FULL_RATES, POPULATIONS
 from mnnbio.lif import LIFParameters
 
 SMALL = {

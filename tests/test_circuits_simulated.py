@@ -5,11 +5,11 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
-from mnnbio.analyses import compare, current_balance, network_state, spike_statistics
-from mnnbio.circuits import balanced, brunel, clustered, inhibition_stabilised, microcircuit, ring
 
 from mnnbio import predict, simulate
+from mnnbio.analyses import compare, current_balance, network_state, spike_statistics
 from mnnbio.circuit import Circuit
+from mnnbio.circuits import balanced, brunel, clustered, inhibition_stabilised, microcircuit, ring
 from mnnbio.results import counts
 
 pytestmark = [pytest.mark.slow, pytest.mark.standalone]

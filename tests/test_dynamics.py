@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 from brian2 import Hz, mV
-from mnnbio.circuits import brunel
 
 from mnnbio import (
     Circuit,
@@ -23,6 +22,7 @@ from mnnbio import (
     predict_spectra,
     predict_time_course,
 )
+from mnnbio.circuits import brunel
 from mnnbio.moments import moment_activation, transfer_function
 from mnnbio.moments.density import Densities
 from mnnbio.theory.reduction import mean_phase

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from brian2 import Hz, ms, mV
-from mnnbio.circuits import brunel
 from scipy import sparse
 
 from mnnbio import (
@@ -26,6 +25,7 @@ from mnnbio import (
     fixed_points,
     predict,
 )
+from mnnbio.circuits import brunel
 from mnnbio.moments import NotConverged, colored_lif, moment_activation
 from mnnbio.theory.recurrence import recurrent_prediction
 from mnnbio.theory.validity import FiniteWeightWarning, LinearResponseWarning

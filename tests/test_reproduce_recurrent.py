@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from brian2 import ms, second
-from mnnbio.analyses import population_rates, population_spectra
 
 from mnnbio import (
     Bernoulli,
@@ -26,6 +25,7 @@ from mnnbio import (
     predict_time_course,
     simulate,
 )
+from mnnbio.analyses import population_rates, population_spectra
 from mnnbio.moments import stationary_state
 from mnnbio.theory.wired import external_input, wire
 
