@@ -28,7 +28,7 @@ def neurons(*parameters):
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
     """Forget the loaded kernel, now and afterwards, and give it an empty cache."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("MNNBIO_CACHE_DIR", str(tmp_path / "mnnbio"))
     monkeypatch.delenv("MNNBIO_KERNEL", raising=False)
     compiled._load.cache_clear()
     yield tmp_path
@@ -275,7 +275,7 @@ def test_cache_that_cannot_be_written(fresh, monkeypatch):
 @pytest.mark.standalone
 def test_two_processes_build_at_once(tmp_path):
     code = "from mnnbio.moments import activation_backend as b; print(b().name)"
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    environment = os.environ | {"MNNBIO_CACHE_DIR": str(tmp_path / "mnnbio")}
     started = [
         subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True)
         for _ in range(2)

@@ -240,7 +240,7 @@ def test_large_jumps_are_named():
 
 
 def test_a_search_without_result_raises_or_reports(monkeypatch):
-    from mnnbio import recurrence
+    from mnnbio.theory import recurrence
 
     cut = recurrence.stationary_state
     monkeypatch.setattr(recurrence, "stationary_state", lambda *a, **k: cut(*a, **k, max_iterations=2))

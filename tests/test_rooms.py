@@ -20,13 +20,14 @@ EVERYTHING = {
 }  # fmt: skip
 MAY_IMPORT = {
     "lif": set(),
+    "machine": set(),
     "circuit": {"lif"},
-    "moments": {"lif"},
+    "moments": {"lif", "machine"},
     "nn": {"lif", "moments"},
     "training": {"lif", "nn"},
     "export": {"circuit", "lif", "nn"},
     "predict": {"circuit", "lif", "moments", "results"},
-    "brian": {"circuit", "lif"},
+    "brian": {"circuit", "lif", "machine"},
     "simulate": {"brian", "circuit", "lif", "results"},
     "results": set(),
     "circuits": {"circuit", "lif", "predict"},

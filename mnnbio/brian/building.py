@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
-from mnnbio.brian.cache import FOLDER_VARIABLE, PROGRAM, CacheWarning, ProgramCache
+from mnnbio.brian.cache import PROGRAM, CacheWarning, ProgramCache
 from mnnbio.brian.compiler import compile_project, compiler_version
 from mnnbio.brian.devices import Device, DeviceProgram, require_device
 from mnnbio.brian.inputs import INPUTS, write_courses, write_inputs
@@ -25,6 +25,7 @@ from mnnbio.brian.standalone import write_cpp
 from mnnbio.brian.steps import Times, time_step
 from mnnbio.brian.workspace import work_folder
 from mnnbio.circuit import Circuit
+from mnnbio.machine import FOLDER_VARIABLE
 
 
 @contextmanager

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from mnnbio.brian.failures import may_not_start
+from mnnbio.machine import cache_folder
 
-FOLDER_VARIABLE, SIZE_VARIABLE = "MNNBIO_CACHE_DIR", "MNNBIO_CACHE_SIZE"
+SIZE_VARIABLE = "MNNBIO_CACHE_SIZE"
 PROGRAM = "main"
 
 _DEFAULT_SIZE = 10**9  # bytes
@@ -175,17 +176,6 @@ class ProgramCache:
                 (self.folder / key).rename(aside / key)
             finally:
                 shutil.rmtree(aside, ignore_errors=True)
-
-
-def cache_folder() -> Path:
-    """Return where compiled programs are kept.
-
-    ``$MNNBIO_CACHE_DIR``, else ``$XDG_CACHE_HOME/mnnbio``, else ``~/.cache/mnnbio``.
-    """
-    if own := os.environ.get(FOLDER_VARIABLE):
-        return Path(own).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path("~/.cache").expanduser()) / "mnnbio"
 
 
 def cache_size() -> int:

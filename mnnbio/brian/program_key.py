@@ -8,10 +8,10 @@ import os
 import platform
 from importlib.metadata import version
 from importlib.resources import files
-from pathlib import Path
 
 from mnnbio.brian.compiler import compiler_version
 from mnnbio.brian.plan import Plan
+from mnnbio.machine import processor
 
 
 def program_key(plan: Plan) -> str:
@@ -26,7 +26,7 @@ def program_key(plan: Plan) -> str:
         "brian2": version("brian2"),
         "compiler": compiler_version(),
         "options": {name: os.environ.get(name, "") for name in ("CXX", "CXXFLAGS", "MAKEFLAGS")},
-        "processor": [platform.system(), platform.machine(), _processor()],
+        "processor": [platform.system(), platform.machine(), processor()],
     }
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
@@ -38,12 +38,3 @@ def _own_sources() -> str:
         if file.name.endswith((".py", ".h")):
             digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _processor() -> str:
-    """Return what tells processors with different instructions apart: programs are compiled for the one they run on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        return platform.processor()
-    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}))

@@ -40,11 +40,12 @@ inline uint64_t to_bits(double value)
     return bits;
 }
 
-// Uniform in (0, 1), neither end included: 52 random bits and half a unit. The bits become the fraction of a number in
-// [1, 2), because conversions from integers are slow in vectors.
+// Uniform in (0, 1), neither end included: 51 random bits and half a unit. The bits become the fraction of a number in
+// [1, 2), because conversions from integers are slow in vectors; in whatever order a compiler then subtracts, the number,
+// its distance from 1/2 and that from 1 are exact.
 inline double unit_interval(uint64_t bits)
 {
-    return (from_bits(bits >> 12 | 0x3ff0000000000000ULL) - 1.0) + 1.0 / 9007199254740992.0;
+    return from_bits(bits >> 12 | 0x3ff0000000000001ULL) - 1.0;
 }
 
 inline double uniform(int64_t stream, int64_t counter)

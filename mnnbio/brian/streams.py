@@ -46,7 +46,7 @@ def streams_of(key: int, salt: int, size: int) -> Int64:
 def uniform(stream: npt.ArrayLike, counter: npt.ArrayLike) -> Float64:
     """Return uniform numbers in (0, 1), neither end included."""
     mixed = mix64(np.asarray(stream, dtype=np.int64).view(np.uint64) ^ mix64(np.asarray(counter, dtype=np.int64)))
-    return ((mixed >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    return (mixed >> np.uint64(12) | np.uint64(1)).astype(np.float64) * 2.0**-52
 
 
 def normal_draw(stream: npt.ArrayLike, counter: npt.ArrayLike) -> Float64:

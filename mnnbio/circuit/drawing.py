@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 Point = npt.NDArray[np.float64]
 
-# Colours that readers with any colour vision tell apart (Okabe & Ito 2008): excitation in that of the first population in
-# figures of results, inhibition in that of the second.
+# Colours that readers with any colour vision tell apart (Okabe & Ito 2008): excitation in that of the first population
+# in figures of results, inhibition in that of the second.
 _EXCITATORY, _INHIBITORY, _MIXED, _INK, _FILL = "#0072B2", "#D55E00", "#7A7A7A", "#222222", "#F2F2F2"
 _LEGEND = {_EXCITATORY: "excitatory", _INHIBITORY: "inhibitory", _MIXED: "mixed signs"}
 _RADIUS = 0.28

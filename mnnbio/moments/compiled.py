@@ -2,8 +2,8 @@
 
 Nothing needs it: without a compiler the same numbers come from PyTorch, more slowly; `activation_backend` says which
 way is taken and why. Building takes two or three seconds, once for each version of the package, compiler and
-processor. The library is kept in ``$XDG_CACHE_HOME/mnnbio`` (by default ``~/.cache/mnnbio``); where that cannot be
-written it is built anew by every process. ``MNNBIO_KERNEL=torch`` in the environment turns it off.
+processor. The library is kept in `mnnbio.machine.cache_folder`; where that cannot be written it is built anew by every
+process. ``MNNBIO_KERNEL=torch`` in the environment turns it off.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from mnnbio.machine import cache_folder, processor
 from mnnbio.moments.drive import SILENT
 from mnnbio.moments.integrals import Tables, load_tables
 
@@ -96,7 +97,7 @@ def _load() -> tuple[Kernel | None, str]:
     command = [compiler, *command[1:], *FLAGS, *_definitions(tables)]
     name = f"moments-{_fingerprint(command, tables)}.so"
     try:
-        return _open_or_build(command, _cache_folder() / name, tables), ""
+        return _open_or_build(command, cache_folder() / name, tables), ""
     except (OSError, subprocess.SubprocessError) as error:
         reasons = [_reason(error)]
     try:
@@ -105,12 +106,6 @@ def _load() -> tuple[Kernel | None, str]:
     except (OSError, subprocess.SubprocessError) as error:
         reasons.append(_reason(error))
     return None, "the library could not be built: " + "; then ".join(reasons)
-
-
-def _cache_folder() -> Path:
-    folder = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(folder) if os.path.isabs(folder) else Path("~/.cache").expanduser()
-    return base / "mnnbio"
 
 
 def _definitions(tables: Tables) -> list[str]:
@@ -130,19 +125,10 @@ def _fingerprint(command: list[str], tables: Tables) -> str:
     """Return a name for what a build depends on: source, options, compiler and processor."""
     compiler = Path(command[0]).resolve()
     status = compiler.stat()
-    parts = [*command, str(compiler), status.st_size, status.st_mtime_ns, platform.machine(), _processor()]
+    parts = [*command, str(compiler), status.st_size, status.st_mtime_ns, platform.machine(), processor()]
     digest = hashlib.sha256(SOURCE.read_bytes())
     digest.update(repr((parts, OPTIONAL_FLAGS, tables.pieces.shape, tables.tonic.shape)).encode())
     return digest.hexdigest()[:24]
-
-
-def _processor() -> str:
-    """Return what tells processors with different instructions apart."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        return platform.processor()
-    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}))
 
 
 def _open_or_build(command: list[str], path: Path, tables: Tables) -> Kernel:
