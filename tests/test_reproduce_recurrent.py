@@ -97,11 +97,10 @@ def test_covariance_of_summed_activity(compared):
     np.testing.assert_allclose(predicted, blocks(prediction["covariance"].values)["E", "E"][1], rtol=1e-9)
 
 
+@pytest.mark.parametrize("compared", ["320/80"], indirect=True)
 def test_mean_covariances_of_pairs_and_the_rule_that_fails(compared):
     """Within 15 % of the E-E value; iterating the feed-forward rule gives E-I and I-I the sign of E-E."""
-    name, net, _, prediction, estimates, _ = compared
-    if name != "320/80":
-        pytest.skip("the circuit of this comparison is 320/80")
+    _, net, _, prediction, estimates, _ = compared
     scale = estimates["E", "E"][0][0]
     predicted, wrong = blocks(prediction["covariance"].values), blocks(iterated(net))
     for pair in PAIRS:
