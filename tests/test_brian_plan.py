@@ -84,7 +84,7 @@ def test_everything_else_is_in_the_key(compiler, monkeypatch):
     other_options = program_key.program_key(planned(circuit()))
     monkeypatch.setattr(program_key, "compiler_version", lambda: "g++ 100")
     other_compiler = program_key.program_key(planned(circuit()))
-    monkeypatch.setattr(program_key, "_processor", lambda: "another")
+    monkeypatch.setattr(program_key, "processor", lambda: "another")
     assert len({*keys, other_options, other_compiler, program_key.program_key(planned(circuit()))}) == len(keys) + 3
     assert all(len(key) == 32 for key in keys)
 
