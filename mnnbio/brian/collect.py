@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -56,7 +57,7 @@ def collect(blocks: Iterable[Block], run: Run, replicas: int) -> Recording:
     )
 
 
-class _Collector:
+class _Collector(ABC):
     """What takes the blocks of some channels."""
 
     def __init__(self, channels: Sequence[Channel], run: Run, replicas: int) -> None:
@@ -66,8 +67,9 @@ class _Collector:
         widths = np.cumsum([0, *(channel.cells for channel in channels)])
         self.first = dict(zip(self.sizes, widths.tolist(), strict=False))  # column of each population
 
+    @abstractmethod
     def add(self, block: Block) -> None:
-        raise NotImplementedError
+        """Take a block."""
 
     def presentations(self, batch: int) -> slice:
         """Return which presentations a batch holds."""
