@@ -15,12 +15,10 @@ from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.covariances import mean_covariances, population_covariances
 from mnnbio.analyses.decisions import accuracy_against_time, classification
 from mnnbio.analyses.dynamics import dynamics, state_sentence
-from mnnbio.analyses.phase_diagrams import phase_diagram
-from mnnbio.analyses.responses import step_response
+from mnnbio.analyses.responses import phase_diagram, step_response
 from mnnbio.analyses.spectra import oscillation, population_spectra
 from mnnbio.analyses.spike_trains import spike_statistics
-from mnnbio.analyses.states import network_state
-from mnnbio.analyses.synchrony import synchrony
+from mnnbio.analyses.states import network_state, synchrony
 
 if TYPE_CHECKING:
     from mnnbio.analyses.html_report import report

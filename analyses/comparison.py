@@ -11,10 +11,10 @@ import xarray as xr
 from scipy import stats
 
 from mnnbio.analyses.alignment import Aligned, align
+from mnnbio.analyses.covariances import compare_matrices
 from mnnbio.analyses.decisions import classification
-from mnnbio.analyses.matrices import compare_matrices
 from mnnbio.analyses.significance import degrees_of_freedom, joint_test, pooled_error, z_scores
-from mnnbio.results.schema import QUANTITIES
+from mnnbio.results import QUANTITIES
 
 Array = npt.NDArray[np.float64]
 # name: (dimensions, values, attributes), as xarray takes them

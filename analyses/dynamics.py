@@ -10,8 +10,7 @@ from mnnbio.analyses.balance import Wired, current_balance
 from mnnbio.analyses.binned_counts import population_rates
 from mnnbio.analyses.spectra import population_spectra
 from mnnbio.analyses.spike_trains import spike_statistics
-from mnnbio.analyses.states import network_state
-from mnnbio.analyses.synchrony import synchrony
+from mnnbio.analyses.states import network_state, synchrony
 
 
 def dynamics(

@@ -1,4 +1,7 @@
-"""How figures look: sizes of a journal column, one type size, colours that everyone can tell apart."""
+"""How figures look: sizes of a journal column, one type size, colours that everyone can tell apart.
+
+A figure of a report, with what stands above and below it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, NamedTuple, ParamSpec
 
 import matplotlib
 from matplotlib import font_manager
@@ -17,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from mnnbio.results.files import written_aside
+from mnnbio.results import written_aside
 
 P = ParamSpec("P")
 
@@ -131,3 +134,12 @@ def save_figure(
             aside.write_bytes(render(figure, form))
         paths[form] = path
     return paths
+
+
+class Illustration(NamedTuple):
+    """A figure with its title and caption; `key` names its files."""
+
+    key: str
+    title: str
+    figure: Figure
+    caption: str

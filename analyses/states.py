@@ -1,16 +1,114 @@
-"""The state of a network: synchronous or asynchronous, regular or irregular."""
+"""How much the neurons of a population fire together.
+
+The state of a network: synchronous or asynchronous, regular or irregular.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from mnnbio.analyses.alignment import group
-from mnnbio.analyses.binned_counts import population_rates
+from mnnbio.analyses.binned_counts import binned_counts, population_rates
 from mnnbio.analyses.spectra import oscillation, population_spectra
 from mnnbio.analyses.spike_trains import spike_statistics
+
+Array = npt.NDArray[np.float64]
+
+MEASURES = {
+    "chi": "synchrony of Golomb and Rinzel",
+    "mean_correlation": "mean correlation of pairs, weighted by their variances",
+    "population_fano": "Fano factor of the summed count",
+    "excess_variance": "squared coefficient of variation of the rate beyond independent Poisson trains",
+}
+
+
+def synchrony(result: xr.DataTree | xr.Dataset, bin: float = 5e-3, *, blocks: int = 10) -> xr.Dataset:
+    r"""Measure synchrony of every population from spike counts in bins.
+
+    With x\ :sub:`i` the counts of N neurons, A their mean, and variances over time:
+
+    - ``chi``: :math:`\chi = \sqrt{\mathrm{Var}(A) / \langle \mathrm{Var}(x_i) \rangle}`, 1 for identical trains and
+      :math:`1/\sqrt N` for independent ones;
+    - ``mean_correlation``: :math:`(N \chi^2 - 1)/(N - 1)`, 1 and 0 there;
+    - ``population_fano``: :math:`N \mathrm{Var}(A)/\langle A \rangle`, 1 for independent Poisson trains;
+    - ``excess_variance``: :math:`\mathrm{Var}(A)/\langle A \rangle^2 - 1/(N \langle A \rangle)`, the squared relative
+      amplitude of the common rate's fluctuations; 0 for independent Poisson trains, below for regular ones.
+
+    Parameters
+    ----------
+    result : DataTree or Dataset
+        A result with ``/spikes`` or counts of neurons.
+    bin : float
+        Length of a bin, s. Synchrony on shorter times is not seen.
+    blocks : int
+        Blocks that each trial is cut into for the standard errors (delete-one jackknife over all blocks).
+
+    Returns
+    -------
+    Dataset
+        Each measure and its error ``<name>_se`` over ([stimulus,] population); NaN without spikes.
+
+    Raises
+    ------
+    ValueError
+        If only populations were counted, or a trial has fewer than two bins a block.
+
+    References
+    ----------
+    D. Golomb, J. Rinzel (1994), Clustering in globally coupled inhibitory neurons, Physica D 72, 259-282.
+    """
+    table = binned_counts(result, bin)
+    if "neuron" not in table.dims:
+        raise ValueError("synchrony needs counts of single neurons, these are of populations")
+    length = table.sizes["time"] // blocks
+    if length < 2:
+        raise ValueError(f"{table.sizes['time']} bins a trial are too few for {blocks} blocks: shorten `bin`")
+    names = table["population"].to_numpy()
+    order = list(dict.fromkeys(names.tolist()))
+    lead = [str(d) for d in table.dims if d not in ("trial", "time", "neuron")]
+    cut = table.isel(time=slice(length * blocks)).transpose(*lead, "trial", "time", "neuron")
+    shape = cut.shape
+    values = cut.to_numpy().reshape(*shape[: len(lead)], shape[-3] * blocks, length, shape[-1])
+    found = [_jackknife(values[..., names == name].astype(np.float64)) for name in order]
+    data: dict[str, Any] = {}
+    dims = (*lead, "population")
+    for k, (name, text) in enumerate(MEASURES.items()):
+        value, se = (np.stack([one[side][..., k] for one in found], axis=-1) for side in (0, 1))
+        data[name] = (dims, value, {"units": "1", "long_name": text})
+        data[f"{name}_se"] = (dims, se, {"units": "1", "long_name": f"standard error of the {text}"})
+    coords = {name: table.coords[name] for name in lead if name in table.coords} | {"population": order}
+    return xr.Dataset(data, coords=coords, attrs={"bin": bin, "blocks": blocks})
+
+
+def _jackknife(values: Array) -> tuple[Array, Array]:
+    """Return the measures of counts (..., block, time, neuron) and their standard errors, (..., measure)."""
+    n, length = values.shape[-1], values.shape[-2]
+    mean = values.mean(axis=-1)
+    # Sums over the time of each block, of which all variances are made.
+    parts = (values.sum(axis=-2), (values**2).sum(axis=-2), mean.sum(axis=-1), (mean**2).sum(axis=-1))
+    number = values.shape[-3]
+    whole = [part.sum(axis=k, keepdims=True) for part, k in zip(parts, (-2, -2, -1, -1), strict=True)]
+    value = _measures(*whole, samples=length * number, n=n)[..., 0, :]
+    left = [total - part for total, part in zip(whole, parts, strict=True)]
+    spread = _measures(*left, samples=length * (number - 1), n=n)
+    return value, np.sqrt((number - 1) * spread.var(axis=-2))
+
+
+def _measures(own: Array, own_square: Array, mean: Array, square: Array, *, samples: int, n: int) -> Array:
+    """Return the measures from sums over time, (..., set, measure)."""
+    scale = samples / (samples - 1)
+    single = (scale * (own_square / samples - (own / samples) ** 2)).mean(axis=-1)
+    level = mean / samples
+    variance = scale * (square / samples - level**2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = variance / single
+        pair = (n * ratio - 1) / (n - 1) if n > 1 else np.full(ratio.shape, np.nan)
+        return np.stack([np.sqrt(ratio), pair, n * variance / level, variance / level**2 - 1 / (n * level)], axis=-1)
+
 
 EVERYTHING = "all"
 

@@ -19,9 +19,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from mnnbio import export, predict
-from mnnbio.moments import jump_factors
+from mnnbio.moments.overshoot import jump_factors
 from mnnbio.theory.validity import CorrelationWarning, FiniteWeightWarning
-from mnnbio.training import MomentClassifier
+from mnnbio.training.estimators import MomentClassifier
 
 DT, WARMUP = 0.1, 5000
 

@@ -15,18 +15,9 @@ import time
 from collections.abc import Callable
 
 from mnnbio import Circuit, LIFParameters, Population, Projection
-from mnnbio.circuit import (
-    Bernoulli,
-    Connectivity,
-    DistanceDependent,
-    FixedIndegree,
-    FixedOutdegree,
-    FixedTotalNumber,
-    GaussianProfile,
-    LogNormal,
-    Normal,
-    Torus,
-)
+from mnnbio.circuit.connectivity import Bernoulli, Connectivity, FixedIndegree, FixedOutdegree, FixedTotalNumber
+from mnnbio.circuit.spatial import DistanceDependent, GaussianProfile, Torus
+from mnnbio.values import LogNormal, Normal
 
 
 def main() -> None:

@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from mnnbio.moments import Convolution, Dense, Diagonal, Pooling, transform
-from mnnbio.nn import MomentCNN, ann_twin
+from mnnbio.moments.covariance import Dense, Diagonal
+from mnnbio.moments.maps import Convolution, Pooling, transform
+from mnnbio.nn.cnn import MomentCNN
+from mnnbio.nn.twins import ann_twin
 
 CHANNELS = (8, 16)
 MATRIX_IMAGE = 16

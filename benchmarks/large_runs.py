@@ -21,10 +21,10 @@ from typing import TypeVar
 
 from mnnbio import (
     Circuit,
+    CountMoments,
     Counts,
     FixedIndegree,
     LIFParameters,
-    Moments,
     PoissonDrive,
     Population,
     Projection,
@@ -33,7 +33,7 @@ from mnnbio import (
 
 DT, J, G = 0.1, 0.1, 5.0  # ms, mV
 INPUTS = {"E": 1000, "I": 250}
-KINDS = {"moments": Moments(window=100.0), "counts": Counts(bin=1.0, per="population"), "spikes": None}
+KINDS = {"moments": CountMoments(window=100.0), "counts": Counts(bin=1.0, per="population"), "spikes": None}
 
 T = TypeVar("T")
 

@@ -20,8 +20,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mnnbio.nn import MomentMLP, cross_entropy, gaussian_likelihood
-from mnnbio.training.idx import read_idx
+from mnnbio.nn.losses import cross_entropy, gaussian_likelihood
+from mnnbio.nn.mlp import MomentMLP
+from mnnbio.training.data import read_idx
 
 INPUTS, HIDDEN, CLASSES, BATCH = 784, 100, 10, 50
 WINDOW = 100.0  # ms

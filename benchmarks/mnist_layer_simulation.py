@@ -27,9 +27,11 @@ import torch
 from torch import Tensor
 
 from mnnbio import build, export
-from mnnbio.circuit import Circuit, GaussianDrive
-from mnnbio.nn import MomentMLP, cross_entropy
-from mnnbio.training.idx import read_idx
+from mnnbio.circuit.circuit import Circuit
+from mnnbio.circuit.parts import GaussianDrive
+from mnnbio.nn.losses import cross_entropy
+from mnnbio.nn.mlp import MomentMLP
+from mnnbio.training.data import read_idx
 
 DT, DURATION = 0.1, 100.0  # ms
 

@@ -23,8 +23,11 @@ import torch
 from torch import Tensor, nn
 
 from mnnbio import LIFParameters
-from mnnbio.moments import Dense, Diagonal
-from mnnbio.nn import ModeLinear, MomentActivation, MomentBatchNorm1d, MomentLinear, Moments
+from mnnbio.moments.covariance import Dense, Diagonal
+from mnnbio.nn.linear import ModeLinear, MomentLinear
+from mnnbio.nn.norm import MomentBatchNorm1d
+from mnnbio.nn.spiking_layers import MomentActivation
+from mnnbio.nn.state import Moments
 
 MODES, BATCH, READOUTS = 16, 8, 10
 SIZES = (1_000, 3_000, 10_000, 30_000, 100_000)

@@ -19,14 +19,10 @@ from mpmath import mp, mpf
 from torch import Tensor
 
 from mnnbio import LIFParameters
-from mnnbio.moments import (
-    NeuronTensors,
-    activation_backend,
-    fano_factor,
-    integrals,
-    interval_skewness,
-    moment_activation,
-)
+from mnnbio.moments import integrals
+from mnnbio.moments.activation import fano_factor, interval_skewness, moment_activation
+from mnnbio.moments.drive import NeuronTensors
+from mnnbio.moments.kernel import activation_backend
 
 NEURONS: list[tuple[float, ...]] = [  # tau_m (ms), v_th, v_reset (mV), t_ref (ms)
     (20.0, 20.0, 0.0, 5.0), (20.0, 20.0, 10.0, 2.0), (10.0, 15.0, -10.0, 0.0),

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from mnnbio import LIFParameters
-from mnnbio.moments import activation_backend, moment_activation
+from mnnbio.moments.activation import moment_activation
+from mnnbio.moments.kernel import activation_backend
 
 ELEMENTS, REPEATS, THREADS = 1_000_000, 15, 2
 FIRST_USE = """

@@ -24,7 +24,7 @@ CIRCUIT = """
 import json, sys, time
 import numpy as np
 from mnnbio.circuit import Circuit, PoissonSource, Population, Projection
-from mnnbio.lif import LIFParameters
+from mnnbio.neurons.lif import LIFParameters
 options = json.loads(sys.argv[1])
 rng = np.random.default_rng(options["seed"])
 circuit = Circuit(
@@ -33,7 +33,7 @@ circuit = Circuit(
 )
 """
 BUILD = """
-from mnnbio.brian import build
+from mnnbio.spikes import build
 with build(circuit) as program:
     program.run(options["duration"], seed=1)
 print(json.dumps({"seconds": time.time() - options["started"], "brian2": "brian2" in sys.modules}))
@@ -44,7 +44,7 @@ simulate(circuit, options["duration"], seed=1)
 print(json.dumps({"seconds": time.time() - options["started"]}))
 """
 SHORT = """
-from mnnbio.brian import build
+from mnnbio.spikes import build
 with build(circuit) as program:
     def size():
         return sum(path.stat().st_size for path in program.folder.rglob("*"))
@@ -55,7 +55,7 @@ with build(circuit) as program:
     print(json.dumps({"seconds": (time.time() - start) / options["runs"], "before": before, "after": size()}))
 """
 PROJECT = """
-from mnnbio.simulation.project import write_project
+from mnnbio.spikes.cpp_project import write_project
 write_project(circuit, options["folder"], duration=options["duration"], seed=1)
 print("{}")
 """

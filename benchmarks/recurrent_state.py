@@ -16,8 +16,9 @@ from typing import Any
 
 from mnnbio import predict
 from mnnbio.circuits import brunel
-from mnnbio.moments import stability, stationary_state
-from mnnbio.theory.wired import external_input, wire
+from mnnbio.theory.linear_response import stability
+from mnnbio.theory.stationary import stationary_state
+from mnnbio.theory.wiring import external_input, wire
 
 
 def timed(name: str, call: Callable[[], Any]) -> Any:

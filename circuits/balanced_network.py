@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from mnnbio.circuit import Bernoulli, Circuit, PoissonDrive, Population, Projection
-from mnnbio.lif import LIFParameters, in_unit
+from mnnbio.neurons import LIFParameters
+from mnnbio.units import in_unit
 
 # Couplings of the figures of both papers, J_EE = J_IE = 1 being the unit.
 J_E, J_I = 2.0, 1.8

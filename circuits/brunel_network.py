@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from mnnbio.circuit import Circuit, FixedIndegree, PoissonDrive, Population, Projection
 from mnnbio.circuits.downscaling import downscaled
-from mnnbio.lif import LIFParameters, in_unit
+from mnnbio.neurons import LIFParameters
+from mnnbio.units import in_unit
 
 # Sec. 2 and the caption of Fig. 8.
 N_E, N_I = 10_000, 2_500

@@ -8,7 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from mnnbio.circuit import Bernoulli, Circuit, GaussianDrive, Population, Projection
-from mnnbio.lif import LIFParameters, in_unit
+from mnnbio.neurons import LIFParameters
+from mnnbio.units import in_unit
 
 # Methods, "Network": sizes, connection probabilities, cluster size, ratios within and between clusters.
 N_E, N_I, CLUSTER = 4_000, 1_000, 80

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mnnbio.circuit import Circuit, FixedTotalNumber, Normal, PoissonDrive, Population, Projection
+from mnnbio.circuit import Circuit, FixedTotalNumber, PoissonDrive, Population, Projection
 from mnnbio.circuits.downscaling import downscaled
-from mnnbio.lif import LIFParameters
+from mnnbio.neurons import LIFParameters
+from mnnbio.values import Normal
 
 POPULATIONS = ("L23E", "L23I", "L4E", "L4I", "L5E", "L5I", "L6E", "L6I")
 # Table 5: numbers of neurons and of external inputs.

@@ -12,7 +12,6 @@ from mnnbio.circuit import (
     Bernoulli,
     Circuit,
     Connectivity,
-    Distribution,
     Drive,
     FixedIndegree,
     FixedTotalNumber,
@@ -21,7 +20,8 @@ from mnnbio.circuit import (
     Population,
     Projection,
 )
-from mnnbio.lif import in_unit
+from mnnbio.units import in_unit
+from mnnbio.values import Distribution
 
 
 class Thinned(NamedTuple):
@@ -112,7 +112,7 @@ def _rates(circuit: Circuit, rates: Mapping[str, Any] | None) -> dict[str, float
         raise ValueError(f"`rates` must be of populations of the circuit ({', '.join(names)}), got {unknown}")
     missing = [name for name in names if name not in given]
     if missing:
-        from mnnbio.predict import predict
+        from mnnbio.theory import predict
 
         prediction = predict(circuit, resolution="population", closure="poisson", covariance=False)
         for name in missing:

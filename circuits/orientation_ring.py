@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from mnnbio.circuit import Circuit, DistanceDependent, GaussianProfile, PoissonDrive, Population, Projection, Ring
-from mnnbio.lif import LIFParameters, in_unit
+from mnnbio.neurons import LIFParameters
+from mnnbio.units import in_unit
 
 N_E, N_I = 2_000, 500
 ORIENTATIONS = 180.0  # degrees around the ring

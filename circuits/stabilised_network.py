@@ -9,7 +9,8 @@ import numpy as np
 
 from mnnbio.circuit import Circuit, FixedIndegree, PoissonDrive, Population, Projection
 from mnnbio.circuits.downscaling import downscaled
-from mnnbio.lif import LIFParameters, in_unit
+from mnnbio.neurons import LIFParameters
+from mnnbio.units import in_unit
 
 N_E, N_I = 4_000, 1_000
 K_E, K_I = 400, 100

@@ -7,19 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from mnnbio.circuit import Circuit, GaussianDrive, Population, Readout
-from mnnbio.lif import LIFParameters
-from mnnbio.results import (
-    array,
-    counts,
-    estimate_covariance,
-    estimate_fano,
-    estimate_mean,
-    estimate_variance,
-    neuron_coords,
-    ragged,
-    versions,
-)
+from mnnbio.circuit.circuit import Circuit
+from mnnbio.circuit.parts import GaussianDrive, Population, Readout
+from mnnbio.neurons.lif import LIFParameters
+from mnnbio.results.estimates import estimate_covariance, estimate_fano, estimate_mean, estimate_variance
+from mnnbio.results.ragged import counts, ragged
+from mnnbio.results.schema import array, neuron_coords, versions
 
 WINDOW, DURATION, WARMUP, DT = 0.1, 2.0, 0.2, 1e-4
 

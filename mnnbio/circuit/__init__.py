@@ -1,8 +1,6 @@
-"""The description of a spiking circuit: what theory and simulation both read."""
+"""The description of a spiking circuit, which theory and simulation both read."""
 
-from mnnbio.circuit.circuit import (
-    Circuit,
-)
+from mnnbio.circuit.circuit import Circuit
 from mnnbio.circuit.connectivity import (
     AllToAll,
     Bernoulli,
@@ -11,12 +9,6 @@ from mnnbio.circuit.connectivity import (
     FixedOutdegree,
     FixedTotalNumber,
     OneToOne,
-)
-from mnnbio.circuit.distributions import (
-    Distribution,
-    LogNormal,
-    Normal,
-    Uniform,
 )
 from mnnbio.circuit.parts import (
     Array,
@@ -39,13 +31,6 @@ from mnnbio.circuit.spatial import (
     Sheet,
     Torus,
 )
-from mnnbio.circuit.timecourses import (
-    Oscillation,
-    Ramp,
-    Samples,
-    Steps,
-    TimeCourse,
-)
 
 __all__ = [
     "AllToAll",
@@ -55,7 +40,6 @@ __all__ = [
     "Circuit",
     "Connectivity",
     "DistanceDependent",
-    "Distribution",
     "Drive",
     "ExponentialProfile",
     "FixedIndegree",
@@ -63,23 +47,15 @@ __all__ = [
     "FixedTotalNumber",
     "GaussianDrive",
     "GaussianProfile",
-    "LogNormal",
     "Matrix",
     "ModeMatrix",
-    "Normal",
     "OneToOne",
-    "Oscillation",
     "PoissonDrive",
     "PoissonSource",
     "Population",
     "Projection",
-    "Ramp",
     "Readout",
     "Ring",
-    "Samples",
     "Sheet",
-    "Steps",
-    "TimeCourse",
     "Torus",
-    "Uniform",
 ]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mnnbio.circuit.distributions import Distribution
 from mnnbio.circuit.parts import (
     Array,
     Drive,
@@ -23,13 +22,13 @@ from mnnbio.circuit.parts import (
     Readout,
 )
 from mnnbio.circuit.realisation import Realised, realise
-from mnnbio.circuit.timecourses import TimeCourse
-from mnnbio.lif import in_unit
+from mnnbio.units import in_unit
+from mnnbio.values import Distribution, TimeCourse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mnnbio.circuit.dale import Sign
+    from mnnbio.circuit.realisation import Sign
 
 Part = TypeVar("Part")
 
@@ -253,7 +252,7 @@ class Circuit:
         ValueError
             If a neuron (or a train of a source) breaks the law; the message names it.
         """
-        from mnnbio.circuit.dale import check_dale
+        from mnnbio.circuit.realisation import check_dale
 
         check_dale(self, signs)
 
@@ -277,14 +276,14 @@ class Circuit:
 
     def to_json(self) -> str:
         """Return the circuit as JSON; `from_json` gives it back without loss."""
-        from mnnbio.circuit.encoding import dumps
+        from mnnbio.circuit.serialisation import dumps
 
         return dumps(self)
 
     @staticmethod
     def from_json(text: str) -> Circuit:
         """Return the circuit that `to_json` wrote."""
-        from mnnbio.circuit.encoding import loads
+        from mnnbio.circuit.serialisation import loads
 
         return loads(text)
 

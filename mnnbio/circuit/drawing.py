@@ -18,14 +18,9 @@ from mnnbio.circuit.connectivity import (
     FixedTotalNumber,
     OneToOne,
 )
-from mnnbio.circuit.distributions import Distribution
-from mnnbio.circuit.parts import (
-    ModeMatrix,
-    PoissonDrive,
-    PoissonSource,
-    Projection,
-)
+from mnnbio.circuit.parts import ModeMatrix, PoissonDrive, PoissonSource, Projection
 from mnnbio.circuit.spatial import DistanceDependent
+from mnnbio.values import Distribution
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,17 +18,9 @@ from mnnbio.circuit.connectivity import (
     FixedTotalNumber,
     OneToOne,
 )
-from mnnbio.circuit.distributions import Distribution, LogNormal, Normal, Uniform
-from mnnbio.circuit.parts import (
-    GaussianDrive,
-    ModeMatrix,
-    PoissonDrive,
-    PoissonSource,
-    Population,
-    Projection,
-)
+from mnnbio.circuit.parts import GaussianDrive, ModeMatrix, PoissonDrive, PoissonSource, Population, Projection
 from mnnbio.circuit.spatial import BoxProfile, DistanceDependent, ExponentialProfile, GaussianProfile, Profile
-from mnnbio.circuit.timecourses import Oscillation, Ramp, Samples, Steps, TimeCourse
+from mnnbio.values import Distribution, LogNormal, Normal, Oscillation, Ramp, Samples, Steps, TimeCourse, Uniform
 
 Row = Sequence[str]
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mnnbio.circuit.connectivity import Connectivity
-from mnnbio.circuit.distributions import Distribution
-from mnnbio.circuit.timecourses import TimeCourse
-from mnnbio.lif import LIFParameters, Unit, in_unit, require
+from mnnbio.neurons import LIFParameters
+from mnnbio.units import Unit, in_unit, require
+from mnnbio.values import Distribution, TimeCourse
 
 Array = npt.NDArray[np.float64]
 

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.circuit.connectivity import Connectivity, check_count, probability
-from mnnbio.circuit.sampling import Pairs
-from mnnbio.lif import in_unit
+from mnnbio.circuit.connectivity import Connectivity, Pairs, check_count, probability
+from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
 

@@ -31,9 +31,8 @@ import torch
 from torch import Tensor
 
 from mnnbio.moments.drive import Drive, Neuron, relate
-from mnnbio.moments.fused import fused_activation
-from mnnbio.moments.integrals import load_tables, scaled_integrals
-from mnnbio.moments.polynomial import polynomials
+from mnnbio.moments.integrals import load_tables, polynomials, scaled_integrals
+from mnnbio.moments.kernel import fused_activation
 
 
 class Activation(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from mnnbio.lif import LIFParameters
 from mnnbio.moments.integrals import load_tables
+from mnnbio.neurons import LIFParameters
 
 SILENT = 40.0  # (L v_th - mean)/(√L std) from which the rate, below e^{-1600}, is zero
 

@@ -36,8 +36,7 @@ from torch import Tensor
 
 from mnnbio.moments.activation import moment_activation
 from mnnbio.moments.drive import Drive, Neuron, NeuronTensors, as_parameter, relate
-from mnnbio.moments.integrals import scaled_integrals
-from mnnbio.moments.polynomial import polynomials
+from mnnbio.moments.integrals import polynomials, scaled_integrals
 
 ZETA_HALF = -1.4603545088095868  # ζ(1/2)
 SWITCH = 2.0  # drift at which the series in zeta gives way to the sums

@@ -8,14 +8,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from mnnbio.lif import LIFParameters
 from mnnbio.moments import ImageShape
-from mnnbio.nn.activation import Correlations, NeuronParameter
-from mnnbio.nn.background import Background
-from mnnbio.nn.convolution import MomentConv2d
+from mnnbio.neurons import LIFParameters
+from mnnbio.nn.convolution import MomentAvgPool2d, MomentConv2d, MomentSumPool2d
 from mnnbio.nn.encoders import Encoder
 from mnnbio.nn.linear import MomentLinear
-from mnnbio.nn.network import (
+from mnnbio.nn.moment_network import (
     READOUT_SCALE,
     Closure,
     MomentBlock,
@@ -24,7 +22,7 @@ from mnnbio.nn.network import (
     checked_dtype,
     generator_from,
 )
-from mnnbio.nn.pooling import MomentAvgPool2d, MomentSumPool2d
+from mnnbio.nn.spiking_layers import Background, Correlations, NeuronParameter
 
 Pool = Literal["average", "sum"]
 

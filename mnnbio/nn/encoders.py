@@ -2,6 +2,8 @@
 
 An encoder owns the scaling of the features (buffers `shift` and `scale`), so that whatever holds the model, a
 simulator included, takes the features as the user has them.
+
+What is read from the outputs of a network: their mean, or the moments of their average over a window.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import torch
 from torch import nn
 
 from mnnbio.moments import Diagonal
+from mnnbio.nn.losses import check_window
 from mnnbio.nn.state import Moments, looked_at
 
 
@@ -208,3 +211,40 @@ def encoder_from_config(config: dict[str, Any], **factory: Any) -> Encoder:
     if kind == "gaussian":
         return GaussianEncoder(**options, **factory)
     raise ValueError(f"Invalid encoder kind {kind!r}. Must be one of ['gaussian', 'poisson']")
+
+
+class MeanDecoder(nn.Module):
+    """Read the mean alone: the average over an unlimited window."""
+
+    def forward(self, moments: Moments) -> torch.Tensor:
+        """Return the mean output, shape (..., outputs)."""
+        return moments.mean
+
+
+class WindowDecoder(nn.Module):
+    """Read the average over a window, with its covariance: ``mean`` and ``covariance/T``.
+
+    Parameters
+    ----------
+    window : float
+        T, ms; > 0. Long against the interspike intervals: the covariance is its long-window limit.
+
+    Raises
+    ------
+    ValueError
+        If the window is not positive.
+    """
+
+    def __init__(self, window: float) -> None:
+        super().__init__()
+        check_window(window)
+        self.window = float(window)
+
+    def forward(self, moments: Moments) -> Moments:
+        """Return the moments of the average, evaluated no further than the outputs' own."""
+        scale = moments.mean.new_full(moments.mean.shape[-1:], self.window**-0.5)
+        return Moments(moments.mean, moments.covariance.scale(scale))
+
+    def extra_repr(self) -> str:
+        """Describe the settings."""
+        return f"window={self.window}"

@@ -20,11 +20,10 @@ from typing import Any
 import torch
 from torch.nn.functional import softplus
 
-from mnnbio.lif import LIFParameters
+from mnnbio.neurons import LIFParameters
 from mnnbio.nn.encoders import PoissonEncoder
-from mnnbio.nn.linear import MomentLinear, inverse_softplus
+from mnnbio.nn.linear import MomentLinear, SparseLinear, inverse_softplus
 from mnnbio.nn.mlp import MomentMLP
-from mnnbio.nn.sparse import SparseLinear
 
 # Names of version 0.2 and what they were before: of options, and of the parts of a parameter's name.
 OLDER_OPTIONS = {

@@ -9,12 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from mnnbio.lif import LIFParameters
-from mnnbio.nn.activation import Correlations, NeuronParameter
-from mnnbio.nn.background import Background
+from mnnbio.neurons import LIFParameters
 from mnnbio.nn.encoders import Encoder
-from mnnbio.nn.linear import MomentLinear
-from mnnbio.nn.network import (
+from mnnbio.nn.linear import MomentLinear, SparseLinear
+from mnnbio.nn.moment_network import (
     READOUT_SCALE,
     Closure,
     MomentNetwork,
@@ -22,7 +20,7 @@ from mnnbio.nn.network import (
     checked_dtype,
     generator_from,
 )
-from mnnbio.nn.sparse import SparseLinear
+from mnnbio.nn.spiking_layers import Background, Correlations, NeuronParameter
 
 
 class MomentMLP(MomentNetwork):

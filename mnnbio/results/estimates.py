@@ -2,6 +2,11 @@
 
 Every function takes samples along the first axis (trials and windows together) and returns value and standard error.
 The standard errors assume that the samples are independent; windows much longer than the interspike interval are.
+
+Estimates from sums of powers and products of counts: those of `estimates.py`, without the counts.
+
+The sums are integers modulo 2⁶⁴. Shifted to a whole number near the mean, still modulo 2⁶⁴, they become sums of powers
+of small deviations, exact again, so that nothing cancels however large the counts are.
 """
 
 from __future__ import annotations
@@ -87,3 +92,124 @@ def estimate_covariance(samples: npt.ArrayLike) -> Estimate:
 
 def _unbiased_variance(x: Array) -> Array:
     return np.asarray(x.var(axis=0, ddof=1))
+
+
+Uint64 = npt.NDArray[np.uint64]
+
+
+class _Central(NamedTuple):
+    """Mean, and second to fourth central moments of the samples (sums over n)."""
+
+    mean: Array
+    second: Array
+    third: Array
+    fourth: Array
+
+
+def variance_of_sums(number: npt.ArrayLike, powers: Uint64) -> Estimate:
+    """Estimate the variance as `estimate_variance` does.
+
+    Parameters
+    ----------
+    number : array_like of int, shape (...)
+        Numbers of samples.
+    powers : ndarray of uint64, shape (..., 4, neuron)
+        Sums of the first to fourth powers of integer samples, modulo 2⁶⁴.
+    """
+    n, moments = _central(number, powers)
+    variance = _unless(n < 2, moments.second * n / np.maximum(n - 1, 1))
+    spread = np.maximum(moments.fourth - (n - 3) / np.maximum(n - 1, 1) * variance**2, 0.0)
+    return Estimate(variance, _unless(n < 4, np.sqrt(spread / n)))
+
+
+def fano_of_sums(number: npt.ArrayLike, powers: Uint64) -> Estimate:
+    """Estimate variance over mean as `estimate_fano` does; parameters as of `variance_of_sums`."""
+    n, moments = _central(number, powers)
+    mean = np.where(moments.mean > 0, moments.mean, np.nan)
+    variance = variance_of_sums(number, powers).value
+    # The influence of a sample is (d² - variance)/mean - variance d/mean², d its deviation: its variance in moments.
+    slope = variance / mean
+    influence = moments.fourth - moments.second**2 - 2 * slope * moments.third + slope**2 * moments.second
+    spread = np.maximum(influence / mean**2, 0.0) * n / np.maximum(n - 1, 1)
+    return Estimate(variance / mean, _unless(n < 4, np.sqrt(spread / n)))
+
+
+def covariance_of_sums(number: npt.ArrayLike, powers: Uint64, products: Uint64) -> Estimate:
+    """Estimate the covariance matrix as `estimate_covariance` does.
+
+    Parameters
+    ----------
+    number, powers
+        As of `variance_of_sums`.
+    products : ndarray of uint64, shape (..., 3, neuron, neuron)
+        Sums of ``c_i c_j``, ``c_i² c_j`` and ``c_i² c_j²``, modulo 2⁶⁴.
+    """
+    count = np.asarray(number).astype(np.uint64)
+    p = _pivot(count, powers)
+    n = np.asarray(number, dtype=np.float64)[..., None, None]
+    first, second = (powers[..., k, :] for k in (0, 1))
+    i, j = (lambda x: x[..., :, None]), (lambda x: x[..., None, :])
+    c11, c21, c22 = (products[..., k, :, :] for k in range(3))
+    c12 = np.swapaxes(c21, -1, -2)
+    two, four, all_ = np.uint64(2), np.uint64(4), count[..., None, None]
+    s11 = c11 - i(p) * j(first) - i(first) * j(p) + all_ * i(p) * j(p)
+    s21 = c21 - two * i(p) * c11 + i(p * p) * j(first) - i(second) * j(p) + two * i(p * first) * j(p)
+    s21 = s21 - all_ * i(p * p) * j(p)
+    s22 = c22 - two * j(p) * c21 - two * i(p) * c12 + four * i(p) * j(p) * c11 + i(second) * j(p * p)
+    s22 = s22 + i(p * p) * j(second) - two * i(p * p) * j(first * p) - two * i(first * p) * j(p * p)
+    s22 = s22 + all_ * i(p * p) * j(p * p)
+    # From deviations from the pivot to deviations from the mean, which are d = (c - p) - e with |e| ≤ 1/2.
+    m11, m21, m22 = (_signed(s) / n for s in (s11, s21, s22))
+    m12 = np.swapaxes(m21, -1, -2)
+    shifted = _shift(count, powers, p)
+    e, second_ = (_signed(shifted[..., k, :]) / n[..., 0] for k in (0, 1))
+    covariance = m11 - i(e) * j(e)
+    squares = (
+        m22 - 2 * j(e) * m21 - 2 * i(e) * m12 + 4 * i(e) * j(e) * m11 + i(second_) * j(e**2) + i(e**2) * j(second_)
+    )
+    squares = squares - 3 * i(e**2) * j(e**2)
+    ratio = n / np.maximum(n - 1, 1)
+    value = _unless(n < 2, covariance * ratio)
+    spread = np.maximum(squares * ratio - value**2 / ratio, 0.0)
+    return Estimate(value, _unless(n < 4, np.sqrt(spread / n)))
+
+
+def _central(number: npt.ArrayLike, powers: Uint64) -> tuple[Array, _Central]:
+    """Return the number of samples, shaped for broadcasting, and the central moments."""
+    count = np.asarray(number).astype(np.uint64)
+    p = _pivot(count, powers)
+    n = np.asarray(number, dtype=np.float64)[..., None]
+    e, s2, s3, s4 = np.moveaxis(_signed(_shift(count, powers, p)) / n[..., None], -2, 0)
+    second = s2 - e**2
+    third = s3 - 3 * e * s2 + 2 * e**3
+    fourth = s4 - 4 * e * s3 + 6 * e**2 * s2 - 3 * e**4
+    return n, _Central(p.astype(np.float64) + e, second, third, fourth)
+
+
+def _pivot(count: Uint64, powers: Uint64) -> Uint64:
+    """Return the whole number nearest to the mean, (..., neuron)."""
+    n = np.maximum(count, np.uint64(1))[..., None]
+    return np.asarray((powers[..., 0, :] + n // np.uint64(2)) // n)
+
+
+def _shift(count: Uint64, powers: Uint64, p: Uint64) -> Uint64:
+    """Return the power sums of samples minus `p`, modulo 2⁶⁴."""
+    n = count[..., None]
+    s1, s2, s3, s4 = (powers[..., k, :] for k in range(4))
+    three, four, six = np.uint64(3), np.uint64(4), np.uint64(6)
+    p2 = p * p
+    shifted = (
+        s1 - n * p,
+        s2 - np.uint64(2) * p * s1 + n * p2,
+        s3 - three * p * s2 + three * p2 * s1 - n * p2 * p,
+        s4 - four * p * s3 + six * p2 * s2 - four * p2 * p * s1 + n * p2 * p2,
+    )
+    return np.stack(shifted, axis=-2)
+
+
+def _signed(sums: Uint64) -> Array:
+    return sums.view(np.int64).astype(np.float64)
+
+
+def _unless(missing: npt.NDArray[np.bool_], values: Array) -> Array:
+    return np.where(missing, np.nan, values)

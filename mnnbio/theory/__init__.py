@@ -1,1 +1,64 @@
-"""The moment theory of circuits: feed-forward, recurrent, averaged over populations, and in time."""
+"""Circuits as moments: predictions of rates, variances, covariances and spectra."""
+
+from mnnbio.theory.fixed_points import fixed_points
+from mnnbio.theory.jumps import Exponent, Jumps, asymmetry_delay, joint_exponent, jump_displacement, private_exponent
+from mnnbio.theory.linear_response import Stability, linear_response, projected_response, stability
+from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
+from mnnbio.theory.predict import predict
+from mnnbio.theory.renewal import (
+    EDGES,
+    Effective,
+    Sensitivity,
+    TrainInput,
+    effective_input,
+    rate_sensitivity,
+    regrid,
+    renewal_deficit,
+)
+from mnnbio.theory.stationary import (
+    ExternalJumps,
+    RecurrentTrains,
+    Response,
+    StationaryState,
+    respond,
+    stationary_state,
+)
+from mnnbio.theory.time_course import predict_time_course
+from mnnbio.theory.wiring import Connection, Modes, Received, Weights, Wiring
+
+__all__ = [
+    "EDGES",
+    "Connection",
+    "Effective",
+    "Exponent",
+    "ExternalJumps",
+    "Jumps",
+    "Modes",
+    "Received",
+    "RecurrentTrains",
+    "Response",
+    "Sensitivity",
+    "Stability",
+    "StationaryState",
+    "TrainInput",
+    "Weights",
+    "Wiring",
+    "asymmetry_delay",
+    "effective_input",
+    "fixed_points",
+    "joint_exponent",
+    "jump_displacement",
+    "linear_response",
+    "predict",
+    "predict_oscillations",
+    "predict_spectra",
+    "predict_time_course",
+    "private_exponent",
+    "projected_response",
+    "rate_sensitivity",
+    "regrid",
+    "renewal_deficit",
+    "respond",
+    "stability",
+    "stationary_state",
+]

@@ -10,8 +10,8 @@ import xarray as xr
 
 from mnnbio.circuit import Circuit
 from mnnbio.moments import NotConverged
-from mnnbio.predict import Closure, Resolution, predict
 from mnnbio.results import array
+from mnnbio.theory.predict import Closure, Resolution, predict
 
 STARTS = (0.0, 0.005, 0.02, 0.05, 0.1, 0.3)  # rates of all neurons, 1/ms
 SAME = 1e-4  # states whose rates differ by less, relative to the highest rate, are one

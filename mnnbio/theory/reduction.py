@@ -11,7 +11,6 @@ from scipy import sparse
 from mnnbio.circuit import (
     AllToAll,
     Circuit,
-    Distribution,
     FixedIndegree,
     FixedOutdegree,
     FixedTotalNumber,
@@ -19,6 +18,7 @@ from mnnbio.circuit import (
     OneToOne,
     Projection,
 )
+from mnnbio.values import Distribution
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]

@@ -11,23 +11,12 @@ import torch
 from torch import Tensor
 
 from mnnbio.circuit import Circuit, PoissonDrive, Population
-from mnnbio.moments import (
-    EDGES,
-    Exponent,
-    ExternalJumps,
-    Jumps,
-    NeuronTensors,
-    RecurrentTrains,
-    TrainInput,
-    effective_input,
-    joint_exponent,
-    jump_factors,
-    private_exponent,
-    regrid,
-    renewal_deficit,
-)
+from mnnbio.moments import NeuronTensors, jump_factors
+from mnnbio.theory.jumps import Exponent, Jumps, joint_exponent, private_exponent
 from mnnbio.theory.labelled import Output
-from mnnbio.theory.wired import Wired, arrival
+from mnnbio.theory.renewal import EDGES, TrainInput, effective_input, regrid, renewal_deficit
+from mnnbio.theory.stationary import ExternalJumps, RecurrentTrains
+from mnnbio.theory.wiring import Wired, arrival
 
 Array = npt.NDArray[np.float64]
 

@@ -1,15 +1,15 @@
 """Training: learning tasks, scikit-learn estimators, the training loop and its checkpoints."""
 
-from mnnbio.training.checkpoint import load_model, save_model
-from mnnbio.training.data import Task, load_task
+from mnnbio.training.checkpoint import MODEL_FILE, load_model, save_model
+from mnnbio.training.data import Task, load_task, read_idx
 from mnnbio.training.encoding import make_encoder
 from mnnbio.training.estimators import MomentClassifier, MomentRegressor
-from mnnbio.training.idx import read_idx
-from mnnbio.training.loop import Training, train
-from mnnbio.training.options import TrainingOptions
+from mnnbio.training.loop import TRAINING_FILE, Training, TrainingOptions, train
 from mnnbio.training.tables import load_table
 
 __all__ = [
+    "MODEL_FILE",
+    "TRAINING_FILE",
     "MomentClassifier",
     "MomentRegressor",
     "Task",

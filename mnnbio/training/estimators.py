@@ -14,12 +14,10 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from mnnbio.lif import LIFParameters
-from mnnbio.nn import Encoder, MomentCNN, MomentMLP, MomentNetwork
-from mnnbio.nn.network import DTYPES, Closure
+from mnnbio.neurons import LIFParameters
+from mnnbio.nn import DTYPES, Closure, Encoder, MomentCNN, MomentMLP, MomentNetwork
 from mnnbio.training.encoding import Encoding, Scaling, make_encoder
-from mnnbio.training.loop import EVALUATION_BATCH, History, train
-from mnnbio.training.options import Loss, Schedule, TrainingOptions
+from mnnbio.training.loop import EVALUATION_BATCH, History, Loss, Schedule, TrainingOptions, train
 
 INPUT_DTYPES = (np.float64, np.float32)
 

@@ -1,0 +1,7 @@
+"""Neuron models."""
+
+from mnnbio.neurons.lif import LIFParameters
+
+__all__ = [
+    "LIFParameters",
+]

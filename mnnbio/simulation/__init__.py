@@ -1,1 +1,0 @@
-"""What surrounds a simulation: sharing it among machines, estimates, results, C++ projects."""

@@ -1,0 +1,84 @@
+"""How presentations are laid out: side by side in a program, one batch after another, in several processes.
+
+No layout changes a spike, so only time and memory count. A step of a compiled program costs about ``_FIXED`` for
+calling its parts and then ``_NEURON`` or ``_SOURCE`` for every element, the more where they fire; the figures were
+measured with ``benchmarks/step_costs.py``. Copies side by side share the fixed part. There are as many as make it half
+of the cost at most: a program made for more would waste more whenever fewer presentations are run than it has copies.
+Processes share nothing but the synapses, which they read in place; there are as many as cores, fewer where memory is
+short.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mnnbio.circuit import Circuit
+from mnnbio.spikes.plan import Plan
+
+_FIXED, _NEURON, _SOURCE = 200e-9, 4e-9, 0.2e-9  # seconds a step
+_MOST_REPLICAS = 100
+_MOST_IN_PYTHON = 20_000, 1_000_000  # elements and synapses: NumPy's fixed cost is a thousand times higher
+_USABLE = 0.8  # of the memory that is available now
+_PROGRAM = 20e6  # bytes of a program that simulates nothing
+
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+_MEMORY_IN_USE = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+
+
+def choose_replicas(circuit: Circuit) -> int:
+    """Return how many presentations a compiled program runs side by side."""
+    neurons, sources = (sum(part.size for part in parts) for parts in (circuit.neurons, circuit.sources))
+    cost = neurons * _NEURON + sources * _SOURCE
+    return min(max(round(_FIXED / cost), 1), _MOST_REPLICAS)
+
+
+def choose_replicas_in_python(circuit: Circuit) -> int:
+    """Return how many presentations run side by side with NumPy."""
+    size = {population.name: population.size for population in circuit.populations}
+    synapses = sum(size[p.source] * size[p.target] for p in circuit.projections)
+    elements, most = _MOST_IN_PYTHON
+    return max(1, min(elements // sum(size.values()), most // max(synapses, 1), _MOST_REPLICAS))
+
+
+def choose_processes(plan: Plan, wanted: int) -> int:
+    """Return how many processes run a plan's program: as many as wanted, or as have their memory."""
+    memory = available_memory()
+    if memory is None:
+        return wanted
+    own, shared = program_memory(plan)
+    return min(max(int((memory * _USABLE - shared) / own), 1), wanted)
+
+
+def program_memory(plan: Plan) -> tuple[float, float]:
+    """Return roughly how many bytes a process of a plan's program has for itself, and how many all of them share."""
+    own, shared = _PROGRAM, 0.0
+    for group in plan.groups.values():
+        variables = group.equations.count(":") + 5  # and Brian2's own
+        own += 8 * variables * group.size * plan.replicas
+        own += sum(table.nbytes for table in group.tables.values())
+    for synapses in plan.synapses.values():
+        number, weights = len(synapses.targets), sum(table.nbytes for table in synapses.tables.values())
+        if synapses.on_pre:
+            shared += 4 * number + weights
+            own += 12 * number if len(synapses.delay) > 1 else 0  # sorted by delay
+        else:
+            own += (8 * number + weights) * plan.replicas
+    return own, shared
+
+
+def available_memory() -> float | None:
+    """Return the bytes of memory that programs can have now, None where the system does not say."""
+    found = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [1024.0 * float(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    except OSError:
+        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+            found.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
+    for limit, in_use in zip(_MEMORY_LIMITS, _MEMORY_IN_USE, strict=True):
+        try:
+            found.append(float(Path(limit).read_text()) - float(Path(in_use).read_text()))
+        except (OSError, ValueError):  # no such group, or no limit ("max")
+            continue
+    return min(found) if found else None

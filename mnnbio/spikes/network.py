@@ -1,0 +1,248 @@
+"""A plan as a Brian2 network.
+
+Within a time step the order is state → synapses → threshold → reset: the jumps of a step count before its threshold
+test.
+
+Run a network inside Python with Brian2's NumPy target: slower, without a compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mnnbio.spikes.plan import Plan, PlannedGroup, PlannedSynapses, Step, Table, free_name
+from mnnbio.spikes.program_files import Job
+from mnnbio.spikes.recording import Block
+from mnnbio.spikes.session import brian_session
+from mnnbio.spikes.streams import bernoulli_gap, brian_functions, streams_of
+from mnnbio.spikes.timing import SampledCourse
+
+if TYPE_CHECKING:
+    from brian2 import NeuronGroup, SpikeMonitor, Synapses
+
+Int64 = npt.NDArray[np.int64]
+
+SCHEDULE = ["start", "groups", "synapses", "thresholds", "resets", "end"]
+
+
+def slot_number(when: str) -> int:
+    """Return the place of a slot in a step, of ``before_<slot>`` and ``after_<slot>`` too."""
+    side, _, name = when.rpartition("_")
+    return 3 * SCHEDULE.index(name) + {"before": -1, "": 0, "after": 1}[side]
+
+
+@dataclass(eq=False)
+class MadeNetwork:
+    """The Brian2 objects of a plan, by the names that they have in it; monitors by population.
+
+    The network does not hold the plan's numbers: every presentation starts by loading them. In Python, `courses` are
+    the variables that change in time, and `stimulus` is the stimulus of every replica.
+    """
+
+    plan: Plan
+    network: Any
+    clock: Any
+    groups: dict[str, NeuronGroup] = field(default_factory=dict)
+    synapses: dict[str, Synapses] = field(default_factory=dict)
+    monitors: dict[str, SpikeMonitor] = field(default_factory=dict)
+    courses: list[tuple[Any, SampledCourse]] = field(default_factory=list)
+    stimulus: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
+
+    def follow_courses(self) -> None:
+        """Give the variables that change in time their values of the present step; see `sample_courses`."""
+        step = int(self.clock.variables["timestep"].get_value()[0])
+        for variable, (row, table) in self.courses:
+            if step == 0 or row[step] != row[step - 1]:
+                values = table[row[step]]
+                picked = values[self.stimulus if len(values) > 1 else np.zeros_like(self.stimulus)]
+                own = variable.get_value().reshape(len(picked), -1)
+                own[:] = picked
+
+    def sample_courses(self, n_steps: int, warmup_steps: int) -> None:
+        """Sample what changes in time, for presentations of so many steps."""
+        sampled = self.plan.sampled(n_steps, warmup_steps)
+        self.courses = [(self.groups[group].variables[variable], samples) for group, variable, samples in sampled]
+
+    def parameters(self) -> Iterator[tuple[Any, Table, bool]]:
+        """Yield every variable with the table that it is loaded from, and whether all replicas share it."""
+        for name, group in self.groups.items():
+            for variable, table in self.plan.groups[name].tables.items():
+                yield group.variables[variable], table, False
+        for name, synapses in self.synapses.items():
+            planned = self.plan.synapses[name]
+            for variable, table in planned.tables.items():
+                yield synapses.variables[variable], table, planned.is_shared(variable)
+
+    def states(self) -> Iterator[tuple[Any, float | int | bool]]:
+        """Yield every state variable with the value that it starts from."""
+        for name, group in self.groups.items():
+            for variable, value in self.plan.groups[name].start.items():
+                yield group.variables[variable], value
+
+    def streams(self) -> Iterator[tuple[Any, int, int]]:
+        """Yield every variable that holds random numbers, with its width in a replica and its salt."""
+        for name, group in self.groups.items():
+            planned = self.plan.groups[name]
+            if planned.salt >= 0:
+                yield group.variables["stream"], planned.size, planned.salt
+
+    def sources(self) -> Iterator[NeuronGroup]:
+        """Yield the groups whose first spikes are drawn at the start of a presentation."""
+        for name, group in self.groups.items():
+            if self.plan.groups[name].is_source:
+                yield group
+
+
+def make_network(plan: Plan, *, connected: bool, record: Collection[str] = ()) -> MadeNetwork:
+    """Return the Brian2 network of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    connected : bool
+        Whether to make the synapses and to draw random numbers. A generated program draws (`draws.h`) and carries
+        spikes itself (`synapses.h`), and fills the other synapses from the plan's files.
+    record : collection of str
+        Populations whose spikes Brian2 shall record; a generated program records them itself (`recording.h`).
+    """
+    from brian2 import Clock, Network, NetworkOperation, SpikeMonitor, ms
+
+    taken = {*plan.groups, *plan.synapses}
+
+    def name(wish: str) -> str:
+        found = free_name(wish, taken)
+        taken.add(found)
+        return found
+
+    made = MadeNetwork(plan, Network(name="network"), Clock(dt=plan.dt * ms, name="steps"))
+    made.network.schedule = SCHEDULE
+    functions = brian_functions()
+    for group in plan.groups.values():
+        made.groups[group.name] = own = _make_group(group, made, functions)
+        drawn = [Step(f"{variable} = {draw.code}", "start") for variable, draw in group.draws.items() if connected]
+        for step in [*drawn, *group.steps]:
+            label = name(f"{own.name}_{step.when}")
+            made.network.add(own.run_regularly(step.code, when=step.when, clock=made.clock, name=label))
+    for synapses in plan.synapses.values():
+        if len(synapses.targets) if connected else not synapses.on_pre:
+            made.synapses[synapses.name] = _make_synapses(synapses, made, connected=connected)
+    if connected and plan.changes_in_time:
+        follow = NetworkOperation(made.follow_courses, clock=made.clock, when="before_start", name=name("courses"))
+        made.network.add(follow)
+    for population in record:
+        monitor = SpikeMonitor(made.groups[plan.populations[population]], name=name(f"{population}_spikes"))
+        made.monitors[population] = monitor
+        made.network.add(monitor)
+    return made
+
+
+def _make_group(planned: PlannedGroup, made: MadeNetwork, functions: dict[str, Any]) -> NeuronGroup:
+    from brian2 import NeuronGroup
+
+    options = {name: getattr(planned, name) for name in ("threshold", "refractory") if getattr(planned, name)}
+    if planned.threshold:
+        options["reset"] = planned.reset
+    if planned.update:
+        options["method"] = _exact_step(planned.update)
+    group = NeuronGroup(
+        made.plan.replicas * planned.size,
+        planned.equations,
+        name=planned.name,
+        clock=made.clock,
+        namespace=functions,
+        dtype={"stream": np.int64},
+        **options,
+    )
+    if planned.threshold:
+        group.thresholder["spike"].when = planned.spikes_when
+    made.network.add(group)
+    return group
+
+
+def _make_synapses(planned: PlannedSynapses, made: MadeNetwork, *, connected: bool) -> Synapses:
+    from brian2 import Synapses, second
+
+    source, target = made.groups[planned.source], made.groups[planned.target]
+    options: dict[str, Any] = {"on_pre": planned.on_pre} if planned.on_pre else {}
+    delay = planned.delay * (made.plan.dt * 1e-3)
+    if planned.on_pre and connected and len(delay) == 1:
+        options["delay"] = delay[0] * second
+    synapses = Synapses(source, target, planned.equations, name=planned.name, clock=made.clock, namespace={}, **options)
+    if planned.on_pre:
+        synapses.pre.when = planned.when
+    if connected:
+        replica = np.arange(made.plan.replicas, dtype=np.int32)[:, None]
+        pairs = (planned.sources(), planned.targets)
+        sizes = (made.plan.groups[name].size for name in (planned.source, planned.target))
+        i, j = ((replica * size + index).ravel() for index, size in zip(pairs, sizes, strict=True))
+        synapses.connect(i=i, j=j)
+        if planned.on_pre and len(delay) > 1:
+            synapses.delay = np.tile(delay, made.plan.replicas) * second
+    made.network.add(synapses)
+    return synapses
+
+
+def _exact_step(update: str) -> Callable[..., str]:
+    """Return a Brian2 integration method whose step is the closed form `update` of v."""
+
+    def method(equations: Any, variables: Any, method_options: Any = None) -> str:
+        return f"v = {update}"
+
+    return method
+
+
+def run_in_python(made: MadeNetwork, job: Job, report: Callable[[int], None]) -> Iterator[Block]:
+    """Run all presentations and yield what is recorded.
+
+    Parameters
+    ----------
+    made : MadeNetwork
+        Made with the runtime device; it records the spikes of every population that a channel is about.
+    job : Job
+    report : callable
+        Told the number of steps taken since it was last told; what it raises ends the run.
+    """
+    from brian2 import ms, second
+
+    done, dt = 0, made.plan.dt
+
+    def tell(elapsed: Any, completed: float, start: Any, duration: Any) -> None:
+        nonlocal done
+        now = number * job.n_steps + round(completed * job.n_steps)
+        report(now - done)
+        done = now
+
+    made.sample_courses(job.n_steps, job.warmup_steps)
+    with brian_session("runtime"):
+        made.network.store("rest")
+        try:
+            for number, batch in enumerate(job.batches):
+                made.network.restore("rest")
+                start_presentations(made, batch[:, 0], batch[:, 1])
+                made.network.run(job.n_steps * dt * ms, report=tell, report_period=0.2 * second, namespace={})
+                for channel in job.channels:
+                    if monitor := made.monitors.get(channel.population):
+                        step = np.rint(monitor.t_[:] / (dt * 1e-3)).astype(np.int32)
+                        yield job.block(number, channel, np.array(monitor.i[:], dtype=np.int32), step)
+        finally:
+            made.network.restore("rest")
+
+
+def start_presentations(made: MadeNetwork, stimulus: npt.NDArray[np.int64], key: npt.NDArray[np.int64]) -> None:
+    """Put every replica at rest, with the parameters of its stimulus and its own random numbers."""
+    made.stimulus = stimulus
+    for variable, table, shared in made.parameters():
+        rows = stimulus if len(table) > 1 else np.zeros_like(stimulus)
+        variable.get_value()[:] = table[rows[:1] if shared else rows].ravel()
+    for variable, start in made.states():
+        variable.get_value()[:] = start
+    for variable, width, salt in made.streams():
+        variable.get_value()[:] = np.concatenate([streams_of(int(k), salt, width) for k in key])
+    for group in made.sources():
+        values = {name: group.variables[name].get_value() for name in ("next_spike", "stream", "gap_scale")}
+        values["next_spike"][:] = bernoulli_gap(values["stream"], 0, values["gap_scale"]) - 1

@@ -1,0 +1,340 @@
+"""What a simulation consists of, in plain NumPy: equations, tables of numbers, synapses.
+
+A plan is made from a circuit (`planner.py`) and realised with Brian2 (`network.py`). Its *structure* decides which C++
+program is generated: names, equations and sizes. Its numbers, and who is connected to whom, are files that the program
+reads (`inputs.py`), so one program serves every circuit of the same structure.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mnnbio.spikes.timing import Course, SampledCourse, sample
+
+Int32 = npt.NDArray[np.int32]
+Table = npt.NDArray[np.float64] | npt.NDArray[np.int32]
+
+TOPOLOGY = ("outgoing", "targets", "delay")
+
+_MOST_INDICES = 2**31 - 1  # indices of synapses are 32-bit integers
+_LONGEST_SHOWN = 80  # characters of what two structures differ in
+
+
+class Step(NamedTuple):
+    """Code that a group runs in every step, at a slot of the schedule."""
+
+    code: str
+    when: str
+
+
+class Draw(NamedTuple):
+    """Random numbers that a variable holds, new ones in every step before anything else uses it.
+
+    `distribution` is "normal", or "poisson" with the probability of 0 in the variable `quiet`; the counter of a draw is
+    ``every · step + offset``.
+    """
+
+    distribution: Literal["normal", "poisson"]
+    every: int = 1
+    offset: int = 0
+    quiet: str = ""
+
+    @property
+    def code(self) -> str:
+        """The draw in Brian2's language."""
+        counter = f"{self.every}*t_in_timesteps + {self.offset}"
+        return f"{self.distribution}_draw(stream, {counter}{', ' + self.quiet if self.quiet else ''})"
+
+
+@dataclass(eq=False, kw_only=True)
+class PlannedGroup:
+    """Elements that obey the same equations, `size` of them in every replica.
+
+    Attributes
+    ----------
+    name : str
+        Unique in the plan.
+    size : int
+    equations : str
+        In Brian2's language. A variable ``stream`` holds random numbers (`streams.py`).
+    update : str
+        Closed form of one step of ``v``; assignments to other variables may follow on lines of their own. Empty where
+        no variable is integrated.
+    threshold, reset, refractory : str
+        As of `brian2.NeuronGroup`; empty: none.
+    spikes_when : str
+        Slot of the schedule at which the threshold is tested.
+    is_source : bool
+        Whether ``next_spike`` is drawn at the start of every presentation.
+    tables : dict
+        Values of variables in SI units, (1 or stimulus, size): one row for all stimuli or one for each.
+    courses : dict
+        Variables that change in time, as functions of it.
+    start : dict
+        Values, in SI units, from which state variables start in every presentation.
+    steps : list of Step
+    draws : dict
+        Variables that hold random numbers.
+    salt : int
+        Tells the random numbers of the group from those of others; -1 without.
+    """
+
+    name: str
+    size: int
+    equations: str
+    update: str = ""
+    threshold: str = ""
+    reset: str = ""
+    refractory: str = ""
+    spikes_when: str = "thresholds"
+    is_source: bool = False
+    tables: dict[str, Table] = field(default_factory=dict)
+    courses: dict[str, Course] = field(default_factory=dict)
+    start: dict[str, float | int | bool] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    draws: dict[str, Draw] = field(default_factory=dict)
+    salt: int = -1
+
+    def load(self, name: str, values: npt.ArrayLike) -> None:
+        """Have a variable loaded from values that broadcast to (1 or stimulus, size)."""
+        rows = np.atleast_2d(np.asarray(values))
+        self.tables[name] = _table(np.broadcast_to(rows, (len(rows), self.size)))
+
+    def structure(self) -> dict[str, Any]:
+        """Return what the generated program depends on."""
+        numbers = ("name", "tables", "courses", "steps", "draws")
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in numbers}
+        return plain | {
+            "tables": _kinds(self.tables),
+            "courses": sorted(self.courses),
+            "steps": [list(step) for step in self.steps],
+            "draws": {name: list(draw) for name, draw in self.draws.items()},
+        }
+
+
+@dataclass(eq=False, kw_only=True)
+class PlannedSynapses:
+    """Synapses between two groups, the same in every replica.
+
+    Attributes
+    ----------
+    name : str
+        Unique in the plan.
+    source, target : str
+        Names of the groups.
+    equations : str
+        In Brian2's language.
+    outgoing : ndarray of int32, shape (n_source,)
+        Number of synapses of every source element.
+    targets : ndarray of int32, shape (synapse,)
+        Target element of every synapse, the synapses sorted by source element, so that those of one spike lie side by
+        side in memory.
+    on_pre : str
+        What a spike does, as of `brian2.Synapses`: ``<variable>_post += w``; empty: nothing.
+    when : str
+        Slot of the schedule at which it does.
+    delay : ndarray of int32, shape (1,) or (synapse,)
+        Delay of a spike in steps, one for all or one for each.
+    tables : dict
+        Values of variables in SI units, (1 or stimulus, synapse), or (1, 1) for a variable with the flag ``shared``.
+    """
+
+    name: str
+    source: str
+    target: str
+    equations: str
+    outgoing: Int32
+    targets: Int32
+    on_pre: str = ""
+    when: str = "synapses"
+    delay: Int32 = field(default_factory=lambda: np.zeros(1, np.int32))
+    tables: dict[str, Table] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert not self.on_pre or self.adds_to, f"spikes only add weights, not {self.on_pre!r}"
+
+    def load(self, name: str, values: npt.ArrayLike) -> None:
+        """Have a variable loaded from values, (synapse,) or (1 or stimulus, synapse), or one number if it is shared."""
+        self.tables[name] = _table(np.atleast_2d(np.asarray(values)))
+
+    def is_shared(self, name: str) -> bool:
+        """Return whether a variable has one value for all synapses."""
+        return re.search(rf"^\s*{name}\s*:[^\n]*\bshared\b", self.equations, re.MULTILINE) is not None
+
+    @property
+    def adds_to(self) -> str:
+        """The variable of the target to which a spike adds the weight w; empty where spikes do nothing."""
+        found = re.fullmatch(r"(\w+)_post \+= w", self.on_pre)
+        return found[1] if found else ""
+
+    def sources(self) -> Int32:
+        """Return the source element of every synapse, (synapse,)."""
+        return np.repeat(np.arange(len(self.outgoing), dtype=np.int32), self.outgoing)
+
+    def share_topology(self, other: PlannedSynapses) -> None:
+        """Take those arrays of another plan's synapses that are equal: who is connected to whom, and how late."""
+        for name in TOPOLOGY:
+            if np.array_equal(getattr(self, name), getattr(other, name)):
+                setattr(self, name, getattr(other, name))
+
+    def same_topology(self, other: PlannedSynapses) -> bool:
+        """Return whether the two share who is connected to whom, and how late."""
+        return all(getattr(self, name) is getattr(other, name) for name in TOPOLOGY)
+
+    def structure(self) -> dict[str, Any]:
+        """Return what the generated program depends on; numbers of synapses and their delays are not among it."""
+        names = ("source", "target", "equations", "on_pre", "when")
+        return {name: getattr(self, name) for name in names} | {"tables": _kinds(self.tables)}
+
+
+@dataclass(eq=False, kw_only=True)
+class Plan:
+    """Groups and synapses of a circuit, simulated as `replicas` copies side by side.
+
+    Element i of replica r of a group stands at ``r * size + i``.
+
+    Attributes
+    ----------
+    dt : float
+        Time step, ms.
+    replicas : int
+    groups, synapses : dict
+        By name, in the order in which they were added.
+    populations : dict
+        Name of the group of every population of neurons.
+    """
+
+    dt: float
+    replicas: int
+    groups: dict[str, PlannedGroup] = field(default_factory=dict)
+    synapses: dict[str, PlannedSynapses] = field(default_factory=dict)
+    populations: dict[str, str] = field(default_factory=dict)
+
+    def name(self, wish: str) -> str:
+        """Return an identifier like `wish` that no group and no synapses of the plan have."""
+        return free_name(wish, {*self.groups, *self.synapses})
+
+    def add_group(self, wish: str, size: int, equations: str, **options: Any) -> PlannedGroup:
+        """Add a group under a name like `wish`; `options` are attributes of `PlannedGroup`."""
+        salt = len(self.groups) if "stream :" in equations else -1  # whoever else draws random numbers
+        group = PlannedGroup(name=self.name(wish), size=size, equations=equations, salt=salt, **options)
+        self.groups[group.name] = group
+        return group
+
+    def add_synapses(
+        self, wish: str, source: PlannedGroup, target: PlannedGroup, targets: Int32, outgoing: Int32, **options: Any
+    ) -> PlannedSynapses:
+        """Add synapses under a name like `wish`; `options` are attributes of `PlannedSynapses`.
+
+        Raises
+        ------
+        ValueError
+            If there are too many for one program.
+        """
+        if len(targets) * self.replicas > _MOST_INDICES:
+            raise ValueError(
+                f"{source.name} → {target.name} must have at most {_MOST_INDICES} synapses in all replicas, got "
+                f"{len(targets)} in each of {self.replicas}. Try fewer `replicas`"
+            )
+        synapses = PlannedSynapses(
+            name=self.name(wish),
+            source=source.name,
+            target=target.name,
+            targets=np.ascontiguousarray(targets, dtype=np.int32),
+            outgoing=np.ascontiguousarray(outgoing, dtype=np.int32),
+            **options,
+        )
+        self.synapses[synapses.name] = synapses
+        return synapses
+
+    def tables(self) -> Iterator[tuple[str, Table]]:
+        """Yield every table under the name of its file, ``group.variable``."""
+        owners: list[PlannedGroup | PlannedSynapses] = [*self.groups.values(), *self.synapses.values()]
+        for owner in owners:
+            for name, table in owner.tables.items():
+                yield f"{owner.name}.{name}", table
+
+    def sampled(self, n_steps: int, warmup_steps: int) -> Iterator[tuple[str, str, SampledCourse]]:
+        """Yield group, variable and values of all that changes in time, for presentations of so many steps.
+
+        Raises
+        ------
+        ValueError
+            As `mnnbio.spikes.timing.sample` does.
+        """
+        for name, group in self.groups.items():
+            for variable, course in group.courses.items():
+                label = f"{variable} of {name!r}"
+                values = sample(course, n_steps=n_steps, warmup_steps=warmup_steps, dt=self.dt, name=label)
+                yield name, variable, values
+
+    @property
+    def changes_in_time(self) -> bool:
+        """Whether some variable follows a course."""
+        return any(group.courses for group in self.groups.values())
+
+    def same_network(self, other: Plan) -> bool:
+        """Return whether a network made for another plan of the same structure has the synapses of this one."""
+        return self.replicas == other.replicas and all(
+            synapses.same_topology(other.synapses[name]) for name, synapses in self.synapses.items()
+        )
+
+    def structure(self) -> dict[str, Any]:
+        """Return what the generated program depends on, in terms of JSON."""
+        return {
+            "dt": self.dt,
+            "replicas": self.replicas,
+            "groups": {name: group.structure() for name, group in self.groups.items()},
+            "synapses": {name: synapses.structure() for name, synapses in self.synapses.items()},
+            "populations": dict(self.populations),
+        }
+
+
+def all_to_all(source: PlannedGroup, target: PlannedGroup) -> tuple[Int32, Int32]:
+    """Return `targets` and `outgoing` of synapses from every element of a group to every one of another."""
+    targets = np.tile(np.arange(target.size, dtype=np.int32), source.size)
+    return targets, np.full(source.size, target.size, dtype=np.int32)
+
+
+def free_name(wish: str, taken: Collection[str]) -> str:
+    """Return an identifier like `wish` that is not taken yet."""
+    wish = re.sub(r"\W", "_", wish, flags=re.ASCII)
+    wish = wish if wish[:1].isalpha() else f"group_{wish}"
+    taken = {*taken, "network", "steps"}
+    return next(name for name in (wish, *(f"{wish}_{k}" for k in range(1, len(taken) + 2))) if name not in taken)
+
+
+def differences(compiled: Any, given: Any, place: Sequence[str] = ()) -> Iterator[str]:
+    """Yield where two structures differ, as ``place: compiled → given``."""
+    if isinstance(compiled, Mapping) and isinstance(given, Mapping):
+        for key in [*compiled, *(key for key in given if key not in compiled)]:
+            yield from differences(compiled.get(key), given.get(key), [*place, str(key)])
+        if list(compiled) != list(given) and set(compiled) == set(given):
+            yield f"order of {' '.join(place) or 'parts'}: {', '.join(compiled)} → {', '.join(given)}"
+    elif compiled != given:
+        yield f"{' '.join(place)}: {_shown(compiled)} → {_shown(given)}"
+
+
+def _shown(value: Any) -> str:
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, Mapping):
+        return "present"
+    return textwrap.shorten(value if isinstance(value, str) else repr(value), _LONGEST_SHOWN, placeholder=" …")
+
+
+def _table(values: npt.NDArray[Any]) -> Table:
+    if values.dtype.kind in "iu":
+        return np.ascontiguousarray(values, dtype=np.int32)
+    return np.ascontiguousarray(values, dtype=np.float64)
+
+
+def _kinds(tables: Mapping[str, Table]) -> dict[str, str]:
+    return {name: str(table.dtype) for name, table in tables.items()}

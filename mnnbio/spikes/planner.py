@@ -1,0 +1,266 @@
+"""A circuit as a plan of its simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from mnnbio.circuit import Circuit, Matrix, ModeMatrix, PoissonDrive, PoissonSource, Projection
+from mnnbio.spikes.plan import Plan, PlannedGroup, Step, all_to_all
+from mnnbio.spikes.populations import (
+    MV,
+    add_neurons,
+    add_source,
+    quiet_probability,
+    refractory_steps,
+    spike_probability,
+    synaptic_times,
+)
+from mnnbio.spikes.timing import count_steps, nearest_steps
+
+# Entries up to which a mode matrix is expanded. A spike then costs one addition per target; factored, every step costs
+# one per target and mode. With three modes and 18 Hz the two take the same time at about 900 neurons.
+_MOST_EXPANDED = 1_000_000
+
+
+class Planned(NamedTuple):
+    """A circuit and the plan made from it."""
+
+    circuit: Circuit
+    plan: Plan
+
+
+def check_time_step(circuit: Circuit, dt: float) -> None:
+    """Check that a circuit can be simulated with a time step, ms, before anything is built.
+
+    Raises
+    ------
+    ValueError
+        If a Poisson rate is too high for the time step, `dt` does not divide a refractory period or a delay, or a delay
+        is shorter than it.
+    """
+    for source in circuit.sources:
+        spike_probability(source, dt)
+    for population in circuit.neurons:
+        refractory_steps(population, dt)
+    for drive in circuit.drives:
+        if isinstance(drive, PoissonDrive):
+            quiet_probability(drive, dt)
+    for projection in circuit.projections:
+        delay_steps(circuit, projection, dt)
+
+
+def delay_steps(circuit: Circuit, projection: Projection, dt: float) -> npt.NDArray[np.int32]:
+    """Return the delays of a projection in steps: one, (1,), or as many as `Circuit.delays` gives, in its order.
+
+    A single delay must be a whole number of steps; delays of single synapses are rounded to one.
+
+    Raises
+    ------
+    ValueError
+        If the single one is not a whole number, or a delay is shorter than a step.
+    """
+    delays, name = circuit.delays(projection), f"delay of {projection}"
+    if isinstance(delays, float):
+        return np.atleast_1d(count_steps(delays, dt, name))
+    return nearest_steps(delays.ravel(), dt, name)
+
+
+def plan_circuit(circuit: Circuit, *, dt: float, replicas: int, like: Planned | None = None) -> Plan:
+    """Return the plan of a circuit's simulation.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    dt : float
+        Time step, ms.
+    replicas : int
+        Number of independent copies side by side.
+    like : Planned, optional
+        A circuit planned before. Synapses of projections that the two have in common are taken from it, and parts that
+        a value of 0 would let us leave out are kept where it has them, so that the two plans can have one structure.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError
+        As `check_time_step` does.
+    """
+    check_time_step(circuit, dt)
+    plan = Plan(dt=dt, replicas=replicas)
+    groups: dict[str, PlannedGroup] = {}
+    noisy = (
+        {name for name, group in like.plan.groups.items() if {"kick"} & {*group.tables, *group.courses}} if like else ()
+    )
+    factored = [p for p in circuit.projections if _stays_factored(circuit, p)]
+    for population in circuit.populations:
+        if isinstance(population, PoissonSource):
+            groups[population.name] = add_source(plan, population)
+            continue
+        mode_inputs = [p.tau_syn for p in factored if p.target == population.name]
+        groups[population.name] = add_neurons(plan, circuit, population, mode_inputs, noisy)
+        plan.populations[population.name] = groups[population.name].name
+    for number, projection in enumerate(circuit.projections):
+        connection = _Connection(circuit, projection, groups)
+        if projection in factored:
+            siblings = [p for p in factored if p.target == projection.target]
+            _add_modes(plan, connection, siblings.index(projection))
+        elif like is None or not _reuse(plan, connection, number, like):
+            _add_projection(plan, connection, like)
+    for name, synapses in plan.synapses.items():
+        if like is not None and name in like.plan.synapses:
+            synapses.share_topology(like.plan.synapses[name])
+    return plan
+
+
+class _Connection(NamedTuple):
+    """A projection of a circuit with the groups at its ends."""
+
+    circuit: Circuit
+    projection: Projection
+    groups: Mapping[str, PlannedGroup]
+
+    @property
+    def source(self) -> PlannedGroup:
+        return self.groups[self.projection.source]
+
+    @property
+    def target(self) -> PlannedGroup:
+        return self.groups[self.projection.target]
+
+    @property
+    def name(self) -> str:
+        return f"{self.projection.source}_to_{self.projection.target}"
+
+    @property
+    def on_pre(self) -> str:
+        """What a spike does: add to the membrane potential, or to the current of the time constant."""
+        tau_syn = self.projection.tau_syn
+        if tau_syn == 0:
+            return "v_post += w"
+        return f"current{synaptic_times(self.circuit, self.projection.target).index(tau_syn)}_post += w"
+
+    @property
+    def unit(self) -> str:
+        """Brian2's unit of what a spike adds."""
+        return "volt" if self.projection.tau_syn == 0 else "volt/second"
+
+    def spike(self, weight: Any) -> Any:
+        """Return what a spike of a weight (mV) adds, in the unit."""
+        tau_syn = self.projection.tau_syn
+        return weight * MV if tau_syn == 0 else weight / tau_syn  # mV/ms = V/s
+
+    def delay(self, dt: float) -> npt.NDArray[np.int32]:
+        """Return the delays in steps, counted as Brian2 does.
+
+        A neuron's spike is found at the end of its step and arrives in the next one at the earliest; Brian2's delay
+        counts from there. So delays of 0 and dt are the same.
+        """
+        steps = delay_steps(self.circuit, self.projection, dt)
+        return steps if self.source.is_source else np.maximum(steps - 1, 0)
+
+
+def _stays_factored(circuit: Circuit, projection: Projection) -> bool:
+    weights = projection.weights
+    return isinstance(weights, ModeMatrix) and weights.shape[0] * weights.shape[1] > _MOST_EXPANDED
+
+
+def _reuse(plan: Plan, connection: _Connection, number: int, like: Planned) -> bool:
+    """Add the synapses of a projection that another plan holds already, and return whether there are such."""
+    circuit, projection, others = connection.circuit, connection.projection, like.circuit.projections
+    if number >= len(others) or others[number] is not projection or like.circuit.seed != circuit.seed:
+        return False
+    known = like.plan.synapses.get(plan.name(connection.name))
+    ends = [circuit.population(name).size for name in (projection.source, projection.target)]
+    if known is None or known.on_pre != connection.on_pre:
+        return False
+    if ends != [like.plan.groups[name].size for name in (known.source, known.target)]:
+        return False
+    plan.synapses[known.name] = known
+    return True
+
+
+def _add_projection(plan: Plan, connection: _Connection, like: Planned | None) -> None:
+    """Add a projection as one synapse per non-zero weight."""
+    circuit, projection = connection.circuit, connection.projection
+    entries, delay = _by_source(circuit.matrix(projection), connection.delay(plan.dt))
+    name = plan.name(connection.name)
+    shared = _is_uniform(projection, entries.data) and not _has_own_weights(name, like)
+    synapses = plan.add_synapses(
+        connection.name,
+        connection.source,
+        connection.target,
+        entries.indices,
+        np.diff(entries.indptr),
+        equations=f"w : {connection.unit} ({'shared, ' if shared else ''}constant)",
+        on_pre=connection.on_pre,
+        delay=delay,
+    )
+    synapses.load("w", connection.spike(projection.weight if shared else entries.data))
+
+
+def _by_source(matrix: Matrix, delay: npt.NDArray[np.int32]) -> tuple[sparse.csc_array, npt.NDArray[np.int32]]:
+    """Return the non-zero weights and their delays, sorted by source.
+
+    Parameters
+    ----------
+    matrix : ndarray, csr_array or ModeMatrix
+    delay : ndarray of int32
+        One for all, (1,), or one per entry of a dense matrix or stored entry of a sparse one.
+    """
+    rows = sparse.csr_array(matrix.to_dense() if isinstance(matrix, ModeMatrix) else matrix)
+    entries = rows.tocsc(copy=True)
+    if len(delay) > 1:
+        stored = delay[matrix.ravel() != 0] if isinstance(matrix, np.ndarray) else delay
+        delay = sparse.csr_array((stored, rows.indices, rows.indptr), shape=rows.shape).tocsc().data
+        delay = delay[entries.data != 0]
+    if not entries.data.all():
+        entries.eliminate_zeros()
+    return entries, delay
+
+
+def _is_uniform(projection: Projection, weights: npt.NDArray[np.float64]) -> bool:
+    """Return whether one weight stands for all synapses: then it is not stored for each."""
+    return isinstance(projection.weight, float) and bool((weights == projection.weight).all())
+
+
+def _has_own_weights(name: str, like: Planned | None) -> bool:
+    known = None if like is None else like.plan.synapses.get(name)
+    return known is not None and not known.is_shared("w")
+
+
+def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
+    """Add a projection through its modes: O(N·P) memory, where one synapse per pair would take O(N²).
+
+    A step's spikes are summed into the modes before the state update, which then adds what the modes give each target.
+    """
+    matrix = connection.projection.weights
+    n_modes, unit = len(matrix.scores), connection.unit
+    modes = plan.add_group(f"{connection.name}_modes", n_modes, "activity : 1", start={"activity": 0.0})
+    modes.steps.append(Step("activity = 0", "end"))
+    read = plan.add_synapses(
+        f"{connection.name}_output_modes",
+        connection.source,
+        modes,
+        *all_to_all(connection.source, modes),
+        equations="w : 1 (constant)",
+        on_pre="activity_post += w",
+        when="after_start",
+        delay=connection.delay(plan.dt),
+    )
+    read.load("w", matrix.output_modes.ravel())
+    drive = plan.add_synapses(
+        f"{connection.name}_input_modes",
+        modes,
+        connection.target,
+        *all_to_all(modes, connection.target),
+        equations=f"w : {unit} (constant)\nmode_input{number}_post = w*activity_pre : {unit} (summed)",
+    )
+    drive.load("w", connection.spike((matrix.input_modes * matrix.scores).T.ravel()))

@@ -1,0 +1,211 @@
+"""What a simulation records of a population: every spike, counts in bins, or moments of counts in windows.
+
+What runs hand on while they run: blocks of spikes or of counts of each population.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from mnnbio.spikes.timing import Times, count_steps
+from mnnbio.units import in_unit
+
+Per = Literal["neuron", "population"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Spike counts in adjacent bins from the end of the warm-up on, of every neuron or of a population together.
+
+    Parameters
+    ----------
+    bin : float or Quantity
+        Length of a bin, ms; it must divide the duration.
+    per : {"neuron", "population"}
+
+    Raises
+    ------
+    ValueError
+        If `bin` is not positive, or `per` is unknown.
+    """
+
+    bin: Any
+    per: Per = "neuron"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bin", _length(self.bin, "bin"))
+        if self.per not in get_args(Per):
+            raise ValueError(f"Invalid value {self.per!r} for `per`. Must be one of {list(get_args(Per))}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountMoments:
+    """Running moments of the counts in adjacent windows from the end of the warm-up on: neither spikes nor counts stay.
+
+    They give rates, count variances and Fano factors, with `covariance` the matrix of count covariances, with the
+    standard errors that the spikes would give.
+
+    Parameters
+    ----------
+    window : float or Quantity
+        Length of a window, ms.
+    covariance : bool
+        Whether to accumulate the covariance matrix, 3 · 8 bytes a pair of neurons.
+
+    Raises
+    ------
+    ValueError
+        If `window` is not positive.
+    """
+
+    window: Any
+    covariance: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "window", _length(self.window, "window"))
+
+
+Kind = Literal["spikes"] | Counts | CountMoments
+Record = str | Sequence[str] | Mapping[str, Kind] | Counts | CountMoments | None
+
+
+def recorded_kinds(sizes: Mapping[str, int], record: Record) -> dict[str, Kind]:
+    """Return what is recorded of each population, in the order of the circuit.
+
+    Parameters
+    ----------
+    sizes : mapping
+        Size of every population of neurons.
+    record : str, sequence of str, mapping, Counts, CountMoments or None
+        Names of populations whose spikes are recorded; or what is recorded of each named population, ``"spikes"``,
+        `Counts` or `CountMoments`; or one such kind for all populations; None: the spikes of all.
+
+    Raises
+    ------
+    ValueError
+        If a name is not that of a population of neurons, there is none, a kind is unknown, or counts or moments of
+        populations differ in their options.
+    """
+    wanted: dict[str, Kind]
+    if record is None or isinstance(record, Counts | CountMoments):
+        wanted = dict.fromkeys(sizes, "spikes" if record is None else record)
+    elif isinstance(record, Mapping):
+        wanted = dict(record)
+    else:
+        wanted = dict.fromkeys([record] if isinstance(record, str) else record, "spikes")
+    if not wanted or any(name not in sizes for name in wanted):
+        raise ValueError(f"`record` must name populations of neurons ({', '.join(sizes)}), got {list(wanted)}")
+    for name, kind in wanted.items():
+        if kind != "spikes" and not isinstance(kind, Counts | CountMoments):
+            raise ValueError(
+                f"Invalid value {kind!r} for `record` of {name!r}. Must be 'spikes', Counts(...) or CountMoments(...)"
+            )
+    for sort in (Counts, CountMoments):
+        found = list(dict.fromkeys(kind for kind in wanted.values() if isinstance(kind, sort)))
+        if len(found) > 1:
+            raise ValueError(
+                f"all `{sort.__name__}` of a recording must be the same, so that they stand in one table, got "
+                f"{' and '.join(map(str, found))}"
+            )
+    return {name: wanted[name] for name in sizes if name in wanted}
+
+
+def _length(value: Any, name: str) -> float:
+    length = in_unit(value, "ms", name)
+    if not isinstance(length, float) or not length > 0:
+        raise ValueError(f"`{name}` must be a time > 0 ms, got {value}")
+    return length
+
+
+Int32 = npt.NDArray[np.int32]
+
+
+class Channel(NamedTuple):
+    """What is handed on of a population.
+
+    Attributes
+    ----------
+    population : str
+    size : int
+    bin_steps : int
+        Length of the bins in which its spikes are counted; 0: every spike is handed on, -1: nothing.
+    pooled : bool
+        Whether the spikes of all neurons are counted together.
+    """
+
+    population: str
+    size: int
+    bin_steps: int = -1
+    pooled: bool = False
+
+    @property
+    def cells(self) -> int:
+        """Counts in a bin of one presentation."""
+        return 1 if self.pooled else self.size
+
+    def counts(self, element: Int32, step: Int32, n_steps: int, replicas: int) -> Int32:
+        """Return the counts of spikes, (bin, replica, cell); steps count from the end of the warm-up.
+
+        Spikes before it are left out; the last bin may be incomplete.
+        """
+        cell = element // self.size if self.pooled else element
+        inside, n_bins, cells = step >= 0, -(-n_steps // self.bin_steps), replicas * self.cells
+        place = step[inside] // self.bin_steps * np.int64(cells) + cell[inside]
+        table = np.bincount(place, minlength=n_bins * cells).astype(np.int32)
+        return np.asarray(table.reshape(n_bins, replicas, self.cells))
+
+
+class Block(NamedTuple):
+    """Spikes or counts of a population in one batch, in order of time.
+
+    `values` is (2, spike), elements and steps, or (bin, replica, cell). The last bin of a batch may be incomplete.
+    """
+
+    batch: int
+    channel: Channel
+    values: Int32
+
+
+def choose_channels(kinds: Mapping[str, Kind], sizes: Mapping[str, int], times: Times, dt: float) -> list[Channel]:
+    """Return the channel of every population, of those that are not recorded too.
+
+    Parameters
+    ----------
+    kinds : mapping
+        What is recorded of the recorded populations.
+    sizes : mapping
+        Size of every population of neurons.
+    times : Times
+    dt : float
+        ms.
+
+    Raises
+    ------
+    ValueError
+        If a bin or a window is not a whole number of steps or longer than the duration, or a bin does not divide it.
+    """
+    channels = []
+    for name, size in sizes.items():
+        kind = kinds.get(name)
+        if isinstance(kind, Counts):
+            steps = _steps(kind.bin, "bin", times, dt)
+            if times.duration_steps % steps:
+                raise ValueError(f"`bin` must divide `duration`, {times.duration:g} ms, got {kind.bin:g} ms")
+            channels.append(Channel(name, size, steps, kind.per == "population"))
+        elif isinstance(kind, CountMoments):
+            channels.append(Channel(name, size, _steps(kind.window, "window", times, dt)))
+        else:
+            channels.append(Channel(name, size, -1 if kind is None else 0))
+    return channels
+
+
+def _steps(length: float, name: str, times: Times, dt: float) -> int:
+    steps = int(count_steps(length, dt, name))
+    if not 1 <= steps <= times.duration_steps:
+        raise ValueError(f"`{name}` must be at most `duration`, {times.duration:g} ms, got {length:g} ms")
+    return steps

@@ -1,0 +1,169 @@
+"""Write a plan as a C++ project with Brian2's standalone device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mnnbio.spikes.network import MadeNetwork, make_network, slot_number
+from mnnbio.spikes.plan import Plan, PlannedSynapses
+from mnnbio.spikes.session import brian_session
+
+
+def write_cpp(plan: Plan, folder: Path) -> None:
+    """Write the C++ project of a plan into a folder; it reads the plan's numbers from files (`inputs.py`).
+
+    Brian2 generates what a step does; the loop over presentations and steps is ours (`presentations.h`), so that one
+    program runs any number of them for any time, and Brian2's own loop, which looks up clocks in every step, is left at
+    zero steps.
+    """
+    with brian_session("cpp_standalone"):
+        from brian2 import get_device, second
+
+        device = get_device()
+        made = make_network(plan, connected=False)
+        device.insert_code("before_start", "const mnnbio::Job job = mnnbio::take_job(args);")
+        device.insert_code("main", "\n".join(_setup_lines(made)))
+        made.network.run(0 * second, namespace={})
+        device.insert_code("main", "\n".join(_loop_lines(made)))
+        # Without this, Brian2 would write every array of the network, weights included, to disk at the end.
+        device.insert_code("before_end", "return 0;")
+        folder.mkdir(parents=True, exist_ok=True)
+        for header, text in headers().items():
+            (folder / header).write_bytes(text)
+        device.build(directory=str(folder), compile=False, run=False)
+        assert not device.static_arrays, f"numbers of the plan in the program: {list(device.static_arrays)}"
+    main = folder / "main.cpp"
+    main.write_text(f'#include "presentations.h"\n{main.read_text()}')
+    (folder / "prelude.h").write_text(_PRELUDE)
+    with (folder / "makefile").open("a") as makefile:
+        makefile.write(_MAKE_RULES)
+
+
+def headers() -> dict[str, bytes]:
+    """Return our part of every generated program: the contents of the header files by name."""
+    found = files("mnnbio.spikes").joinpath("cpp").iterdir()
+    return {file.name: file.read_bytes() for file in sorted(found, key=lambda file: file.name)}
+
+
+# Most of the time of compiling goes into the same headers again and again, so they are compiled once.
+_PRELUDE = """#include "objects.h"
+#include "brianlib/common_math.h"
+#include <cmath>
+#include <climits>
+#include <ctime>
+#include <fstream>
+#include <iostream>
+#include "streams.h"
+"""
+# Compilers use half of the width of AVX-512 unless told otherwise; a layer's steps then take a quarter longer.
+_MAKE_RULES = """
+ifeq ($(shell uname -m), x86_64)
+OPTIMISATIONS += -mprefer-vector-width=512
+endif
+$(OBJS): prelude.h.gch
+$(OBJS): CXXFLAGS += -include prelude.h
+prelude.h.gch: prelude.h objects.h
+\t$(CXX) $(CXXFLAGS) -x c++-header $< -o $@
+"""
+
+
+def _setup_lines(made: MadeNetwork) -> Iterator[str]:
+    """Yield the C++ lines that tell the loop which arrays of the network are what, and fill its synapses."""
+    plan = made.plan
+    yield f"mnnbio::Presentations presentations(job, {plan.replicas});"
+    for name, synapses in made.synapses.items():
+        yield from _synapse_lines(made, name, synapses)
+    for name, group in made.groups.items():
+        for variable in plan.groups[name].tables:
+            array, size = _name(group.variables[variable]), plan.groups[name].size
+            yield f'presentations.parameter("{name}.{variable}", {array}, {size}, {plan.replicas});'
+        for variable in plan.groups[name].courses:
+            array, size = _name(group.variables[variable]), plan.groups[name].size
+            yield f'presentations.course("{name}.{variable}", {array}, {size});'
+        if "_spikespace" in group.variables:
+            array = _name(group.variables["_spikespace"])
+            yield f"presentations.state({array}, _num_{array}, (int32_t)0);"
+    for variable, start in made.states():
+        array, value = _name(variable), str(start).lower() if isinstance(start, bool) else repr(start)
+        yield f"presentations.state({array}, _num_{array}, ({_C_TYPES[np.dtype(variable.dtype).kind]}){value});"
+    for variable, width, salt in made.streams():
+        yield f"presentations.streams({_name(variable)}, {width}, {salt});"
+    for name in plan.populations.values():
+        yield f"presentations.neurons({_name(made.groups[name].variables['_spikespace'])}, {plan.groups[name].size});"
+
+
+def _synapse_lines(made: MadeNetwork, name: str, synapses: Any) -> Iterator[str]:
+    """Yield the lines that fill the arrays of synapses before Brian2 sorts them into its queues."""
+    planned, replicas = made.plan.synapses[name], made.plan.replicas
+    pre, post, number = (_name(synapses.variables[key]) for key in ("_synaptic_pre", "_synaptic_post", "N"))
+    sizes = ", ".join(str(made.plan.groups[group].size) for group in (planned.source, planned.target))
+    yield f'presentations.synapses("{name}", {pre}, {post}, {number}[0], {sizes});'
+    for variable in planned.tables:
+        array = _name(synapses.variables[variable])
+        if planned.is_shared(variable):
+            yield f'presentations.parameter("{name}.{variable}", {array}, 1, 1);'
+        else:
+            yield f"{array}.resize({number}[0]);"
+            yield f'presentations.parameter("{name}.{variable}", {array}.data(), {number}[0]/{replicas}, {replicas});'
+
+
+def _loop_lines(made: MadeNetwork) -> Iterator[str]:
+    """Yield the C++ lines that insert sources, random numbers and what carries spikes into a step, and run it all."""
+    for group in made.sources():
+        names = ("_spikespace", "next_spike", "stream", "gap_scale", "kept")
+        arrays = [_name(group.variables[name]) if name in group.variables else "nullptr" for name in names]
+        code = [group.thresholder["spike"], *group.contained_objects]
+        functions = dict.fromkeys(f"_run_{c.name}" for item in code for c in item._code_objects)
+        yield f"presentations.sources({len(group)}, {', '.join(arrays)}, {{{', '.join(functions)}}});"
+    for name, group in made.groups.items():
+        for variable, draw in made.plan.groups[name].draws.items():
+            arrays = [_name(group.variables[own]) for own in (variable, "stream", *filter(None, [draw.quiet]))]
+            numbers = f"{len(group)}, {draw.every}, {draw.offset}, {_first_code_after(made, 'start')}"
+            yield f"presentations.{draw.distribution}_draws({', '.join(arrays)}, {numbers});"
+    for synapses in sorted((s for s in made.plan.synapses.values() if s.on_pre), key=_brian_order):
+        yield _pathway_line(made, synapses)
+    yield f"presentations.run({made.network.name}, {made.clock.name});"
+
+
+def _brian_order(synapses: PlannedSynapses) -> tuple[int, str]:
+    """Return the order in which Brian2 runs pathways: sums of weights are then rounded as in Python."""
+    return slot_number(synapses.when), f"{synapses.name}_pre"
+
+
+def _pathway_line(made: MadeNetwork, synapses: PlannedSynapses) -> str:
+    source, target = made.groups[synapses.source], made.groups[synapses.target]
+    variable = target.variables[synapses.adds_to]
+    gated = "unless refractory" in made.groups[synapses.target].equations[synapses.adds_to].flags
+    arguments = [
+        f'"{synapses.name}"',
+        str(synapses.is_shared("w")).lower(),
+        *(str(made.plan.groups[name].size) for name in (synapses.source, synapses.target)),
+        _name(source.variables["_spikespace"]),
+        _name(variable),
+        _name(target.variables["not_refractory"]) if gated else "nullptr",
+        _first_code_after(made, synapses.when),
+    ]
+    return f"presentations.pathway({', '.join(arguments)});"
+
+
+def _first_code_after(made: MadeNetwork, slot: str) -> str:
+    """Return the name of the first function of a step that runs after a slot of the schedule."""
+    for item in made.network.sorted_objects:
+        if slot_number(item.when) > slot_number(slot) and item._code_objects:
+            return f"_run_{item._code_objects[0].name}"
+    raise AssertionError(f"nothing runs after {slot}")
+
+
+def _name(variable: Any) -> str:
+    """Return the name of a variable's array in the program, of the vector itself where the array can grow."""
+    from brian2 import get_device
+
+    return str(get_device().get_array_name(variable, access_data=False))
+
+
+_C_TYPES = {"f": "double", "i": "int32_t", "b": "char"}

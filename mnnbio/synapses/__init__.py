@@ -1,0 +1,1 @@
+"""Synapse models: what a spike does."""

@@ -1,0 +1,221 @@
+"""What the moment theory says about a circuit."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import xarray as xr
+
+from mnnbio.circuit import Circuit
+from mnnbio.results import versions
+from mnnbio.theory.labelled import Output, label_neurons
+from mnnbio.theory.population_theory import population_prediction
+from mnnbio.theory.propagation import CircuitMoments, Closure, Theory, propagate
+from mnnbio.theory.recurrence import recurrent_prediction
+from mnnbio.units import in_unit
+
+# Covariance blocks of this many numbers are held at a time: 0.2 GB in float64.
+CHUNK = 25_000_000
+
+Resolution = Literal["neuron", "population"]
+
+
+def predict(
+    circuit: Circuit,
+    *,
+    dt: Any = None,
+    window: Any = None,
+    closure: Closure | None = None,
+    theory: Theory = "diffusion",
+    covariance: bool = True,
+    resolution: Resolution = "neuron",
+    start: Any = None,
+    unconverged: Literal["raise", "report"] = "raise",
+) -> xr.Dataset:
+    """Return the statistics of a circuit's spike trains that the moment theory predicts.
+
+    In a feed-forward circuit moments pass from layer to layer. In a recurrent one, or with exponential synapses, rates
+    and variances are made self-consistent, with trains that count as independent; covariances follow by linear response
+    (`mnnbio.theory.linear_response`).
+
+    Parameters
+    ----------
+    circuit : Circuit
+    dt : float or Quantity, optional
+        Time step of the simulation to be predicted, ms. A threshold that is tested every `dt` is overshot, inputs come
+        at most once per step, and jumps arrive at the end of a step: the prediction accounts for all three. By default,
+        continuous time.
+    window : float or Quantity, optional
+        Counting window, ms. Adds the statistics of spike counts in the window, and makes the readout's covariance that
+        of a decision over one window. By default, long-window statistics only.
+    closure : {"moments", "poisson", "renewal"}, optional
+        What drives the next neuron: the long-window count variance of the presynaptic trains, as moment networks are
+        trained; their rate, as the membrane sees a train that is regular over longer times than its own; or, the most
+        accurate for simulations, renewal trains with the spectrum between these two limits, whose spikes are jumps of
+        their true size (delta synapses, resolution of neurons; some 10 ms per neuron in recurrent circuits). By default
+        "moments" in continuous time, which is what a network computes, and "poisson" with a time step
+        (``docs/closures.md``).
+    theory : {"diffusion", "first_passage"}
+        Inputs as Gaussian white noise; or Poisson jumps of their true size in steps of `dt`, exact for neurons that
+        receive Poisson and Gaussian input, at the cost of some 50 ms per neuron and stimulus, in feed-forward circuits
+        with delta synapses. Spikes of other neurons count as such jumps under the closure "poisson", as noise under
+        "moments".
+    covariance : bool
+        Whether to give covariances.
+    resolution : {"neuron", "population"}
+        Every neuron with its realised synapses; or averages over populations, from the rules of connectivity and
+        without drawing any synapse, in a time that does not depend on the size of the circuit.
+    start : float, array_like, Quantity or dict, optional
+        Rates from which a recurrent circuit looks for its state, 1/ms: of all neurons, or by population. It decides
+        which state is found where there are several (see `fixed_points`). By default silence.
+    unconverged : {"raise", "report"}
+        What to do where no self-consistent state is found: raise `NotConverged`, or return the best point found and
+        say so in the attribute ``status``.
+
+    Returns
+    -------
+    Dataset
+        `rate`, `variance`, `fano`, `mean_input`, `std_input` over ``([stimulus,] neuron)``; `covariance` over
+        ``([stimulus,] neuron, neuron_j)``; with a window `count_variance`, `count_fano`, `count_covariance`; with a
+        readout `readout` over ``([stimulus,] output)`` and `readout_covariance`. In Hz and seconds.
+
+        Of recurrent circuits moreover `population_covariance` over ``(group, group_j)``, the covariance per time of the
+        summed activity of populations, and the attributes `status`, `residual`, `iterations`, `spectral_radius` and
+        `largest_real` (leading eigenvalues of gains times weights) and `stability` ("unstable" where the latter is
+        ≥ 1), the worst of all stimuli. Above 5,000 neurons there is no `covariance`; if all weights are factored into
+        modes, it is ``diag(covariance_diagonal) + F M Fᵀ`` with ``F = covariance_factor`` and ``M = covariance_core``.
+        `mode_mean` and `mode_covariance` are those of ``output_modesᵀ · activity``, per time.
+
+        With ``resolution="population"``: all but `covariance` and the readout over `population`, averages over its
+        neurons; `population_covariance` and `pair_covariance`, the mean covariance of two different neurons, over
+        ``([stimulus,] population, population_j)``.
+
+    Raises
+    ------
+    ValueError
+        If an option is invalid, or covariances are wanted around an unstable state.
+    NotConverged
+        If no self-consistent state is found.
+
+    Warns
+    -----
+    FiniteWeightWarning
+        If single jumps of the membrane potential are too large for a diffusion.
+    CorrelationWarning
+        If currents are too correlated for the covariance of spike trains to follow linearly.
+    LinearResponseWarning
+        If a recurrent circuit is close to an instability.
+
+    References
+    ----------
+    Y. Qi et al. (2025), Learning and inference with correlated neural variability, PNAS Nexus 4(10), pgaf284, for the
+    moments. D. R. Cox (1962), Renewal Theory, sec. 4.5, for counts in a window. N. Brunel (2000), J. Comput. Neurosci.
+    8, 183, for self-consistent states.
+    """
+    if circuit.changes_in_time:
+        raise ValueError(
+            "the prediction is of a stationary state, got an input that changes in time. Try `circuit.at_time(...)` or "
+            "`circuit.averaged()`"
+        )
+    if closure is None:
+        closure = "moments" if dt is None else "poisson"
+    _check("closure", closure, ["moments", "poisson", "renewal"])
+    _check("theory", theory, ["diffusion", "first_passage"])
+    _check("resolution", resolution, ["neuron", "population"])
+    _check("unconverged", unconverged, ["raise", "report"])
+    by_layers = resolution == "neuron" and not circuit.is_recurrent and not circuit.has_exponential_synapses
+    if closure == "renewal" and (
+        theory == "first_passage" or resolution == "population" or circuit.has_exponential_synapses
+    ):
+        raise ValueError(
+            "closure='renewal' is for theory='diffusion' and for circuits with delta synapses at the resolution of "
+            "neurons; use closure='poisson'"
+        )
+    if theory == "first_passage" and dt is None:
+        raise ValueError("theory='first_passage' describes discrete time and needs `dt`")
+    if theory == "first_passage" and not by_layers:
+        raise ValueError(
+            "theory='first_passage' is for feed-forward circuits with delta synapses at the resolution of neurons; "
+            "use theory='diffusion'"
+        )
+    step = None if dt is None else _positive(dt, "dt")
+    span = None if window is None else _positive(window, "window")
+    single = circuit.n_stimuli is None
+    number = 1 if single else int(circuit.n_stimuli or 0)
+    if by_layers:
+        size = sum(p.size for p in circuit.populations)
+        at_once = max(1, CHUNK // size**2)
+        parts = []
+        for first in range(0, number, at_once):
+            chunk = circuit if single else circuit.select(slice(first, first + at_once))
+            with torch.no_grad():
+                moments = propagate(chunk, dt=step, closure=closure, theory=theory, covariance=covariance)
+                parts.append(_by_layers(circuit, moments, span, covariance))
+        result = parts[0] if len(parts) == 1 else xr.concat(parts, "stimulus")
+        result = result.isel(stimulus=0) if single else result
+    else:
+        solve = recurrent_prediction if resolution == "neuron" else population_prediction
+        with torch.no_grad():
+            parts = [
+                solve(
+                    circuit if single else circuit.select(k),
+                    dt=step,
+                    window=span,
+                    closure=closure,
+                    covariance=covariance,
+                    start=start,
+                    unconverged=unconverged,
+                )
+                for k in range(number)
+            ]
+        result = parts[0] if single else _worst(xr.concat(parts, "stimulus", combine_attrs="drop"), parts)
+    result = result if single else result.assign_coords(stimulus=np.arange(number))
+    return result.assign_attrs(
+        group="prediction",
+        theory=theory,
+        closure=closure,
+        dt="continuous" if step is None else step * 1e-3,
+        window="long" if span is None else span * 1e-3,
+        circuit_hash=circuit.hash(),
+        **versions(),
+    )
+
+
+def _check(name: str, value: str, choices: list[str]) -> None:
+    if value not in choices:
+        raise ValueError(f"Invalid value {value!r} for `{name}`. Must be one of {choices}")
+
+
+def _positive(value: Any, name: str) -> float:
+    number = in_unit(value, "ms", name)
+    if not isinstance(number, float) or number <= 0:
+        raise ValueError(f"`{name}` must be a single time > 0 ms, got {value}")
+    return number
+
+
+def _by_layers(circuit: Circuit, moments: CircuitMoments, window: float | None, covariance: bool) -> xr.Dataset:
+    """Return the labelled results of one chunk of stimuli."""
+    names = [p.name for p in circuit.neurons]
+    stimuli = max(len(value) for output in moments.outputs.values() for value in output)
+    joined = Output(
+        *(
+            torch.cat([getattr(moments.outputs[name], field).expand(stimuli, -1) for name in names], dim=-1)
+            for field in Output._fields
+        )
+    )
+    matrix = None
+    if covariance:
+        matrix = torch.zeros(stimuli, circuit.n_neurons, circuit.n_neurons, dtype=torch.float64)
+        places = circuit.slices()
+        for (row, column), block in moments.covariance.items():
+            matrix[:, places[row], places[column]] = block
+    return label_neurons(circuit, joined, matrix, window)
+
+
+def _worst(result: xr.Dataset, parts: list[xr.Dataset]) -> xr.Dataset:
+    """Return the result of many stimuli with the attributes of the least certain one."""
+    worst = {name: max(part.attrs[name] for part in parts) for name in parts[0].attrs if name != "status"}
+    found = all(part.attrs["status"] == "converged" for part in parts)
+    return result.assign_attrs(status="converged" if found else "not converged", **worst)

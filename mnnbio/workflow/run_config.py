@@ -1,0 +1,288 @@
+"""The configuration of a run: sections of options, their defaults, and the YAML file that holds them all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import yaml
+
+from mnnbio.workflow.options import ConfigError, Field, Section, Value, fields_of, option, require_known
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data(Section):
+    """What is learned."""
+
+    name: Literal["digits", "mnist", "table"] = option("digits", "data set", flag="data")
+    data_dir: str | None = option(None, "folder with the IDX files of MNIST, gzipped or not", metavar="DIR")
+    file: str | None = option(None, "table: a .csv or .npz file", metavar="FILE")
+    target: str | None = option(None, "table: the column to predict", metavar="COLUMN")
+    kind: Literal["classification", "regression"] | None = option(None, "table: the task; by default from the target")
+    test_fraction: float = option(0.25, "table: share of the rows kept for testing", above=0, below=1)
+    split_seed: int = option(0, "table: seed of the split", at_least=0)
+
+    def located(self) -> Data:
+        """Return the data with absolute paths.
+
+        Raises
+        ------
+        ConfigError
+            If it is not said where they are.
+        """
+        if self.name == "table" and not (self.file and self.target):
+            raise ConfigError("a table needs a file and a column to predict: mnnbio run table FILE --target COLUMN ...")
+        if self.name == "mnist" and not self.data_dir:
+            raise ConfigError("mnist needs the folder with its four IDX files: mnnbio run mnist --data-dir DIR ...")
+        return dataclasses.replace(self, data_dir=_absolute(self.data_dir), file=_absolute(self.file))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model(Section):
+    """The network: encoder, hidden layers of leaky integrate-and-fire neurons, linear readout."""
+
+    hidden: tuple[int, ...] = option((100,), "neurons in each hidden layer, such as 100 or 200,100")
+    encoding: Literal["auto", "poisson", "on_off", "gaussian"] = option(
+        "auto", "features as Poisson trains, as pairs of on and off trains, or as currents"
+    )
+    scaling: Literal["feature", "global", "none"] = option("global", "scale features one by one, by one factor, or not")
+    max_rate: float = option(1.0, "Poisson rate at full intensity", unit="spikes/ms", above=0)
+    noise: bool = option(True, "whether neurons learn independent input noise")
+    closure: Literal["moments", "poisson"] = option(
+        "moments",
+        "variance with which a train drives the next hidden layer: of counts, or its rate",
+        flag="model_closure",
+    )
+    tau_m: float = option(20.0, "membrane time constant", unit="ms", above=0)
+    v_th: float = option(20.0, "firing threshold, from rest", unit="mV")
+    v_reset: float = option(0.0, "reset potential, from rest", unit="mV")
+    t_ref: float = option(5.0, "refractory period", unit="ms", at_least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.v_reset >= self.v_th:
+            raise ConfigError(f"model.v_reset must be below model.v_th = {self.v_th:g} mV, got {self.v_reset:g} mV")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training(Section):
+    """How the moment network is trained."""
+
+    epochs: int = option(60, "at most so many passes over the training data", at_least=1)
+    batch_size: int = option(64, "samples per step", at_least=2)
+    learning_rate: float = option(0.01, "peak learning rate of AdamW", above=0)
+    schedule: Literal["one_cycle", "cosine", "constant"] = option("one_cycle", "course of the learning rate")
+    weight_decay: float = option(0.01, "decay of the weights", at_least=0)
+    loss: Literal[
+        "auto",
+        "cross_entropy",
+        "sampled_cross_entropy",
+        "fidelity_entropy",
+        "earth_movers",
+        "mean_squared_error",
+        "gaussian_likelihood",
+    ] = option("auto", "loss; auto: cross-entropy, or mean squared error for a regression")
+    label_smoothing: float = option(0.1, "of losses that compare classes", at_least=0, below=1)
+    window: float = option(100.0, "decision time that losses with noise assume", flag="loss_window", unit="ms", above=0)
+    validation_fraction: float = option(0.1, "share of the training data that picks the epoch", at_least=0, below=1)
+    patience: int | None = option(20, "epochs without improvement before stopping; none: never stop early", at_least=1)
+    dtype: Literal["float32", "float64"] = option("float32", "precision of the training")
+    device: str = option("cpu", "where to train, as torch names it")
+    seed: int = option(0, "seed of weights, validation split and order", at_least=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Simulation(Section):
+    """What both simulations share."""
+
+    dt: float = option(0.1, "time step", unit="ms", above=0)
+    codegen: Literal["cpp_standalone", "runtime"] = option(
+        "cpp_standalone", "generated C++ (needs a compiler), or NumPy, slow"
+    )
+    theory: Literal["diffusion", "first_passage"] = option(
+        "diffusion",
+        "prediction of the statistics; first_passage: exact for large weights, 50 ms per neuron and sample",
+    )
+    closure: Literal["auto", "moments", "poisson", "renewal"] = option(
+        "auto",
+        "how a predicted train drives the next layer: by its rate (auto, poisson), its count variance, or as a renewal "
+        "train of finite jumps",
+    )
+    seed: int = option(1, "seed of the spikes", flag="simulation_seed", at_least=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decisions(Section):
+    """Simulation of many test samples, each decided from spike counts."""
+
+    stimuli: int | None = option(None, "test samples; none: all of them", flag="decision_stimuli", at_least=1)
+    trials: int = option(8, "trials of each", flag="decision_trials", at_least=1)
+    window: float = option(100.0, "decision time", flag="decision_window", unit="ms", above=0)
+    warmup: float = option(100.0, "time before the counting starts", flag="decision_warmup", unit="ms", at_least=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Statistics(Section):
+    """Simulation of a few test samples at length, for rates, variances and covariances."""
+
+    stimuli: int = option(8, "test samples", at_least=1)
+    trials: int = option(50, "trials of each", at_least=1)
+    duration: float = option(2000.0, "length of a trial", unit="ms", above=0)
+    warmup: float = option(200.0, "time before the counting starts", unit="ms", at_least=0)
+    window: float = option(100.0, "counting window", unit="ms", above=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Every option of a run."""
+
+    data: Data = dataclasses.field(default_factory=Data)
+    model: Model = dataclasses.field(default_factory=Model)
+    training: Training = dataclasses.field(default_factory=Training)
+    simulation: Simulation = dataclasses.field(default_factory=Simulation)
+    decisions: Decisions = dataclasses.field(default_factory=Decisions)
+    statistics: Statistics = dataclasses.field(default_factory=Statistics)
+
+    def __post_init__(self) -> None:
+        times = {
+            "model.t_ref": self.model.t_ref,
+            "decisions.window": self.decisions.window,
+            "decisions.warmup": self.decisions.warmup,
+            "statistics.duration": self.statistics.duration,
+            "statistics.warmup": self.statistics.warmup,
+            "statistics.window": self.statistics.window,
+        }
+        for where, time in times.items():
+            _require_multiple(time, where, self.simulation.dt, "simulation.dt")
+        _require_multiple(self.statistics.duration, "statistics.duration", self.statistics.window, "statistics.window")
+        if self.model.max_rate * self.simulation.dt > 1:
+            raise ConfigError(
+                f"an input fires at most once a step: model.max_rate · simulation.dt must be ≤ 1, got "
+                f"{self.model.max_rate:g} spikes/ms · {self.simulation.dt:g} ms"
+            )
+
+    def to_dict(self) -> dict[str, dict[str, Value]]:
+        """Return the options as nested dictionaries."""
+        return dataclasses.asdict(self)
+
+
+# What differs from the defaults above, which are those of the digits.
+PRESETS: dict[str, dict[str, dict[str, Value]]] = {
+    "digits": {},
+    "mnist": {
+        "training": {"epochs": 15, "batch_size": 128},
+        "decisions": {"stimuli": 1000, "trials": 1},
+    },
+    "table": {"model": {"scaling": "feature"}},
+}
+
+
+def sections() -> dict[str, type]:
+    """Return the sections by name."""
+    return get_type_hints(Config)
+
+
+def all_fields() -> Iterator[Field]:
+    """Yield every option there is."""
+    for section, kind in sections().items():
+        yield from fields_of(section, kind)
+
+
+Tree = Mapping[str, Mapping[str, Any]]
+
+
+def make_config(*layers: Tree) -> Config:
+    """Return the configuration of a preset, changed by layers of options; later layers win.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown, or a value does not fit.
+    """
+    name = next((layer["data"]["name"] for layer in reversed(layers) if "name" in layer.get("data", {})), "digits")
+    merged: dict[str, dict[str, Any]] = {section: {} for section in sections()}
+    for layer in (PRESETS.get(name, {}), *layers):
+        require_known(layer, merged, "section")
+        for section, values in layer.items():
+            _require_options(section, values)
+            merged[section] |= values
+    return Config(**{section: kind(**merged[section]) for section, kind in sections().items()})
+
+
+def read_layer(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the options that a YAML file holds.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ConfigError
+        If it is not YAML, or not a list of sections with known options.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no configuration file {path}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold sections ({', '.join(sections())}), got {content!r}")
+    try:
+        require_known(content, sections(), "section")
+        for section, values in content.items():
+            if values is not None and not isinstance(values, dict):
+                raise ConfigError(f"section {section!r} must hold options, got {values!r}")
+            _require_options(section, values or {})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return {section: values or {} for section, values in content.items()}
+
+
+def to_yaml(config: Config) -> str:
+    """Return the configuration as YAML, every option with its meaning beside it."""
+    values = config.to_dict()
+    lines = []
+    for section, kind in sections().items():
+        lines.append(f"{section}:  # {(kind.__doc__ or '').rstrip('.')}")
+        for field in fields_of(section, kind):
+            value = values[section][field.name]
+            unit = f", {field.metadata['unit']}" if field.metadata["unit"] else ""
+            lines.append(f"  {field.name}: {_yaml_value(value)}  # {field.metadata['help']}{unit}")
+    return "\n".join(lines) + "\n"
+
+
+def _yaml_value(value: Value) -> str:
+    plain = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=float("inf"))
+    return text.removesuffix("...\n").strip()  # the end mark that a lone scalar gets
+
+
+def differences(old: Config, new: Config) -> dict[str, tuple[Value, Value]]:
+    """Return the options that differ, by full name, with both values."""
+    before, after = old.to_dict(), new.to_dict()
+    return {
+        field.where: (before[field.section][field.name], after[field.section][field.name])
+        for field in all_fields()
+        if before[field.section][field.name] != after[field.section][field.name]
+    }
+
+
+def _require_options(section: str, values: Mapping[str, Any]) -> None:
+    require_known(values, [field.name for field in fields_of(section, sections()[section])], f"option in {section!r}:")
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().resolve())
+
+
+def _require_multiple(time: float, where: str, step: float, step_name: str) -> None:
+    """Raise unless a time is a whole number of steps, up to rounding."""
+    number = time / step
+    if abs(number - round(number)) > 1e-6 * max(1.0, number):
+        raise ConfigError(
+            f"{step_name} must divide {where} = {time:g} ms, got {step:g} ms; choose another of the two, "
+            f"such as {where} = {max(1, round(number)) * step:g} ms"
+        )

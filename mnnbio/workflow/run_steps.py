@@ -1,0 +1,472 @@
+"""The first step of a run: train the moment network and keep it.
+
+The second step of a run: its two simulations, of many samples in short and of a few at length.
+
+The third step of a run: predict both simulations and compare.
+
+The last step of a run: report and figures.
+
+The table that a run ends with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from mnnbio.neurons import LIFParameters
+from mnnbio.workflow.fingerprint import fingerprint, of_arrays, of_code
+from mnnbio.workflow.run_folder import DECISIONS, KEY, STATISTICS, TRAINING, key_of, read_json, write_json
+from mnnbio.workflow.run_session import Session
+
+if TYPE_CHECKING:
+    from mnnbio.circuit import Circuit
+    from mnnbio.nn import MomentNetwork
+
+TRAINING_RECORD = "run.json"
+
+
+class NotTrainedError(ValueError):
+    """A step needs a trained network and there is none."""
+
+
+def train(session: Session) -> None:
+    """Train the network, or continue, or reuse the one that is there."""
+    from mnnbio.training import MODEL_FILE, TRAINING_FILE, save_model
+
+    folder, task = session.folder.checkpoint, session.task
+    record = read_json(folder / TRAINING_RECORD)
+    key = _key(session)
+    if record.get(KEY) == key and record.get("done") and (folder / MODEL_FILE).is_file():
+        session.reuse("train", _summary(record))
+    else:
+        if record.get(KEY) != key:
+            for name in (MODEL_FILE, TRAINING_FILE):
+                (folder / name).unlink(missing_ok=True)
+            write_json(folder / TRAINING_RECORD, {KEY: key, "done": False})
+        continued = " (continued)" if (folder / TRAINING_FILE).is_file() else ""
+        what = f"{task.name}: {len(task.x_train)} training samples, {len(task.x_test)} test samples{continued}"
+        with session.step("train", what):
+            estimator = _estimator(session)
+            estimator.fit(task.x_train, task.y_train)
+            record = {
+                KEY: key,
+                "done": True,
+                "history": estimator.history_,
+                "best_epoch": estimator.best_epoch_,
+                "test_score": float(estimator.score(task.x_test, task.y_test)),
+                "score": "accuracy" if task.kind == "classification" else "r2",
+                "sizes": list(estimator.model_.sizes),
+            }
+            save_model(estimator.model_, folder)
+            write_json(folder / TRAINING_RECORD, record)
+            session.say(f"{'':<10} {_summary(record)}")
+    if key_of(session.store.parts.get(TRAINING)) != key:
+        session.store.put(TRAINING, _curves(record))
+
+
+def trained_network(session: Session) -> MomentNetwork:
+    """Return the network of the run.
+
+    Raises
+    ------
+    NotTrainedError
+        If there is none, or its training was not finished.
+    ValueError
+        If it does not fit the data.
+    """
+    from mnnbio.training import MODEL_FILE, load_model
+
+    folder = session.folder.checkpoint
+    if not (folder / MODEL_FILE).is_file():
+        raise NotTrainedError(
+            f"{session.folder} holds no trained network; train one first: mnnbio train {session.folder}"
+        )
+    if read_json(folder / TRAINING_RECORD).get(KEY) != _key(session):
+        session.say(f"{'':<10} note: the network was trained with other settings or code; mnnbio run trains it anew")
+    network = load_model(folder)
+    task = session.task
+    expected = (task.x_train.shape[1], *session.config.model.hidden, max(1, len(task.class_names)))
+    found = (network.encoder.in_features, *network.sizes[1:])
+    if found != expected:
+        raise ValueError(
+            f"{folder / MODEL_FILE} is of another architecture: this run has features, neurons and outputs "
+            f"{'-'.join(map(str, expected))}, the file {'-'.join(map(str, found))}; remove it and train again"
+        )
+    return network
+
+
+def _key(session: Session) -> str:
+    options = session.config.to_dict()
+    return fingerprint(session.data_key, options["model"], options["training"], of_code("mnnbio.training"))
+
+
+def _estimator(session: Session) -> Any:
+    """Return the scikit-learn estimator that the configuration describes."""
+    from mnnbio.training import MomentClassifier, MomentRegressor
+
+    model, training = session.config.model, session.config.training
+    kind = MomentClassifier if session.task.kind == "classification" else MomentRegressor
+    return kind(
+        model.hidden,
+        lif=LIFParameters(tau_m=model.tau_m, v_th=model.v_th, v_reset=model.v_reset, t_ref=model.t_ref),
+        encoding=model.encoding,
+        scaling=model.scaling,
+        max_rate=model.max_rate,
+        noise=model.noise,
+        closure=model.closure,
+        loss=training.loss,
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        learning_rate=training.learning_rate,
+        schedule=training.schedule,
+        weight_decay=training.weight_decay,
+        label_smoothing=training.label_smoothing,
+        window=training.window,
+        validation_fraction=training.validation_fraction,
+        patience=training.patience,
+        dtype=training.dtype,
+        device=training.device,
+        progress=session.progress,
+        checkpoint_dir=session.folder.checkpoint,
+        random_state=training.seed,
+    )
+
+
+def _summary(record: dict[str, Any]) -> str:
+    name = "accuracy" if record["score"] == "accuracy" else "R²"
+    epochs = len(record["history"]["train_loss"])
+    return (
+        f"{'-'.join(map(str, record['sizes']))} network, test {name} {record['test_score']:.4f} "
+        f"(epoch {record['best_epoch']} of {epochs})"
+    )
+
+
+def _curves(record: dict[str, Any]) -> xr.DataTree:
+    """Return the course of the training as a part of the result."""
+    epochs = np.arange(1, len(record["history"]["train_loss"]) + 1)
+    curves = xr.Dataset(
+        {
+            name.replace("score", record["score"]): (
+                "epoch",
+                values,
+                {"units": "1", "long_name": name.replace("_", " ")},
+            )
+            for name, values in record["history"].items()
+        },
+        coords={"epoch": ("epoch", epochs, {"long_name": "epoch"})},
+        attrs={name: record[name] for name in (KEY, "best_epoch", "test_score", "score")},
+    )
+    return xr.DataTree(curves)
+
+
+class PlannedSimulation(NamedTuple):
+    """What one of the two simulations runs; times in ms."""
+
+    samples: npt.NDArray[np.int64]
+    """Indices into the test data."""
+    duration: float
+    trials: int
+    warmup: float
+    window: float
+    seed: int
+    covariance: bool
+
+
+def planned_simulation(session: Session, part: str) -> PlannedSimulation:
+    """Return what the simulation of decisions or statistics runs."""
+    config, y = session.config, session.task.y_test
+    if part == DECISIONS:
+        own = config.decisions
+        samples = spread_samples(y, own.stimuli)
+        return PlannedSimulation(samples, own.window, own.trials, own.warmup, own.window, config.simulation.seed, False)
+    few = config.statistics
+    samples = spread_samples(y, few.stimuli)
+    # Another seed: the two simulations show some of the same samples and shall not share their noise.
+    return PlannedSimulation(
+        samples, few.duration, few.trials, few.warmup, few.window, config.simulation.seed + 1, True
+    )
+
+
+def spread_samples(targets: npt.NDArray[np.generic], number: int | None) -> npt.NDArray[np.int64]:
+    """Return the indices of samples evenly spread over the sorted targets: over the classes, or over the values.
+
+    Parameters
+    ----------
+    targets : ndarray, shape (n,)
+    number : int, optional
+        How many; all if not given or if there are fewer.
+
+    Returns
+    -------
+    ndarray of int
+        In ascending order.
+    """
+    n = len(targets)
+    if number is None or number >= n:
+        return np.arange(n)
+    order = np.argsort(targets, kind="stable")
+    return np.sort(order[((np.arange(number) + 0.5) * n / number).astype(np.int64)])
+
+
+def simulate(session: Session) -> None:
+    """Run the simulations that are not there yet."""
+    from mnnbio.spikes import simulate as run_spikes
+
+    network, shared = trained_network(session), session.config.simulation
+    for part in (DECISIONS, STATISTICS):
+        planned = planned_simulation(session, part)
+        what = _describe(part, planned)
+        circuit = circuit_of(session, network, planned)
+        coords = stimulus_coords(session, planned)
+        key = fingerprint(
+            circuit.hash(),
+            of_code("mnnbio.spikes"),
+            of_arrays(planned.samples, coords["target"].to_numpy()),
+            [*planned[1:]],
+            shared.dt,
+            shared.codegen,
+        )
+        if key_of(session.store.parts.get(part)) == key:
+            session.reuse("simulate", what)
+            continue
+        with session.step("simulate", what):
+            tree = run_spikes(
+                circuit,
+                duration=planned.duration,
+                trials=planned.trials,
+                warmup=planned.warmup,
+                window=planned.window,
+                dt=shared.dt,
+                seed=planned.seed,
+                codegen=shared.codegen,
+                covariance=planned.covariance,
+                progress=session.progress,
+            )
+            tree.attrs[KEY] = key
+            session.store.put(part, labelled(tree, coords))
+
+
+def circuit_of(session: Session, network: MomentNetwork, planned: PlannedSimulation) -> Circuit:
+    """Return the circuit of a network, shown the planned samples."""
+    from mnnbio.exporting import export
+
+    task = session.task
+    return export(network, task.x_test[planned.samples], labels=task.class_names or None)
+
+
+def stimulus_coords(session: Session, planned: PlannedSimulation) -> xr.Dataset:
+    """Return which test samples the stimuli are, and their targets, as coordinates `sample` and `target`."""
+    task = session.task
+    targets = task.y_test[planned.samples]
+    values = np.array(task.class_names)[targets] if task.class_names else targets
+    return xr.Dataset(
+        coords={
+            "sample": ("stimulus", planned.samples, {"long_name": "index into the test data"}),
+            "target": ("stimulus", values, {"long_name": "true class" if task.class_names else "true value"}),
+        }
+    )
+
+
+def labelled(tree: xr.DataTree, coords: xr.Dataset) -> xr.DataTree:
+    """Return a simulation with coordinates of its stimuli."""
+    result = tree.copy()
+    result["simulation"] = xr.DataTree(tree.children["simulation"].to_dataset().assign_coords(coords.coords))
+    return result
+
+
+def _describe(part: str, planned: PlannedSimulation) -> str:
+    return (
+        f"{part}: {len(planned.samples)} samples × {planned.trials} trials × {planned.duration:g} ms "
+        f"after {planned.warmup:g} ms"
+    )
+
+
+Closure = Literal["auto", "moments", "poisson", "renewal"]
+TrainedClosure = Literal["moments", "poisson"]
+Theory = Literal["diffusion", "first_passage"]
+
+
+class NotSimulatedError(ValueError):
+    """A step needs a simulation and there is none."""
+
+
+def compare(session: Session) -> None:
+    """Compare theory and spikes of both simulations, as far as that is not done."""
+    closure, theory = session.config.simulation.closure, session.config.simulation.theory
+    parts = session.store.parts
+    for name in (DECISIONS, STATISTICS):
+        if name not in parts:
+            raise NotSimulatedError(
+                f"{session.folder} holds no simulation of the {name}; simulate first: mnnbio simulate {session.folder}"
+            )
+        part = parts[name]
+        trained = session.config.model.closure
+        options = (trained,) if name == DECISIONS else (closure, theory)
+        key = fingerprint(key_of(part), of_code("mnnbio.theory", "mnnbio.analyses"), *options)
+        if "comparison" in part.children and key_of(part.children["comparison"]) == key:
+            session.reuse("compare", name)
+            continue
+        with session.step("compare", f"{name}: theory and spikes"):
+            result = with_decisions(part, trained) if name == DECISIONS else with_statistics(part, closure, theory)
+            result.children["comparison"].attrs[KEY] = key
+            session.store.put(name, result)
+
+
+def with_statistics(tree: xr.DataTree, closure: Closure, theory: Theory) -> xr.DataTree:
+    """Return a simulation with its prediction, and the comparison of rates, variances and covariances."""
+    from mnnbio.analyses import compare as compare_results
+    from mnnbio.theory import predict
+
+    dt, window = (1e3 * tree.attrs[name] for name in ("dt", "window"))  # s → ms
+    chosen = None if closure == "auto" else closure
+    prediction = predict(_circuit(tree), dt=dt, window=window, closure=chosen, theory=theory)
+    return _with(tree, prediction, compare_results(prediction, tree))
+
+
+def with_decisions(tree: xr.DataTree, closure: TrainedClosure) -> xr.DataTree:
+    """Return a simulation with its prediction, and the scores of both networks on the targets of its stimuli.
+
+    Parameters
+    ----------
+    tree : DataTree
+        A simulation of a circuit with a readout, whose stimuli have a coordinate `target`.
+    closure : {"moments", "poisson"}
+        The one that the network was trained with.
+
+    Returns
+    -------
+    DataTree
+        With the groups ``/prediction`` and ``/comparison``: of classes, what `mnnbio.analyses.classification` gives; of
+        values, `moment_r2` and `spiking_r2`.
+    """
+    from mnnbio.analyses import classification, stored_readout
+    from mnnbio.theory import predict
+
+    # The network as it was trained, in continuous time.
+    prediction = predict(_circuit(tree), window=1e3 * tree.attrs["window"], closure=closure, covariance=False)
+    simulation = tree.children["simulation"].to_dataset()
+    target, readout = simulation["target"], stored_readout(tree)
+    if readout is not None and readout.labels is not None:
+        return _with(tree, prediction, classification(prediction, tree, labels=target))
+    return _with(tree, prediction, _determination(prediction["readout"], simulation["readout"], target))
+
+
+def _circuit(tree: xr.DataTree) -> Circuit:
+    """Return the circuit that was simulated."""
+    from mnnbio.circuit import Circuit
+
+    return Circuit.from_json(str(tree["circuit"].item()))
+
+
+def _with(tree: xr.DataTree, prediction: xr.Dataset, comparison: xr.Dataset) -> xr.DataTree:
+    """Return a simulation with two groups added, their stimuli labelled as those of the simulation."""
+    simulation = tree.children["simulation"].to_dataset()
+    coords = {name: simulation[name] for name in ("sample", "target") if name in simulation.coords}
+    result = tree.copy()
+    result["prediction"] = xr.DataTree(prediction.assign_coords(coords))
+    result["comparison"] = xr.DataTree(comparison.assign_coords(coords))
+    return result
+
+
+def _determination(moment: xr.DataArray, spiking: xr.DataArray, target: xr.DataArray) -> xr.Dataset:
+    """Return R² of both networks; that of the spiking one is the mean over trials of the R² of each."""
+    truth = target.to_numpy()[:, None]
+    total = np.square(truth - truth.mean()).sum()
+
+    def r2(outputs: xr.DataArray) -> float:
+        return float(1 - np.square(outputs.transpose("stimulus", "output").to_numpy() - truth).sum() / total)
+
+    trials = [r2(spiking.isel(trial=k)) for k in range(spiking.sizes["trial"])]
+    found = {
+        "moment_r2": (r2(moment), "R² of the moment network"),
+        "spiking_r2": (float(np.mean(trials)), "R² of the spiking network, mean over trials"),
+    }
+    return xr.Dataset({name: ((), value, {"units": "1", "long_name": text}) for name, (value, text) in found.items()})
+
+
+REPORT_RECORD = ".report.json"
+
+
+def report(session: Session) -> None:
+    """Write the report, unless the one that is there is of the same results."""
+    from mnnbio.analyses import report as write_report
+
+    folder = session.folder
+    parts = session.store.parts
+    for name in (DECISIONS, STATISTICS):
+        if name not in parts or "comparison" not in parts[name].children:
+            raise NotSimulatedError(
+                f"{folder} holds no comparison of the {name}; compare first: mnnbio compare {folder}"
+            )
+    made_of = [key_of(parts[name].children["comparison"]) for name in (DECISIONS, STATISTICS)]
+    key = fingerprint(made_of, sorted(map(str, map(key_of, parts.values()))), of_code("mnnbio.analyses.html_report"))
+    if folder.report.is_file() and folder.figures.is_dir() and read_json(folder.path / REPORT_RECORD).get(KEY) == key:
+        session.reuse("report", str(folder.report))
+        return
+    with session.step("report", "figures and text"):
+        write_report(session.store.tree, folder.report, title=f"Moments and spikes: {session.config.data.name}")
+        write_json(folder.path / REPORT_RECORD, {KEY: key})
+
+
+Row = tuple[str, str]
+
+
+def summary(session: Session) -> str:
+    """Return the figures of a run, and where its results are, as lines of text."""
+    parts, folder = session.store.parts, session.folder
+    rows: list[Row] = []
+    if TRAINING in parts:
+        attrs = parts[TRAINING].attrs
+        rows.append((f"moment network: {_score(attrs['score'])}, all test samples", f"{attrs['test_score']:.4f}"))
+    rows += [row for name in (DECISIONS, STATISTICS) if name in parts for row in figures(parts[name])]
+    paths = [(path.name, str(path)) for path in (folder.result, folder.report) if path.exists()]
+    return f"{table(rows)}\n\n{table(paths)}"
+
+
+def figures(part: xr.DataTree) -> list[Row]:
+    """Return what the comparison of a simulation amounts to: what, and the figure as text."""
+    if "comparison" not in part.children:
+        return []
+    comparison, attrs = part.children["comparison"].to_dataset(), part.attrs
+    window = f"{1e3 * attrs['window']:g} ms"
+    rows: list[Row] = []
+    for score in ("accuracy", "r2"):
+        if f"moment_{score}" in comparison:
+            shown = f"{comparison.sizes['stimulus']} samples"
+            rows.append((f"moment network: {_score(score)}, {shown}", _value(comparison, f"moment_{score}")))
+            shown += f" × {attrs['trials']} trials, decided in {window}"
+            rows.append((f"spiking network: {_score(score)}, {shown}", _value(comparison, f"spiking_{score}")))
+    if "moment_accuracy" in comparison:
+        rows.append(("agreement of the two networks", _value(comparison, "agreement")))
+    if "rate_r" in comparison:
+        above = f"above {comparison.attrs['min_rate']:g} Hz"
+        error = f"{100 * comparison['rate_median_relative_error'].item():.2f} %"
+        rows.append(("rates, predicted and simulated: Pearson r", _value(comparison, "rate_r", 5)))
+        rows.append((f"rates: median relative error, {above}", error))
+    if "count_variance_median_ratio" in comparison:
+        ratio = _value(comparison, "count_variance_median_ratio", 3)
+        rows.append((f"count variance in {window}, simulated/predicted: median", ratio))
+    if "count_covariance_r" in comparison:
+        r = _value(comparison, "count_covariance_r", 3)
+        rows.append((f"count covariances in {window}, predicted and simulated: Pearson r", r))
+    return rows
+
+
+def table(rows: list[Row]) -> str:
+    """Return rows of two columns as aligned text."""
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"{name:<{width}}  {value}".rstrip() for name, value in rows)
+
+
+def _score(name: str) -> str:
+    return "accuracy" if name == "accuracy" else "R²"
+
+
+def _value(comparison: xr.Dataset, name: str, digits: int = 4) -> str:
+    text = f"{comparison[name].item():.{digits}f}"
+    error = f"{name}_se"
+    return f"{text} ± {comparison[error].item():.{digits}f}" if error in comparison else text

@@ -1,0 +1,107 @@
+"""Currents of excitation and inhibition against sums over synapses written out."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import sparse
+
+from mnnbio.analyses import binned_counts
+from mnnbio.analyses.balance import current_balance, current_correlation
+from mnnbio.circuit.circuit import Circuit
+from mnnbio.circuit.parts import GaussianDrive, ModeMatrix, PoissonDrive, PoissonSource, Population, Projection
+from mnnbio.neurons.lif import LIFParameters
+from mnnbio.results.ragged import ragged
+from mnnbio.results.schema import neuron_coords
+
+RNG = np.random.default_rng(0)
+MIXED = RNG.normal(0, 1, (4, 3))  # weights of both signs, from a source
+RECURRENT = np.abs(RNG.normal(0, 1, (2, 4))) * (RNG.random((2, 4)) < 0.7)
+MODES = ModeMatrix(RNG.normal(size=(4, 2)), [-0.5, 0.3], RNG.normal(size=(2, 2)))
+
+
+@pytest.fixture
+def circuit() -> Circuit:
+    return Circuit(
+        populations=[
+            PoissonSource("input", 3, rates=[0.01, 0.02, 0.03]),
+            Population("E", 4, LIFParameters()),
+            Population("I", 2, LIFParameters()),
+        ],
+        projections=[
+            Projection("input", "E", weights=MIXED),
+            Projection("E", "I", weights=sparse.csr_array(RECURRENT)),
+            Projection("I", "E", weights=MODES),
+        ],
+        drives=[GaussianDrive("E", mean=[0.5, -0.5, 0.0, 1.0]), PoissonDrive("I", rate=2.0, weight=-0.25)],
+    )
+
+
+def rates(values) -> xr.DataArray:
+    return xr.DataArray(values, dims=["neuron"], coords=neuron_coords({"E": 4, "I": 2}), name="rate")
+
+
+def test_currents_are_sums_over_synapses(circuit):
+    r = np.array([5.0, 10.0, 15.0, 20.0, 30.0, 40.0])
+    found = current_balance(rates(r), circuit)
+    e, i = np.zeros(6), np.zeros(6)
+    weights = {(k, "input"): MIXED[k] for k in range(4)} | {(k, "I"): MODES.to_dense()[k] for k in range(4)}
+    weights |= {(4 + k, "E"): RECURRENT[k] for k in range(2)}
+    source = {"input": [0.01, 0.02, 0.03], "E": r[:4] * 1e-3, "I": r[4:] * 1e-3}
+    for (target, name), row in weights.items():
+        for w, rate in zip(row, source[name], strict=True):
+            if w > 0:
+                e[target] += w * rate
+            else:
+                i[target] += w * rate
+    e += [0.5, 0, 0, 1.0, 0, 0]
+    i += [0, -0.5, 0, 0, -0.5, -0.5]
+    np.testing.assert_allclose(found["excitation"], 1e3 * e)
+    np.testing.assert_allclose(found["inhibition"], 1e3 * i)
+    np.testing.assert_allclose(found["net"], 1e3 * (e + i))
+    np.testing.assert_allclose(found["cancelled"], 1 - np.abs(e + i) / (e - i))
+
+
+def test_errors_of_currents_are_those_of_repetitions(circuit):
+    rng = np.random.default_rng(1)
+    mean, se = np.array([5.0, 10.0, 15.0, 20.0, 30.0, 40.0]), np.array([1.0, 2.0, 0.5, 1.0, 3.0, 2.0])
+    sampled = xr.concat([rates(mean + se * rng.normal(size=6)) for _ in range(500)], "stimulus")
+    spread = current_balance(sampled, circuit).std("stimulus")
+    found = current_balance(xr.Dataset({"rate": rates(mean), "rate_se": rates(se)}), circuit)
+    for name in ("excitation", "inhibition"):
+        np.testing.assert_allclose(found[f"{name}_se"], spread[name], rtol=4 / np.sqrt(2 * 500), atol=1e-9)
+
+
+def test_rates_of_another_circuit_are_refused(circuit):
+    with pytest.raises(ValueError, match=r"all neurons of the circuit \(E: 4, I: 2\), got {'neuron': 4}"):
+        current_balance(rates(np.ones(6)).isel(neuron=slice(4)), circuit)
+    with pytest.raises(ValueError, match="expected a variable `rate`, got power"):
+        current_balance(xr.Dataset({"power": 1.0}), circuit)
+
+
+def test_inhibition_that_follows_excitation_is_correlated_with_it():
+    n, steps = 40, 4000
+    rng = np.random.default_rng(2)
+    common = rng.gamma(4.0, 0.05, (1, steps, 1))
+    table = rng.poisson(common, (1, steps, 2 * n))
+    moved = np.moveaxis(table, -1, -2)
+    number = moved.ravel()
+    times = 5e-3 * (np.repeat(np.broadcast_to(np.arange(steps), moved.shape).ravel(), number) + 0.5)
+    trains = ragged(
+        times, moved.sum(axis=-1), ("trial", "neuron"), neuron_coords({"E": n, "I": n}), duration=steps * 5e-3
+    )
+    full = np.ones((n, n))
+    circuit = Circuit(
+        populations=[Population(name, n, LIFParameters()) for name in "EI"],
+        projections=[
+            Projection("E", "E", weights=full), Projection("E", "I", weights=full), Projection("I", "E", weights=-full)
+        ],
+    )  # fmt: skip
+    found = current_correlation(trains, circuit, 5e-3, neurons=3)
+    # Sums of n Poisson counts with a common rate of variance v and mean m: correlation n v / (n v + m).
+    v, m = 4 * 0.05**2, 4 * 0.05
+    assert found.sizes["neuron"] == 6
+    np.testing.assert_allclose(found["correlation"][:3], n * v / (n * v + m), atol=4 / np.sqrt(steps))
+    assert found["correlation"][3:].isnull().all()  # nothing inhibits them
+    counts = xr.Dataset({"count": binned_counts(trains, 5e-3).sum("neuron").expand_dims(population=["E"], axis=-1)})
+    with pytest.raises(ValueError, match="need counts of single neurons"):
+        current_correlation(counts, circuit)

@@ -1,0 +1,216 @@
+"""The command `mnnbio circuit`: what it leaves, its options, and everything that can be wrong with them."""
+
+import contextlib
+import io
+import sys
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pytest
+import yaml
+
+import mnnbio.circuits
+from mnnbio.circuit.circuit import Circuit
+from mnnbio.circuit.connectivity import FixedIndegree
+from mnnbio.circuit.parts import GaussianDrive, Population, Projection
+from mnnbio.circuits import brunel, microcircuit
+from mnnbio.moments.fixed_point import NotConverged
+from mnnbio.neurons.lif import LIFParameters
+from mnnbio.results.files import load
+from mnnbio.workflow.arguments import Parser, add_builder_options, builder_arguments, builders, description, documented
+from mnnbio.workflow.circuit_run import n_synapses, require_memory
+from mnnbio.workflow.cli import main
+
+SMALL = [
+    "--codegen", "runtime", "--dt", "0.5", "--duration", "200", "--warmup", "100", "--window", "50", "--trials", "1",
+    "--no-progress",
+]  # fmt: skip
+TINY = ["inhibition_stabilised", "--scale", "0.02", "--stimulus", "0,1"]
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def run(*arguments: object) -> Done:
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(["circuit", *map(str, arguments)])
+        except SystemExit as error:
+            code = int(error.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def fails(message: str, *arguments: object) -> None:
+    done = run(*arguments)
+    assert (done.code, message in done.err) == (2, True), done
+    assert "Traceback" not in done.err
+
+
+@pytest.fixture(scope="module", autouse=True)
+def empty_figures():
+    """Leave the drawing of files out: it takes most of the time, and has tests of its own."""
+    import mnnbio.analyses.html_report as module
+
+    def write(figure, stem):
+        path = Path(f"{stem}.svg")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("<svg/>")
+        return {"svg": path}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "save_figure", write)
+        yield
+
+
+# What a run leaves.
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, Done]:
+    folder = tmp_path_factory.mktemp("runs") / "isn"
+    done = run(*TINY, "--seed", "3", "--out", folder, *SMALL)
+    assert done.code == 0, done
+    return folder, done
+
+
+@pytest.mark.slow
+def test_a_run_leaves_result_report_figures_and_log(finished):
+    folder, _ = finished
+    assert {path.name for path in folder.iterdir()} >= {"config.yaml", "result.nc", "report.html", "figures", "log.txt"}
+    assert {"spectra", "circuit", "covariance", "stimuli"} <= {path.stem for path in (folder / "figures").iterdir()}
+    log = (folder / "log.txt").read_text()
+    assert "mnnbio circuit inhibition_stabilised" in log
+    kept = yaml.safe_load((folder / "config.yaml").read_text())
+    assert kept["circuit"] == {"name": "inhibition_stabilised", "stimulus": [0.0, 1.0], "scale": 0.02, "seed": 3}
+    assert (kept["simulation"]["dt"], kept["simulation"]["seed"]) == (0.5, 3)
+
+
+@pytest.mark.slow
+def test_the_result_holds_both_readings(finished):
+    tree = load(finished[0] / "result.nc")
+    assert {"prediction", "simulation", "comparison", "spikes", "dynamics"} <= set(tree.children)
+    assert tree["simulation/rate"].sizes == {"stimulus": 2, "neuron": 100}
+    assert tree["prediction/covariance"].sizes["neuron_j"] == 100
+    assert {"rates", "spectra", "currents"} <= set(tree["dynamics"].children)
+
+
+@pytest.mark.slow
+def test_the_summary_is_printed(finished):
+    folder, done = finished
+    tree = load(folder / "result.nc")
+    lines = done.out.splitlines()
+    rate = float(tree["simulation/rate"].isel(stimulus=1, neuron=slice(80, 100)).mean())
+    (line,) = [line for line in lines if line.startswith("I, stimulus 1")]
+    assert f"{rate:.3f}" in line
+    assert "With stimulus 1 the network is" in lines[-3]
+    assert lines[-1] == str(folder / "report.html")
+
+
+@pytest.mark.slow
+def test_without_a_prediction_the_simulation_is_reported(tmp_path, monkeypatch):
+    def none(*_, **__):
+        raise NotConverged("no state was found")
+
+    monkeypatch.setattr(sys.modules["mnnbio.predict"], "predict", none)
+    done = run("balanced", "--scale", "0.01", "--out", tmp_path / "run", *SMALL)
+    assert done.code == 0, done
+    assert "There is no prediction: no state was found." in (tmp_path / "run" / "report.html").read_text()
+    assert "prediction" not in load(tmp_path / "run" / "result.nc").children
+
+
+# Options.
+
+
+def test_all_circuits_are_offered():
+    done = run()
+    assert done.code == 0
+    for name in ("balanced", "brunel", "clustered", "inhibition_stabilised", "microcircuit", "ring"):
+        assert name in done.out
+    assert "downscaled" not in done.out  # it needs a circuit
+
+
+def test_help_tells_what_the_docstring_tells():
+    done = run("brunel", "--help")
+    text = " ".join(done.out.split())
+    assert "--nu-ext-ratio X, --nu X External rate over the rate at threshold of E. (default: 2)" in text
+    assert "asynchronous irregular" in text
+
+
+def test_options_come_from_the_signature():
+    def make(
+        g: float = 5.0, kind: Literal["a", "b"] = "a", number: int = 3, sizes: tuple[int, int] = (1, 2)
+    ) -> Circuit:
+        """Return a test.
+
+        Parameters
+        ----------
+        g : float
+            Strength, 10 % of `number`.
+        kind, number
+            Two more.
+        """
+        raise NotImplementedError
+
+    assert documented(make) == {"g": "Strength, 10 % of number.", "kind": "Two more.", "number": "Two more."}
+    assert description(make) == "Test."
+    parser = Parser(prog="test")
+    add_builder_options(parser, make)
+    given = parser.parse_args(["--g", "4", "--kind", "b", "--sizes", "3,4"])
+    assert builder_arguments(given) == {"g": 4.0, "kind": "b", "sizes": (3, 4)}
+    assert "10 % of number" in parser.format_help()
+
+
+def test_every_circuit_can_be_made_from_its_defaults():
+    functions = builders(mnnbio.circuits)
+    assert "downscaled" not in functions
+    for name, function in functions.items():
+        assert isinstance(function(), Circuit), name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["brunl"], "invalid choice: 'brunl'"),
+        (["brunel"], "the following arguments are required: --out"),
+        (["brunel", "--out", "x", "--gg", 3], "unknown argument '--gg'; did you mean '--g'?"),
+        (["brunel", "--out", "x", "--g", "five"], "argument --g: must be a number, got 'five'"),
+        (["brunel", "--out", "x", "--seed", "1.5"], "argument --seed: must be a whole number, got '1.5'"),
+        (["brunel", "--out", "x", "--g", "nan"], "must be finite"),
+        (["brunel", "--out", "x", "--model", "C"], "invalid choice: 'C'"),
+        (["brunel", "--out", "x", "--scale", "-1"], "`scale` must be a number > 0, got -1.0"),
+        (["brunel", "--out", "x", "--scale", "0.1", "--indegree-scale", "1"], "needs 1000 of 999 sources"),
+        (["balanced", "--out", "x", "--sizes", "4"], "argument --sizes: must be 2 numbers with commas, got '4'"),
+        (["brunel", "--out", "x", "--dt", "0"], "argument --dt: must be a time > 0 ms, got '0'"),
+        (["brunel", "--out", "x", "--warmup", "-1"], "argument --warmup: must be a time ≥ 0 ms, got '-1'"),
+        (["brunel", "--out", "x", "--trials", "0"], "argument --trials: must be a whole number ≥ 1, got '0'"),
+        ([*TINY, "--out", "x", "--dt", "0.4"], "`dt` must divide `delay of projection"),
+    ],
+)  # fmt: skip
+def test_wrong_options_are_explained(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fails(message, *arguments)
+
+
+def test_a_circuit_that_does_not_fit_into_memory_is_refused(monkeypatch):
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_AVPHYS_PAGES": 1_000_000, "SC_PAGE_SIZE": 4096}[name])
+    with pytest.raises(
+        ValueError, match=r"3e\+08 synapses, which take about 19 GB; 4\.1 GB are free. Choose a smaller"
+    ):
+        require_memory(microcircuit())
+    require_memory(brunel())
+
+
+def test_synapses_are_counted_without_drawing_them():
+    assert n_synapses(brunel()) == 12_500 * 1250
+    weights = np.ones((3, 3))
+    circuit = Circuit(
+        [Population("E", 3, LIFParameters()), Population("I", 4, LIFParameters())],
+        [Projection("E", "E", weights=weights), Projection("I", "E", weight=-1.0, connectivity=FixedIndegree(2))],
+        [GaussianDrive("E", mean=1.0)],
+    )
+    assert n_synapses(circuit) == 9 + 6
