@@ -35,3 +35,5 @@ from .values import Steps as Steps
 from .values import Uniform as Uniform
 from .workflow import open_sweep as open_sweep
 from .workflow import run_sweep as run_sweep
+
+__version__: str
