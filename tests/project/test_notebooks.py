@@ -1,6 +1,8 @@
-"""The notebooks run from top to bottom, with settings small enough for a test."""
+"""The notebooks are stored as they were executed, and run from top to bottom with settings small enough for a test."""
 
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -27,25 +29,65 @@ codegen, couplings = "runtime", [0.2]
 """,
 }
 
+execute = SimpleNamespace(**runpy.run_path(str(NOTEBOOKS / "execute.py")))
+
+
+def read(name):
+    return nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+
+
+def images(notebook):
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return [output for output in outputs if "image/png" in output.get("data", {})]
+
 
 def test_every_notebook_is_tested():
     assert {path.stem for path in NOTEBOOKS.glob("*.ipynb")} == set(SMALL)
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_notebooks_are_stored_without_outputs(name):
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+def test_notebooks_are_stored_as_executed(name):
+    notebook = read(name)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
+    assert images(notebook)
+    assert notebook.metadata["executed"] == execute.fingerprint(notebook), f"{name} has changed: make notebooks"
+    assert (NOTEBOOKS / f"{name}.ipynb").stat().st_size < 1_500_000
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_outputs_do_not_say_where_they_were_made(name):
+    text = (NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert not [place for place in ("/home/", "/tmp/", "site-packages", "/work/", "/Users/") if place in text]
+
+
+def test_outputs_of_other_code_are_told():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+    before = execute.fingerprint(notebook)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("text does not count"))
+    assert execute.fingerprint(notebook) == before
+    notebook.cells[0].source = "1 + 2"
+    assert execute.fingerprint(notebook) != before
+
+
+@pytest.mark.slow
+def test_a_notebook_is_cleaned_of_places(tmp_path):
+    code = "import warnings\nwarnings.warn('too large')\n1 + 1"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    execute.execute(notebook, str(tmp_path))
+    (stream, result) = notebook.cells[0].outputs
+    assert stream.text == "UserWarning: too large\n"
+    assert result.data["text/plain"] == "2"
+    assert notebook.metadata["executed"] == execute.fingerprint(notebook)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_notebooks_run(name, tmp_path):
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    notebook = read(name)
     settings = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     assert len(settings) == 1
     settings[0].source += SMALL[name]
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert images(notebook)
