@@ -2,7 +2,7 @@
 
     python benchmarks/step_costs.py [--steps 20000]
 
-These are the constants of the layout of presentations (``mnnbio/brian/layout.py``). Silent populations and sources of
+These are the constants of the layout of presentations (``mnnbio/spikes/layout.py``). Silent populations and sources of
 growing size are simulated; a straight line through their times gives the fixed cost and that of an element. Copies of a
 small network side by side show what is gained.
 """

@@ -1,11 +1,14 @@
 """The examples in the README run as they stand."""
 
+import importlib
+import importlib.util
 import re
 from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -21,3 +24,25 @@ def test_there_are_examples():
 def test_the_examples_run(number, capsys):
     exec(compile(EXAMPLES[number], f"README example {number + 1}", "exec"), {})
     assert capsys.readouterr().out
+
+
+def test_it_is_short_and_names_what_exists():
+    assert len(README.splitlines()) < 250
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]
+    paths = re.findall(r"`((?:mnnbio|analyses|circuits|notebooks|benchmarks|docs|tests)/[\w./]*)`", README)
+    assert not [path for path in paths if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_pages_name_what_exists(page):
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    made = ("tutorials/", "contributing.md", "changelog.md", "index.md", "api/")  # when the site is built
+    assert not [link for link in links if not link.startswith(made) and not (page.parent / link).exists()]
+    paths = re.findall(r"`(?:python )?((?:mnnbio|analyses|circuits|notebooks|benchmarks|docs|tests)/[\w./]*)[` ]", text)
+    assert not [path for path in paths if not (ROOT / path).exists()]
+    for name in re.findall(r"`(mnnbio(?:\.\w+)+)`", text):
+        module, attribute = name.rsplit(".", 1)
+        assert hasattr(importlib.import_module(module), attribute) or importlib.util.find_spec(name), name
