@@ -18,7 +18,7 @@ from mnnbio import predict
 from mnnbio.circuits import brunel
 from mnnbio.theory.linear_response import stability
 from mnnbio.theory.stationary import stationary_state
-from mnnbio.theory.wiring import external_input, wire
+from mnnbio.theory.inputs import external_input, wire
 
 
 def timed(name: str, call: Callable[[], Any]) -> Any:

@@ -101,6 +101,28 @@ class Distribution(Dimensioned, ABC):
     def __mul__(self, factor: float) -> Self:
         """Return the distribution of the values times a number."""
 
+    def laplace(self, s: npt.ArrayLike) -> npt.NDArray[np.complex128]:
+        """Return the mean of ``e^{-s value}``, of the shape of s: at s = iω the characteristic function at -ω.
+
+        A distribution that does not override this is represented by 2,000 of its quantiles.
+
+        Parameters
+        ----------
+        s : array_like of complex
+            In the inverse of the values' unit.
+        """
+        values = self.quantiles(2000)
+        places = np.asarray(s, dtype=np.complex128)
+        return np.array([np.exp(-one * values).mean() for one in places.ravel()]).reshape(places.shape)
+
+    def quantiles(self, number: int) -> Array:
+        """Return values that divide the distribution into equal parts: the quantiles at (k + ½)/number, ascending.
+
+        A distribution that does not override this gives the quantiles of a fixed sample of 100,000.
+        """
+        sample = self.sample(100_000, np.random.default_rng(0))
+        return np.asarray(np.quantile(sample, (np.arange(number) + 0.5) / number))
+
     def __rmul__(self, factor: float) -> Self:
         return self * factor
 
@@ -178,6 +200,37 @@ class Normal(Distribution):
         spread = 1 + (slope[0] - slope[1]) / self._mass() - shift**2
         return Moments(float(self.mean + self.std * shift), float(self.std * np.sqrt(max(spread, 0.0))))
 
+    def laplace(self, s: npt.ArrayLike) -> npt.NDArray[np.complex128]:
+        """Return the mean of ``e^{-s value}``: ``G (Q(α) - Q(β))/mass``, with G that of the untruncated distribution.
+
+        ``Q(x) = erfc(x/√2 + s std/√2)/2`` for the bounds in standard deviations. The products G Q are evaluated with
+        the Faddeeva function, for G alone vanishes and Q grows beyond bounds at high frequencies.
+        """
+        places = np.asarray(s, dtype=np.complex128)
+        if self.std == 0:
+            return np.exp(-places * self.mean)
+        whole = np.exp(-places * self.mean + (places * self.std) ** 2 / 2)
+
+        def above(bound: float) -> npt.NDArray[np.complex128]:
+            if np.isinf(bound):
+                return whole if bound < 0 else np.zeros_like(places)
+            end = (bound - self.mean) / self.std
+            z = (end + places * self.std) / np.sqrt(2)
+            right = z.real >= 0
+            tail = np.exp(-places * bound - end**2 / 2) * special.wofz(1j * np.where(right, z, -z)) / 2
+            return np.where(right, tail, whole - tail)
+
+        low, high = self._bounds()
+        return np.asarray((above(low) - above(high)) / self._mass())
+
+    def quantiles(self, number: int) -> Array:
+        """Return the quantiles at (k + ½)/number, ascending."""
+        shares = (np.arange(number) + 0.5) / number
+        if self.std == 0:
+            return np.full(number, float(self.mean))
+        below, above = (special.ndtr((end - self.mean) / self.std) for end in self._bounds())
+        return np.asarray(self.mean + self.std * special.ndtri(below + shares * (above - below)))
+
     def __mul__(self, factor: float) -> Normal:
         ends = [None if end is None else end * factor for end in (self.low, self.high)]
         low, high = ends if factor >= 0 else ends[::-1]
@@ -237,6 +290,26 @@ class LogNormal(Distribution):
         """Return mean and standard deviation of the values."""
         return Moments(self.mean, self.std)
 
+    def laplace(self, s: npt.ArrayLike) -> npt.NDArray[np.complex128]:
+        """Return the mean of ``e^{-s value}``, by the trapezoidal rule over the logarithm of the values.
+
+        There is no closed form. The integrand and all its derivatives vanish at the ends, 9 standard deviations out, so
+        that the error is that of rounding, below 1e-10 for ``|s| mean`` up to 100.
+        """
+        places = np.asarray(s, dtype=np.complex128)
+        normal = np.linspace(-9.0, 9.0, 4001)
+        share = np.exp(-(normal**2) / 2)
+        variance = np.log1p((self.std / self.mean) ** 2)
+        values = self.mean * np.exp(np.sqrt(variance) * normal - variance / 2)
+        share /= share.sum()
+        return np.array([np.exp(-one * values) @ share for one in places.ravel()]).reshape(places.shape)
+
+    def quantiles(self, number: int) -> Array:
+        """Return the quantiles at (k + ½)/number, ascending."""
+        variance = np.log1p((self.std / self.mean) ** 2)
+        normal = special.ndtri((np.arange(number) + 0.5) / number)
+        return np.asarray(np.sort(self.mean * np.exp(np.sqrt(variance) * normal - variance / 2)))
+
     def __mul__(self, factor: float) -> LogNormal:
         return LogNormal(self.mean * factor, self.std * abs(factor), unit=self.unit)
 
@@ -273,6 +346,18 @@ class Uniform(Distribution):
     def moments(self) -> Moments:
         """Return mean and standard deviation of the values."""
         return Moments((self.low + self.high) / 2, (self.high - self.low) / np.sqrt(12))
+
+    def laplace(self, s: npt.ArrayLike) -> npt.NDArray[np.complex128]:
+        """Return the mean of ``e^{-s value}``: ``(e^{-s low} - e^{-s high})/(s (high - low))``."""
+        places = np.asarray(s, dtype=np.complex128)
+        exponent = places * (self.high - self.low)
+        small = np.abs(exponent) < 1e-8
+        safe = np.where(small, 1.0, exponent)
+        return np.asarray(np.exp(-places * self.low) * np.where(small, 1 - exponent / 2, -np.expm1(-safe) / safe))
+
+    def quantiles(self, number: int) -> Array:
+        """Return the quantiles at (k + ½)/number, ascending."""
+        return np.asarray(self.low + (self.high - self.low) * (np.arange(number) + 0.5) / number)
 
     def __mul__(self, factor: float) -> Uniform:
         return Uniform(*sorted((self.low * factor, self.high * factor)), unit=self.unit)

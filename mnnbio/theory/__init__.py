@@ -1,6 +1,7 @@
 """Circuits as moments: predictions of rates, variances, covariances and spectra."""
 
 from mnnbio.theory.fixed_points import fixed_points
+from mnnbio.theory.inputs import Trains, external_input, trains, wire
 from mnnbio.theory.jumps import Exponent, Jumps, asymmetry_delay, joint_exponent, jump_displacement, private_exponent
 from mnnbio.theory.linear_response import Stability, linear_response, projected_response, stability
 from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
@@ -41,10 +42,12 @@ __all__ = [
     "Stability",
     "StationaryState",
     "TrainInput",
+    "Trains",
     "Weights",
     "Wiring",
     "asymmetry_delay",
     "effective_input",
+    "external_input",
     "fixed_points",
     "joint_exponent",
     "jump_displacement",
@@ -61,4 +64,6 @@ __all__ = [
     "respond",
     "stability",
     "stationary_state",
+    "trains",
+    "wire",
 ]

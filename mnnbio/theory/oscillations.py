@@ -12,9 +12,10 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.optimize import root
 
-from mnnbio.circuit import Circuit, Population
+from mnnbio.circuit import Circuit
 from mnnbio.moments import NeuronTensors, transfer_function
 from mnnbio.results import array, versions
+from mnnbio.theory.inputs import mean_phase, received_sums
 from mnnbio.theory.population_theory import (
     PopulationState,
     System,
@@ -24,9 +25,7 @@ from mnnbio.theory.population_theory import (
     solve,
 )
 from mnnbio.theory.recurrence import require_converged
-from mnnbio.theory.reduction import mean_phase, sums
 from mnnbio.theory.stationary import Closure
-from mnnbio.theory.wiring import arrival
 from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
@@ -93,12 +92,10 @@ def _transmitted(circuit: Circuit, senders: list[str], frequency: Complex, dt: f
         if projection.source not in senders:
             continue
         place = targets.index(projection.target), senders.index(projection.source)
-        target = circuit.population(projection.target)
-        assert isinstance(target, Population)
-        factor = float(np.mean(arrival(target, dt, projection.tau_syn)))
-        found, filtered = sums(circuit, projection), mean_phase(projection, omega) / (1 + omega * projection.tau_syn)
-        total[:, *place] += factor * found.total * filtered
-        squares[:, *place] += factor**2 * found.squares * filtered
+        found = received_sums(circuit, projection, dt)
+        filtered = mean_phase(projection, omega) / (1 + omega * projection.tau_syn)
+        total[:, *place] += found.total * filtered
+        squares[:, *place] += found.squares * filtered
     return total, squares
 
 

@@ -12,17 +12,17 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 
-from mnnbio.circuit import Circuit, GaussianDrive, Population
+from mnnbio.circuit import Circuit, Population
 from mnnbio.moments import NeuronTensors, Status, fixed_point, interval_skewness
 from mnnbio.neurons import LIFParameters
 from mnnbio.results import array
+from mnnbio.theory.inputs import Cumulants, add_drive, drive_input, drives_into, received_sums, trains
 from mnnbio.theory.labelled import Output, statistics
 from mnnbio.theory.linear_response import Stability
 from mnnbio.theory.recurrence import require_converged, require_stable, stability_attributes, start_rates
-from mnnbio.theory.reduction import sums
 from mnnbio.theory.stationary import Closure, Response, respond
 from mnnbio.theory.validity import warn_of_amplification
-from mnnbio.theory.wiring import Received, arrival
+from mnnbio.theory.wiring import Received
 
 Array = npt.NDArray[np.float64]
 
@@ -31,7 +31,7 @@ QUENCHED, QUENCHED_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
 
 
 class Inputs(NamedTuple):
-    """Sums of weights onto the populations (rows) from some senders (columns); see `mnnbio.theory.reduction.Sums`."""
+    """Sums of weights onto the populations (rows) from some senders (columns); see `mnnbio.theory.inputs.Sums`."""
 
     total: Array
     squares: Array
@@ -97,12 +97,13 @@ def population_system(circuit: Circuit, dt: float | None, *, keep: bool = False)
     factors = [np.zeros((len(neurons), 0))]
     own = np.zeros(len(neurons))
     for drive in circuit.drives:
-        if isinstance(drive, GaussianDrive) and drive.factor is not None:
+        given = drive_input(circuit, drive, dt).loadings
+        if given is not None:
             row = [p.name for p in neurons].index(drive.target)
-            loadings = np.zeros((len(neurons), drive.factor.shape[1]))
-            loadings[row] = drive.factor.sum(0)
+            loadings = np.zeros((len(neurons), given.shape[1]))
+            loadings[row] = given.sum(0)
             factors.append(loadings)
-            own[row] += (drive.factor**2).sum(1).mean()
+            own[row] += (given**2).sum(1).mean()
     alike = not recurrent.row_variance.any() and not outside.row_variance.any() and not disorder.any()
     alike = alike and not (recurrent.squares.any() and any(len(mean) > 1 for mean, _, _ in external))
     return System(
@@ -129,8 +130,8 @@ def with_inputs(system: System, circuit: Circuit, dt: float | None) -> System:
 
 def source_moments(circuit: Circuit, dt: float | None) -> tuple[Array, Array, Array]:
     """Return mean rate (1/ms), mean variance of the trains per time and variance of the rates of each source."""
-    rates = [np.asarray(s.rates) for s in circuit.sources]
-    spreads = [r if dt is None else r * (1 - r * dt) for r in rates]
+    found = [trains(source, dt) for source in circuit.sources]
+    rates, spreads = [t.rate for t in found], [t.variance for t in found]
     mean, spread, disorder = (
         np.array([f(v) for v in values]) for f, values in ((np.mean, rates), (np.mean, spreads), (np.var, rates))
     )
@@ -224,34 +225,22 @@ def _inputs(circuit: Circuit, senders: list[str], dt: float | None) -> Inputs:
     for projection in circuit.projections:
         if projection.source in senders:
             place = targets.index(projection.target), senders.index(projection.source)
-            target = circuit.population(projection.target)
-            assert isinstance(target, Population)
-            factor = float(np.mean(arrival(target, dt, projection.tau_syn)))
-            found = sums(circuit, projection)
-            tables["total"][place] += factor * found.total
-            tables["squares"][place] += factor**2 * found.squares
-            tables["colored"][place] += factor**2 * found.squares * np.sqrt(projection.tau_syn)
-            tables["row_variance"][place] += factor**2 * found.row_variance
-            tables["column_variance"][place] += factor**2 * found.column_variance
+            found = received_sums(circuit, projection, dt)
+            tables["total"][place] += found.total
+            tables["squares"][place] += found.squares
+            tables["colored"][place] += found.squares * np.sqrt(projection.tau_syn)
+            tables["row_variance"][place] += found.row_variance
+            tables["column_variance"][place] += found.column_variance
     return Inputs(**tables, sizes=np.array([float(circuit.population(name).size) for name in senders]))
 
 
 def _drive(circuit: Circuit, population: Population, dt: float | None, *, keep: bool) -> tuple[Array, Array, Array]:
     """Return mean, variance and coloured variance of the drives, one value where the neurons are alike."""
     size = population.size if population.lif.size is not None else 1
-    mean, variance, colored = np.zeros(size), np.zeros(size), np.zeros(size)
-    for drive in circuit.drives:
-        if drive.target != population.name:
-            continue
-        if isinstance(drive, GaussianDrive):
-            mean, variance = mean + drive.mean, variance + drive.std**2
-            if drive.factor is not None:
-                variance = variance + (drive.factor**2).sum(1)
-        else:
-            jump = drive.weight * arrival(population, dt, drive.tau_syn)
-            mean, variance = mean + drive.rate * jump, variance + drive.rate * jump**2
-            colored = colored + drive.rate * jump**2 * np.sqrt(drive.tau_syn)
-    mean, variance, colored = np.broadcast_arrays(mean, variance, colored)
+    total = Cumulants(*(np.zeros(size) for _ in Cumulants._fields))
+    for given in drives_into(circuit, population, dt):
+        total = add_drive(total, given, shared=True)
+    mean, variance, colored = np.broadcast_arrays(*total[:3])
     if size == 1 and not keep and all((values == values[0]).all() for values in (mean, variance, colored)):
         return mean[:1], variance[:1], colored[:1]
     return mean, variance, colored

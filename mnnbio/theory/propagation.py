@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnnbio.circuit import Circuit, PoissonDrive, Population
+from mnnbio.circuit import Circuit, Population
 from mnnbio.moments import (
     Neuron,
     Passage,
@@ -25,6 +25,7 @@ from mnnbio.moments import (
     moment_activation,
 )
 from mnnbio.neurons import LIFParameters
+from mnnbio.theory.inputs import Cumulants, add_drive, arrival, drives_into, trains
 from mnnbio.theory.labelled import Output
 from mnnbio.theory.train_input import effective_layer
 from mnnbio.theory.validity import warn_of_correlations, warn_of_finite_weights
@@ -108,48 +109,48 @@ def propagate(
     if layers is None:
         raise ValueError(f"moments propagate through feed-forward circuits only, {circuit!r} is recurrent")
     reads = _weights_into(circuit, dt)
-    trains = _Trains({}, {}, {})
-    for train in circuit.sources:
-        trains.rate[train.name] = _rows(train.rates)
-        trains.drive[train.name] = _bernoulli_variance(trains.rate[train.name], dt)
+    known = _Trains({}, {}, {})
+    for source in circuit.sources:
+        given = trains(source, dt)
+        known.rate[source.name], known.drive[source.name] = _rows(given.rate), _rows(given.variance)
     outputs: dict[str, Output] = {}
     for population in layers:
         name, incoming = population.name, reads[population.name]
         feeds_neurons = any(name in sources for sources in reads.values())
         current, common = _own_drive(circuit, population, dt)
         for source, weights in incoming.items():
-            rate = trains.rate[source]
+            rate = known.rate[source]
             current = current._replace(
                 mean=current.mean + rate @ weights.T, third=current.third + rate @ (weights**3).T
             )
         cross: dict[str, Tensor] = {}
         between = common @ common.mT
         if covariance or feeds_neurons or any(source in outputs for source in incoming):
-            cross = _cross_covariances(trains, incoming, [*outputs, *_partners(circuit, reads, incoming)])
+            cross = _cross_covariances(known, incoming, [*outputs, *_partners(circuit, reads, incoming)])
             for source, weights in incoming.items():
                 between = between + cross[source] @ weights.T
             received = torch.diagonal(between, dim1=-2, dim2=-1)
         else:
             received = (common**2).sum(-1)
             for source, weights in incoming.items():
-                received = received + trains.drive[source] @ (weights**2).T
+                received = received + known.drive[source] @ (weights**2).T
 
         mean, std = torch.broadcast_tensors(current.mean, (current.variance + received).sqrt())
         driving = std  # the white noise that acts like the input
         if theory == "first_passage":
             assert dt is not None
-            jumps = {n: r for n, r in trains.rate.items() if closure == "poisson" or n not in outputs}
+            jumps = {n: r for n, r in known.rate.items() if closure == "poisson" or n not in outputs}
             rate, variance, gain, skewness = exact_passages(circuit, population, jumps, mean, std, dt)
         else:
             lif: Neuron
             if closure == "renewal":
                 slow = fast = current.variance + (common**2).sum(-1)
                 for source, weights in incoming.items():
-                    slow = slow + trains.drive[source] @ (weights**2).T
-                    highest = trains.rate[source] if source in outputs else trains.drive[source]
+                    slow = slow + known.drive[source] @ (weights**2).T
+                    highest = known.rate[source] if source in outputs else known.drive[source]
                     fast = fast + highest @ (weights**2).T
                 whole = mean, fast, current.third, std**2 - slow
-                driving, lif = effective_layer(circuit, population, incoming, trains.rate, outputs, whole, dt)
+                driving, lif = effective_layer(circuit, population, incoming, known.rate, outputs, whole, dt)
             else:
                 lif = population.lif if dt is None else discrete_lif(mean, std, population.lif, dt)
             rate, variance, gain = moment_activation(mean, driving, lif)
@@ -157,17 +158,17 @@ def propagate(
             if closure != "renewal":
                 warn_of_finite_weights(population, std, current.third, rate, gain)
         outputs[name] = Output(mean, driving, rate, variance, skewness)
-        trains.rate[name] = rate
-        trains.drive[name] = rate if closure == "poisson" else variance
+        known.rate[name] = rate
+        known.drive[name] = rate if closure == "poisson" else variance
         if covariance or feeds_neurons:
             warn_of_correlations(population, between, std, rate)
             correlated = gain[..., :, None] * between * gain[..., None, :]
-            trains.blocks[name, name] = _with_diagonal(correlated, trains.drive[name])
+            known.blocks[name, name] = _with_diagonal(correlated, known.drive[name])
             for partner, value in cross.items():
-                trains.blocks[name, partner] = gain[..., :, None] * value
-                trains.blocks[partner, name] = trains.blocks[name, partner].mT
+                known.blocks[name, partner] = gain[..., :, None] * value
+                known.blocks[partner, name] = known.blocks[name, partner].mT
 
-    blocks = {pair: block for pair, block in trains.blocks.items() if set(pair) <= set(outputs)} if covariance else {}
+    blocks = {pair: block for pair, block in known.blocks.items() if set(pair) <= set(outputs)} if covariance else {}
     for name in outputs if covariance else ():
         blocks[name, name] = _with_diagonal(blocks[name, name], outputs[name].variance)
     return CircuitMoments(outputs, blocks)
@@ -182,27 +183,16 @@ def _weights_into(circuit: Circuit, dt: float | None) -> dict[str, dict[str, Ten
     for projection in circuit.projections:
         population = circuit.population(projection.target)
         assert isinstance(population, Population)
-        weights = torch.tensor(circuit.dense(projection)) * _arrival(population, dt)
+        factor = torch.as_tensor(arrival(population, dt, projection.tau_syn), dtype=torch.float64)
+        weights = torch.tensor(circuit.dense(projection)) * factor.reshape(-1, 1)
         sources = reads[projection.target]
         sources[projection.source] = sources.get(projection.source, 0.0) + weights
     return reads
 
 
-def _arrival(population: Population, dt: float | None) -> Tensor:
-    """Return what a jump counts for in discrete time, as a column over the population's neurons."""
-    if dt is None:
-        return torch.ones(1, 1, dtype=torch.float64)
-    return jump_factors(population.lif, dt).mean.reshape(-1, 1)
-
-
 def _rows(values: npt.NDArray[np.float64]) -> Tensor:
     """Return values with a stimulus dimension in front; a copy, for tensors must not share frozen arrays."""
     return torch.tensor(np.atleast_2d(values))
-
-
-def _bernoulli_variance(rate: Tensor, dt: float | None) -> Tensor:
-    """Return the variance per time of a Poisson input, or of one that has at most one spike a step."""
-    return rate if dt is None else rate * (1 - rate * dt)
 
 
 def _partners(circuit: Circuit, reads: dict[str, dict[str, Tensor]], incoming: dict[str, Tensor]) -> list[str]:
@@ -227,25 +217,16 @@ def _cross_covariances(trains: _Trains, incoming: dict[str, Tensor], partners: l
 
 def _own_drive(circuit: Circuit, population: Population, dt: float | None) -> tuple[_Current, Tensor]:
     """Return what the drives give to a population, and the loadings of the noise that its neurons share."""
-    mean = variance = third = torch.zeros(1, population.size, dtype=torch.float64)
+    total = Cumulants(*(np.zeros((1, population.size)) for _ in Cumulants._fields))
     factors = [torch.zeros(1, population.size, 0, dtype=torch.float64)]
-    for drive in circuit.drives:
-        if drive.target != population.name:
-            continue
-        if isinstance(drive, PoissonDrive):
-            rate = _rows(drive.rate)
-            jump = drive.weight * _arrival(population, dt).T
-            mean = mean + rate * jump
-            variance = variance + rate * jump**2  # any number of spikes a step
-            third = third + rate * jump**3
-        else:
-            mean = mean + _rows(drive.mean)
-            variance = variance + _rows(drive.std) ** 2
-            if drive.factor is not None:
-                factors.append(torch.tensor(drive.factor.reshape(-1, *drive.factor.shape[-2:])))
+    for given in drives_into(circuit, population, dt):
+        total = add_drive(total, given, shared=False)
+        if given.loadings is not None:
+            factors.append(torch.tensor(given.loadings.reshape(-1, *given.loadings.shape[-2:])))
     stimuli = max(len(factor) for factor in factors)
     common = torch.cat([factor.expand(stimuli, -1, -1) for factor in factors], dim=-1)
-    return _Current(mean, variance, third), common
+    current = _Current(*(torch.from_numpy(v) for v in (total.mean, total.variance, total.third)))
+    return current, common
 
 
 def _with_diagonal(matrix: Tensor, diagonal: Tensor) -> Tensor:
@@ -267,7 +248,7 @@ def exact_passages(
     rates : mapping of str to Tensor, shape (1 or stimulus, size)
         Rates of the populations whose spikes are Poisson jumps, spikes/ms.
     mean, std : Tensor, shape (stimulus, n)
-        Moments of the whole input current, mV/ms and mV/√ms. What is neither from those populations nor from Poisson
+        Moments of the whole input current, mV/ms and mV/√ms. What is neither from those populations nor jumps of
         drives is taken for Gaussian white noise; none is left where correlations make the total variance smaller than
         that of the jumps.
     dt : float
@@ -300,10 +281,10 @@ def _jumps(
             weights.append(torch.tensor(circuit.dense(projection)))
             expected.append((rates[projection.source] * dt)[:, None, :].expand(shape))
             bernoulli.append(torch.ones(weights[-1].shape[1], dtype=torch.bool))
-    for drive in circuit.drives:
-        if isinstance(drive, PoissonDrive) and drive.target == population.name:
-            weights.append(torch.full((population.size, 1), drive.weight, dtype=torch.float64))
-            rate = np.broadcast_to(np.atleast_2d(drive.rate), (len(np.atleast_2d(drive.rate)), population.size))
+    for given in drives_into(circuit, population, dt):
+        for jumps in given.jumps:
+            weights.append(torch.full((population.size, 1), jumps.weight, dtype=torch.float64))
+            rate = np.broadcast_to(np.atleast_2d(jumps.rate), (len(np.atleast_2d(jumps.rate)), population.size))
             expected.append(torch.tensor(rate * dt)[:, :, None].expand(shape))
             bernoulli.append(torch.zeros(1, dtype=torch.bool))
     flags = torch.cat(bernoulli) if bernoulli else torch.zeros(0, dtype=torch.bool)

@@ -25,10 +25,11 @@ import numpy.typing as npt
 import xarray as xr
 from scipy.linalg import solve_banded
 
-from mnnbio.circuit import Circuit, Population
+from mnnbio.circuit import Circuit
 from mnnbio.moments import Neuron
 from mnnbio.neurons import LIFParameters
 from mnnbio.results import array, versions
+from mnnbio.theory.inputs import received_sums
 from mnnbio.theory.oscillations import Representatives, representatives
 from mnnbio.theory.population_theory import (
     PopulationState,
@@ -40,8 +41,6 @@ from mnnbio.theory.population_theory import (
     with_inputs,
 )
 from mnnbio.theory.recurrence import require_converged
-from mnnbio.theory.reduction import sums
-from mnnbio.theory.wiring import arrival
 from mnnbio.units import in_unit
 from mnnbio.values import Distribution
 
@@ -342,18 +341,15 @@ def _channels(circuit: Circuit, system: System, step: float, dt: float | None) -
     for projection in circuit.projections:
         if projection.source not in system.names:
             continue
-        target = circuit.population(projection.target)
-        assert isinstance(target, Population)
-        factor = float(np.mean(arrival(target, dt, projection.tau_syn)))
-        found = sums(circuit, projection)
+        found = received_sums(circuit, projection, dt)
         delay = projection.delay
         values = delay.sample(20_000, np.random.default_rng(0)) if isinstance(delay, Distribution) else delay
         channels.append(
             _Channel(
                 system.names.index(projection.target),
                 system.names.index(projection.source),
-                factor * found.total,
-                factor**2 * found.squares,
+                found.total,
+                found.squares,
                 _kernel(np.ravel(np.asarray(values, dtype=np.float64)) / step),
                 float(np.exp(-step / projection.tau_syn)) if projection.tau_syn > 0 else 0.0,
             )

@@ -1,4 +1,4 @@
-"""What spike trains are to the neurons that receive them: jumps of finite size, and the spectra of renewal trains."""
+"""Spike trains as the neurons that receive them see them: jumps of finite size, with the spectra of renewal trains."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mnnbio.circuit import Circuit, PoissonDrive, Population
-from mnnbio.moments import NeuronTensors, jump_factors
+from mnnbio.circuit import Circuit, Population
+from mnnbio.moments import NeuronTensors
+from mnnbio.theory.inputs import Wired, all_trains, drive_input, drives_into
 from mnnbio.theory.jumps import Exponent, Jumps, joint_exponent, private_exponent
 from mnnbio.theory.labelled import Output
 from mnnbio.theory.renewal import EDGES, TrainInput, effective_input, regrid, renewal_deficit
 from mnnbio.theory.stationary import ExternalJumps, RecurrentTrains
-from mnnbio.theory.wiring import Wired, arrival
 
 Array = npt.NDArray[np.float64]
 
@@ -68,8 +68,7 @@ def effective_layer(
     tau_m = np.broadcast_to(population.lif.tau_m, population.size)
     longest = float(tau_m.max())
     jumps = {name: Jumps(w.numpy()) for name, w in weights.items()}
-    drives = [d for d in circuit.drives if isinstance(d, PoissonDrive) and d.target == population.name]
-    factor = np.ones(1) if dt is None else jump_factors(population.lif, dt).mean.numpy()
+    private = [jumps for given in drives_into(circuit, population, dt) for jumps in given.jumps]
     found = []
     for k in range(len(mean)):
         parts: list[Exponent] = []
@@ -82,8 +81,8 @@ def effective_layer(
             fluctuating += w**2 @ rate
             if name in outputs:
                 deficit = deficit + _deficit(circuit, name, outputs[name], k, longest) @ (w**2).T
-        for drive in drives:
-            size, rate = drive.weight * factor, np.broadcast_to(_row(drive.rate, k), population.size)
+        for own in private:
+            size, rate = own.size, np.broadcast_to(_row(own.rate, k), population.size)
             parts.append(partial(private_exponent, size=size, rate=rate))
             jumping += size * rate
             fluctuating += size**2 * rate
@@ -112,7 +111,7 @@ def _deficit(circuit: Circuit, name: str, output: Output, stimulus: int, tau_m: 
 
 def recurrent_trains(circuit: Circuit, wired: Wired, dt: float | None) -> RecurrentTrains:
     """Return the trains of a recurrent circuit with one stimulus, and the jumps that it gets from outside."""
-    rate = np.concatenate([np.zeros(0), *(source.rates for source in circuit.sources)])
+    rate = all_trains(circuit, dt).rate
     parts: list[Exponent] = []
     if wired.sources.connections:
         sources = RecurrentTrains(wired.sources, NO_JUMPS, wired.lif)
@@ -120,12 +119,10 @@ def recurrent_trains(circuit: Circuit, wired: Wired, dt: float | None) -> Recurr
     mean, third = wired.sources.dot(rate), wired.sources.third(rate)
     variance = wired.sources.received(rate).variance
     for drive in circuit.drives:
-        if isinstance(drive, PoissonDrive):
-            population = circuit.population(drive.target)
-            assert isinstance(population, Population)
-            place = circuit.slices()[drive.target]
+        place = circuit.slices()[drive.target]
+        for jumps in drive_input(circuit, drive, dt).jumps:
             own, size = np.zeros(circuit.n_neurons), np.zeros(circuit.n_neurons)
-            own[place], size[place] = drive.rate, drive.weight * arrival(population, dt, 0.0)
+            own[place], size[place] = jumps.rate, jumps.size
             parts.append(partial(private_exponent, size=size, rate=own))
             mean, variance, third = mean + own * size, variance + own * size**2, third + own * size**3
     return RecurrentTrains(wired.recurrent, ExternalJumps(parts, mean, variance, third), wired.lif)

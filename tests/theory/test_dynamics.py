@@ -25,7 +25,7 @@ from mnnbio import (
 from mnnbio.circuits import brunel
 from mnnbio.moments.activation import moment_activation
 from mnnbio.moments.transfer import transfer_function
-from mnnbio.theory.reduction import mean_phase
+from mnnbio.theory.inputs import mean_phase
 from mnnbio.theory.time_course import Densities
 
 LIF = LIFParameters(tau_m=20.0, v_th=20.0, v_reset=10.0, t_ref=2.0)

@@ -1,0 +1,367 @@
+"""Input of neurons: the one place where the parts of a circuit become cumulants of what its neurons receive.
+
+Every part states its own share. A drive says it by `Drive.cumulants`; the trains of sources are registered by the type
+of the source in `trains`; a spike counts for what `arrival` says; synapses of a rule add up to `received_sums` without
+one of them being drawn. The theories put the shares together, each in its own way: neuron by neuron (`wire`,
+`external_input`), population by population (`received_sums`, `mean_phase`), or as jumps of their true size
+(`drives_into`). A part without a theory is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import singledispatch
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from mnnbio.circuit import (
+    AllToAll,
+    Circuit,
+    Drive,
+    FixedIndegree,
+    FixedOutdegree,
+    FixedTotalNumber,
+    ModeMatrix,
+    OneToOne,
+    PoissonSource,
+    Population,
+    Projection,
+)
+from mnnbio.moments import jump_factors
+from mnnbio.neurons import LIFParameters
+from mnnbio.theory.wiring import Connection, Modes, Received, Weights, Wiring
+from mnnbio.values import Distribution
+
+Array = npt.NDArray[np.float64]
+Complex = npt.NDArray[np.complex128]
+
+
+class Trains(NamedTuple):
+    """Trains of a source, in time steps if there are any; arrays of shape (size,) or (stimulus, size)."""
+
+    rate: Array  # 1/ms
+    variance: Array  # of their counts per time, 1/ms
+
+
+@singledispatch
+def trains(source: Any, dt: float | None) -> Trains:
+    """Return the trains of a source, whose type registers how (``@trains.register``).
+
+    Parameters
+    ----------
+    source : PoissonSource or another source of spikes
+    dt : float, optional
+        Time step of the simulation to be predicted, ms; None for continuous time.
+
+    Raises
+    ------
+    TypeError
+        If there is no theory for this type of source.
+    """
+    raise TypeError(
+        f"there is no theory for the source {getattr(source, 'name', source)!r}, a {type(source).__name__}: a function "
+        "registered with `mnnbio.theory.trains.register` would say what its trains are"
+    )
+
+
+@trains.register
+def _(source: PoissonSource, dt: float | None) -> Trains:
+    """Independent Poisson trains; in steps, each gives at most one spike, which makes them quieter."""
+    rate = np.asarray(source.rates)
+    return Trains(rate, rate if dt is None else rate * (1 - rate * dt))
+
+
+def source_slices(circuit: Circuit) -> dict[str, slice]:
+    """Return where each source stands in an array over all of their trains."""
+    stops = np.cumsum([s.size for s in circuit.sources]).tolist()
+    return {s.name: slice(stop - s.size, stop) for s, stop in zip(circuit.sources, stops, strict=True)}
+
+
+def all_trains(circuit: Circuit, dt: float | None) -> Trains:
+    """Return the trains of all sources of a circuit with one stimulus, (train,)."""
+    found = [trains(source, dt) for source in circuit.sources]
+    return Trains(*(np.concatenate([np.zeros(0), *values]) for values in zip(*found, strict=True))) if found else _NONE
+
+
+_NONE = Trains(np.zeros(0), np.zeros(0))
+
+
+def arrival(population: Population, dt: float | None, tau_syn: float) -> float | Array:
+    """Return what a jump counts for, the mean of `mnnbio.moments.jump_factors`: one number, or one per neuron.
+
+    The current of an exponential synapse is no jump and keeps its charge.
+    """
+    if dt is None or tau_syn > 0:
+        return 1.0
+    factor = jump_factors(population.lif, dt).mean.numpy()
+    return factor if factor.ndim else float(factor)
+
+
+class ArrivingJumps(NamedTuple):
+    """Poisson train of jumps of its own into every neuron of a population."""
+
+    weight: float  # mV
+    size: float | Array  # that a jump counts for, mV: the weight times the factor of its arrival, (), (1,) or (n,)
+    rate: Array  # 1/ms, (), (n,) or (stimulus, n)
+    tau_syn: float  # ms
+
+    def moment(self, order: int) -> Array:
+        """Return ``rate · size^order``."""
+        return np.asarray(self.rate * self.size**order)
+
+
+class DriveInput(NamedTuple):
+    """Input that one drive gives to the neurons of its population; see `mnnbio.circuit.InputCumulants`."""
+
+    mean: Array  # of the continuous current, mV/ms, (), (n,) or (stimulus, n)
+    variance: Array  # of the white noise of each neuron, mV²/ms
+    loadings: Array | None  # of the noise that neurons share, mV/√ms, (n, k) or (stimulus, n, k)
+    jumps: tuple[ArrivingJumps, ...]
+
+
+def drive_input(circuit: Circuit, drive: Drive, dt: float | None) -> DriveInput:
+    """Return the input that a drive of a circuit gives.
+
+    Raises
+    ------
+    TypeError
+        If there is no theory for the drive.
+    ValueError
+        If it states numbers that are no cumulants.
+    """
+    population = circuit.population(drive.target)
+    assert isinstance(population, Population)
+    try:
+        stated = drive.cumulants(dt)
+    except NotImplementedError as error:
+        raise TypeError(f"there is no theory for {drive}, a {type(drive).__name__}: it states no cumulants") from error
+    mean, variance = np.asarray(stated.mean, dtype=np.float64), np.asarray(stated.variance, dtype=np.float64)
+    loadings = None if stated.loadings is None else np.asarray(stated.loadings, dtype=np.float64)
+    rates = [("rate of the jumps", np.asarray(j.rate)) for j in stated.jumps]
+    for name, value in [("mean", mean), ("variance", variance), *rates]:
+        if value.ndim and value.shape[-1] != population.size:
+            raise ValueError(
+                f"the cumulants of {drive} must have shape (), (n,) or (stimulus, n) with n = {population.size}, got "
+                f"the {name} of shape {value.shape}"
+            )
+        if name != "mean" and not (value >= 0).all():
+            raise ValueError(f"the {name} in the cumulants of {drive} must be ≥ 0, got {value.min():g}")
+    jumps = tuple(
+        ArrivingJumps(j.weight, j.weight * arrival(population, dt, j.tau_syn), np.asarray(j.rate), j.tau_syn)
+        for j in stated.jumps
+    )
+    return DriveInput(mean, variance, loadings, jumps)
+
+
+def drives_into(circuit: Circuit, population: Population, dt: float | None) -> Iterator[DriveInput]:
+    """Yield the inputs that the drives of a population give, in the order of the circuit."""
+    for drive in circuit.drives:
+        if drive.target == population.name:
+            yield drive_input(circuit, drive, dt)
+
+
+class Cumulants(NamedTuple):
+    """First three cumulants of an input per time."""
+
+    mean: Array  # mV/ms
+    variance: Array  # mV²/ms
+    colored: Array  # variance, each part times √tau_syn of its synapses, mV²/√ms
+    third: Array  # of the jumps, mV³/ms
+
+
+def add_drive(total: Cumulants, given: DriveInput, *, shared: bool) -> Cumulants:
+    """Return cumulants with those of a drive added; `shared` noise counts towards the variance or not."""
+    mean, variance, colored, third = total
+    mean, variance = mean + given.mean, variance + given.variance
+    if shared and given.loadings is not None:
+        variance = variance + (given.loadings**2).sum(-1)
+    for train in given.jumps:
+        mean, variance, third = mean + train.moment(1), variance + train.moment(2), third + train.moment(3)
+        if train.tau_syn > 0:
+            colored = colored + train.moment(2) * np.sqrt(train.tau_syn)
+    return Cumulants(mean, variance, colored, third)
+
+
+class Wired(NamedTuple):
+    """The weights of a circuit, in the order of its populations."""
+
+    recurrent: Wiring  # (neuron, neuron)
+    sources: Wiring  # (neuron, train of a source)
+    lif: LIFParameters  # of all neurons
+
+
+class External(NamedTuple):
+    """Input that comes from outside, for one stimulus; arrays of shape (neuron,)."""
+
+    mean: Array  # mV/ms
+    received: Received
+    third: Array  # third moment of the jumps, mV³/ms
+    loadings: Wiring  # of independent noise sources on the currents, (neuron, noise source), mV/√ms
+
+
+def wire(circuit: Circuit, dt: float | None) -> Wired:
+    """Return the realised weights of a circuit; none is ever stored as a full matrix that is not one already.
+
+    In discrete time, jumps count for more than a current of the same mean: see `mnnbio.moments.jump_factors`.
+    """
+    neurons, outside = circuit.slices(), source_slices(circuit)
+    inner: list[Connection] = []
+    outer: list[Connection] = []
+    for projection in circuit.projections:
+        target = circuit.population(projection.target)
+        assert isinstance(target, Population)
+        from_outside = projection.source in outside
+        (outer if from_outside else inner).append(
+            Connection(
+                neurons[target.name],
+                (outside if from_outside else neurons)[projection.source],
+                _weights(circuit, projection),
+                arrival(target, dt, projection.tau_syn),
+                projection.tau_syn,
+            )
+        )
+    n = circuit.n_neurons
+    m = max((place.stop for place in outside.values()), default=0)
+    return Wired(Wiring((n, n), inner), Wiring((n, m), outer), _joined(circuit))
+
+
+def external_input(circuit: Circuit, wired: Wired, dt: float | None) -> External:
+    """Return what sources and drives give to the neurons of a circuit that has one stimulus."""
+    n = circuit.n_neurons
+    rate, spread = all_trains(circuit, dt)
+    mean, third = wired.sources.dot(rate), wired.sources.third(rate)
+    variance, colored = wired.sources.received(spread)
+    loadings = [
+        Connection(c.rows, c.columns, _times_columns(c.weights, np.sqrt(spread[c.columns])), c.scale)
+        for c in wired.sources.connections
+    ]
+    sources = wired.sources.shape[1]
+    for drive in circuit.drives:
+        place, given = circuit.slices()[drive.target], drive_input(circuit, drive, dt)
+        before = Cumulants(mean[place], variance[place], colored[place], third[place])
+        mean[place], variance[place], colored[place], third[place] = add_drive(before, given, shared=True)
+        if given.loadings is not None:
+            columns = slice(sources, sources + given.loadings.shape[-1])
+            loadings.append(Connection(place, columns, np.array(given.loadings)))
+            sources = columns.stop
+    return External(mean, Received(variance, colored), third, Wiring((n, sources), loadings))
+
+
+def _weights(circuit: Circuit, projection: Projection) -> Weights:
+    matrix = circuit.matrix(projection)
+    return Modes(matrix.input_modes, matrix.scores, matrix.output_modes) if isinstance(matrix, ModeMatrix) else matrix
+
+
+def _times_columns(weights: Weights, factors: Array) -> Weights:
+    if isinstance(weights, Modes):
+        return weights._replace(right=weights.right * factors[:, None])
+    if isinstance(weights, np.ndarray):
+        return weights * factors
+    scaled = weights.data * factors[weights.indices]
+    return sparse.csr_array((scaled, weights.indices, weights.indptr), shape=weights.shape)
+
+
+def _joined(circuit: Circuit) -> LIFParameters:
+    """Return the parameters of all neurons; single numbers where all agree."""
+    parameters = {}
+    for name in ("tau_m", "v_th", "v_reset", "t_ref"):
+        values = np.concatenate([np.broadcast_to(getattr(p.lif, name), p.size) for p in circuit.neurons])
+        parameters[name] = float(values[0]) if (values == values[0]).all() else values
+    return LIFParameters(**parameters)
+
+
+class Sums(NamedTuple):
+    """Sums over the synapses of a projection, each expected for one neuron."""
+
+    total: float  # of the weights that a target receives, mV
+    squares: float  # of their squares, mV²
+    row_variance: float  # variance of `total` among targets, mV²
+    column_variance: float  # variance among sources of the weights that they give, mV²
+
+
+def received_sums(circuit: Circuit, projection: Projection, dt: float | None) -> Sums:
+    """Return the sums of one projection, of weights as they count for in their targets on average (`arrival`)."""
+    target = circuit.population(projection.target)
+    assert isinstance(target, Population)
+    factor = float(np.mean(arrival(target, dt, projection.tau_syn)))
+    found = sums(circuit, projection)
+    return Sums(
+        factor * found.total,
+        factor**2 * found.squares,
+        factor**2 * found.row_variance,
+        factor**2 * found.column_variance,
+    )
+
+
+def sums(circuit: Circuit, projection: Projection) -> Sums:
+    """Return the sums of one projection.
+
+    Explicit weights are summed; rules give expectations. A rule of distance, or of a user's own, is taken to connect
+    like pairs drawn independently with its mean probability.
+    """
+    if projection.connectivity is None:
+        return _of_matrix(projection.weights)
+    n_target, n_source = circuit.population(projection.target).size, circuit.population(projection.source).size
+    rule = projection.connectivity
+    autapses = projection.autapses or projection.source != projection.target
+    degree = rule.mean_indegree(n_target, n_source, autapses=autapses)
+    weight = projection.weight
+    mean, std = weight.moments() if isinstance(weight, Distribution) else (weight, 0.0)
+    drawn = 1 - min(degree / n_source, 1.0)  # variance of a degree over its mean where pairs are drawn one by one
+    in_degree = out_degree = drawn
+    if isinstance(rule, AllToAll | OneToOne):
+        in_degree = out_degree = 0.0
+    elif isinstance(rule, FixedIndegree):
+        in_degree, out_degree = 0.0, 1.0 if rule.multapses else drawn
+    elif isinstance(rule, FixedOutdegree):
+        in_degree, out_degree = 1.0 if rule.multapses else drawn, 0.0
+    elif isinstance(rule, FixedTotalNumber) and rule.multapses:
+        in_degree = out_degree = 1.0
+    return Sums(
+        degree * mean,
+        degree * (mean**2 + std**2),
+        degree * (mean**2 * in_degree + std**2),
+        degree * (mean**2 * out_degree + std**2) * n_target / n_source,
+    )
+
+
+def mean_phase(projection: Projection, omega: Complex) -> Complex:
+    """Return the mean of ``e^{-iω delay}`` over the synapses of a projection, of the shape of ω.
+
+    Exact for one delay, for delays of single synapses and for distributions that know their transform
+    (`mnnbio.values.Distribution.laplace`).
+
+    Parameters
+    ----------
+    projection : Projection
+    omega : ndarray of complex
+        iω, 1/ms; with a real part where the activity grows.
+    """
+    delay = projection.delay
+    if isinstance(delay, Distribution):
+        return delay.laplace(omega)
+    values = np.ravel(np.asarray(delay, dtype=np.float64))
+    if projection.connectivity is None and values.size > 1:
+        strength = np.abs(_values(projection.weights))
+        different, place = np.unique(values, return_inverse=True)
+        share = np.bincount(place, weights=strength) / strength.sum()
+        return np.array([np.exp(-s * different) @ share for s in omega.ravel()]).reshape(omega.shape)
+    return np.asarray(np.exp(-omega[..., None] * values).mean(-1))
+
+
+def _values(weights: Array | sparse.csr_array) -> Array:
+    return np.ravel(weights.data if sparse.issparse(weights) else weights)
+
+
+def _of_matrix(weights: Array | sparse.csr_array | ModeMatrix) -> Sums:
+    if isinstance(weights, ModeMatrix):
+        left, scores, right = weights.input_modes, weights.scores, weights.output_modes
+        rows, columns = left @ (scores * right.sum(0)), right @ (scores * left.sum(0))
+        squares = float((left.T @ left * (scores[:, None] * (right.T @ right) * scores)).sum()) / len(left)
+    else:
+        rows, columns = (np.asarray(weights.sum(axis)).ravel() for axis in (1, 0))
+        squares = float((_values(weights) ** 2).sum()) / weights.shape[0]
+    return Sums(float(rows.mean()), squares, float(rows.var()), float(columns.var()))
