@@ -9,6 +9,7 @@ from mnnbio.moments.first_passage import Passage, StepInput, first_passage
 from mnnbio.moments.fixed_point import FixedPoint, NotConverged, Status, fixed_point
 from mnnbio.moments.integrals import Integrals, integrals, scaled_integrals
 from mnnbio.moments.kernel import ActivationBackend, activation_backend
+from mnnbio.moments.linear_response import dense_response, low_rank_response, woodbury_own_noise
 from mnnbio.moments.maps import Convolution, ImageShape, LinearMap, Pooling, Transformed, transform
 from mnnbio.moments.orthant import cholesky, log_orthant_probability
 from mnnbio.moments.overshoot import ZETA_HALF, JumpFactors, discrete_lif, jump_factors, overshoot
@@ -46,6 +47,7 @@ __all__ = [
     "colored_lif",
     "count_variance",
     "delayed_gamma",
+    "dense_response",
     "discrete_lif",
     "effective_lif",
     "fano_factor",
@@ -57,9 +59,11 @@ __all__ = [
     "jump_factors",
     "log_orthant_probability",
     "long_window_count_variance",
+    "low_rank_response",
     "moment_activation",
     "overshoot",
     "scaled_integrals",
     "transfer_function",
     "transform",
+    "woodbury_own_noise",
 ]

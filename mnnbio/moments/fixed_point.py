@@ -6,10 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+import torch
+from torch import Tensor
 
-Array = npt.NDArray[np.float64]
 Status = Literal["converged", "not converged"]
 
 MEMORY = 8  # earlier points that an extrapolation uses
@@ -24,18 +23,18 @@ class NotConverged(ArithmeticError):  # noqa: N818 - a state, not a mistake
 
 
 class FixedPoint(NamedTuple):
-    """Where an iteration arrived, and how."""
+    """Point at which an iteration arrived, and how."""
 
-    value: Array
+    value: Tensor
     status: Status
     residual: float  # largest change that one more step of the map would make, relative to the largest element
     iterations: int
 
 
 def fixed_point(
-    step: Callable[[Array], Array], start: Array, *, tolerance: float = 1e-9, max_iterations: int = 500
+    step: Callable[[Tensor], Tensor], start: Tensor, *, tolerance: float = 1e-9, max_iterations: int = 500
 ) -> FixedPoint:
-    """Find x ≥ 0 with ``step(x) = x``.
+    """Find x ≥ 0 with ``step(x) = x``, without a record of the iteration for gradients.
 
     Every point is a damped step from an extrapolation of the last ones that makes the residual smallest [1]_. Where
     that leads away or nowhere, the iteration goes back, forgets, and takes some plain steps with half the damping
@@ -45,8 +44,8 @@ def fixed_point(
     Parameters
     ----------
     step : callable
-        The map, of arrays to arrays of one shape, non-negative.
-    start : ndarray
+        The map, of tensors (n,) to tensors (n,), non-negative.
+    start : Tensor, shape (n,)
         First point, ≥ 0.
     tolerance : float
         Residual at which the point is accepted.
@@ -63,48 +62,55 @@ def fixed_point(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> fixed_point(np.cos, np.ones(1)).value.round(6)
-    array([0.739085])
+    >>> import torch
+    >>> fixed_point(torch.cos, torch.ones(1, dtype=torch.float64)).value
+    tensor([0.7391], dtype=torch.float64)
     """
-    points: deque[Array] = deque(maxlen=MEMORY)
-    changes: deque[Array] = deque(maxlen=MEMORY)
-    x, damping = np.asarray(start, dtype=np.float64), 1.0
+    with torch.no_grad():
+        return _iterate(step, start.detach(), tolerance, max_iterations)
+
+
+def _iterate(step: Callable[[Tensor], Tensor], start: Tensor, tolerance: float, max_iterations: int) -> FixedPoint:
+    points: deque[Tensor] = deque(maxlen=MEMORY)
+    changes: deque[Tensor] = deque(maxlen=MEMORY)
+    x, damping = start, 1.0
     settling, pause, patience = 0, SETTLING, PATIENCE
-    best = nearest = FixedPoint(x, "not converged", np.inf, max_iterations)  # of all points, since the last new start
+    best = nearest = FixedPoint(
+        x, "not converged", torch.inf, max_iterations
+    )  # of all points, since the last new start
     for iteration in range(1, max_iterations + 1):
         change = step(x) - x
-        residual = float(np.abs(change).max() / max(np.abs(x + change).max(), np.finfo(float).tiny))
+        residual = float(change.abs().max() / (x + change).abs().max().clamp(min=torch.finfo(x.dtype).tiny))
         if residual <= tolerance:
             return FixedPoint(x, "converged", residual, iteration)
         here = FixedPoint(x, "not converged", residual, max_iterations)
         best = min(best, here, key=lambda point: point.residual)
         if settling:
             settling -= 1
-            x = np.maximum(x + damping * change, 0.0)
+            x = (x + damping * change).clamp(min=0.0)
         elif residual < TOLERATED_RISE * nearest.residual and patience:
             patience -= 1
             if residual < nearest.residual:
                 nearest, patience = here, PATIENCE
             points.append(x)
             changes.append(change)
-            x = np.maximum(_extrapolate(points, changes, damping), 0.0)
+            x = _extrapolate(points, changes, damping).clamp(min=0.0)
         else:
             x = nearest.value
             if patience:  # the residual rose
                 damping = max(LEAST_DAMPING, damping / 2)
             settling, pause, patience = pause, 2 * pause, PATIENCE
-            nearest = nearest._replace(residual=np.inf)
+            nearest = nearest._replace(residual=torch.inf)
             points.clear()
             changes.clear()
     return best
 
 
-def _extrapolate(points: deque[Array], changes: deque[Array], damping: float) -> Array:
+def _extrapolate(points: deque[Tensor], changes: deque[Tensor], damping: float) -> Tensor:
     if len(points) == 1:
         return points[0] + damping * changes[0]
     last, change = points[-1], changes[-1]
-    moves = np.stack([last - p for p in list(points)[:-1]], axis=1)
-    differences = np.stack([change - c for c in list(changes)[:-1]], axis=1)
-    weights = np.linalg.lstsq(differences, change, rcond=RANK_TOLERANCE)[0]
+    moves = torch.stack([last - p for p in list(points)[:-1]], 1)
+    differences = torch.stack([change - c for c in list(changes)[:-1]], 1)
+    weights = torch.linalg.pinv(differences, rtol=RANK_TOLERANCE) @ change
     return last + damping * change - (moves + damping * differences) @ weights

@@ -3,7 +3,6 @@
 from mnnbio.theory.fixed_points import fixed_points
 from mnnbio.theory.inputs import Trains, external_input, trains, wire
 from mnnbio.theory.jumps import Exponent, Jumps, asymmetry_delay, joint_exponent, jump_displacement, private_exponent
-from mnnbio.theory.linear_response import Stability, linear_response, projected_response, stability
 from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
 from mnnbio.theory.predict import predict
 from mnnbio.theory.renewal import (
@@ -25,6 +24,7 @@ from mnnbio.theory.stationary import (
     stationary_state,
 )
 from mnnbio.theory.time_course import predict_time_course
+from mnnbio.theory.wired_response import Stability, linear_response, projected_response, stability
 from mnnbio.theory.wiring import Connection, Modes, Received, Weights, Wiring
 
 __all__ = [

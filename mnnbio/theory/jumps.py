@@ -97,7 +97,7 @@ class Jumps:
         return np.asarray(synapses @ rate, dtype=complex)
 
 
-def private_exponent(theta: Array, size: Array, rate: Array) -> Complex:
+def private_exponent(theta: Array, size: float | Array, rate: Array) -> Complex:
     """Return ``rate (e^{iθ size} - 1)``: of one Poisson train of its own for every neuron; all of shape (n,)."""
     return np.asarray(rate * np.expm1(1j * theta * size))
 

@@ -13,15 +13,15 @@ import torch
 import xarray as xr
 
 from mnnbio.circuit import Circuit, Population
-from mnnbio.moments import NeuronTensors, Status, fixed_point, interval_skewness
+from mnnbio.moments import NeuronTensors, Status, interval_skewness
 from mnnbio.neurons import LIFParameters
 from mnnbio.results import array
 from mnnbio.theory.inputs import Cumulants, add_drive, drive_input, drives_into, received_sums, trains
 from mnnbio.theory.labelled import Output, statistics
-from mnnbio.theory.linear_response import Stability
 from mnnbio.theory.recurrence import require_converged, require_stable, stability_attributes, start_rates
-from mnnbio.theory.stationary import Closure, Response, respond
+from mnnbio.theory.stationary import Closure, Response, array_fixed_point, respond
 from mnnbio.theory.validity import warn_of_amplification
+from mnnbio.theory.wired_response import Stability
 from mnnbio.theory.wiring import Received
 
 Array = npt.NDArray[np.float64]
@@ -168,7 +168,7 @@ def solve(
         return np.concatenate([mean, spread, average(system, drive)])
 
     first = np.zeros(size) if start is None else start
-    found = fixed_point(step, np.concatenate([first, 0 * first, first]), max_iterations=max_iterations)
+    found = array_fixed_point(step, np.concatenate([first, 0 * first, first]), max_iterations=max_iterations)
     mean, std, response = _answer(system, found.value.reshape(shape), dt)
     return PopulationState(
         found.value[:size],

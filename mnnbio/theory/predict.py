@@ -38,7 +38,7 @@ def predict(
 
     In a feed-forward circuit moments pass from layer to layer. In a recurrent one, or with exponential synapses, rates
     and variances are made self-consistent, with trains that count as independent; covariances follow by linear response
-    (`mnnbio.theory.linear_response`).
+    (`mnnbio.theory.wired_response`).
 
     Parameters
     ----------

@@ -110,9 +110,9 @@ def propagate(
         raise ValueError(f"moments propagate through feed-forward circuits only, {circuit!r} is recurrent")
     reads = _weights_into(circuit, dt)
     known = _Trains({}, {}, {})
-    for source in circuit.sources:
-        given = trains(source, dt)
-        known.rate[source.name], known.drive[source.name] = _rows(given.rate), _rows(given.variance)
+    for outside in circuit.sources:
+        given = trains(outside, dt)
+        known.rate[outside.name], known.drive[outside.name] = _rows(given.rate), _rows(given.variance)
     outputs: dict[str, Output] = {}
     for population in layers:
         name, incoming = population.name, reads[population.name]

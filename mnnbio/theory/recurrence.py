@@ -14,10 +14,10 @@ from mnnbio.moments import LowRank, NotConverged, interval_skewness
 from mnnbio.results import array
 from mnnbio.theory.inputs import External, Wired, external_input, wire
 from mnnbio.theory.labelled import Output, label_neurons
-from mnnbio.theory.linear_response import Stability, linear_response, projected_response, stability
 from mnnbio.theory.stationary import Closure, StationaryState, stationary_state
 from mnnbio.theory.train_input import recurrent_trains
 from mnnbio.theory.validity import LOWEST_RATE, warn_of_amplification, warn_of_finite_weights
+from mnnbio.theory.wired_response import Stability, linear_response, projected_response, stability
 from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]

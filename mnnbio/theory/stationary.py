@@ -1,11 +1,9 @@
-"""The trains of a recurrent circuit as renewal processes: what each neuron receives, given the statistics of all.
-
-Self-consistent rates and variances of a recurrent circuit.
+"""Self-consistent rates and variances of a recurrent circuit, whose trains may count as renewal processes.
 
 Every neuron receives noise of mean ``μ = W r + μ_ext`` and variance ``σ² = (W∘W) v + σ²_ext`` and answers with the
 moment activation; r are the rates and v the variances with which trains drive their targets: what is looked for is the
 point that reproduces itself. Trains count as independent here. Correlations follow from it
-(`mnnbio.theory.linear_response`).
+(`mnnbio.theory.wired_response`).
 
 References
 ----------
@@ -16,7 +14,7 @@ Neurosci. 8, 183 (v = r). W. Lu, E. Rossoni, J. Feng (2010), On a Gaussian neuro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Literal, NamedTuple
@@ -129,6 +127,28 @@ class Response(NamedTuple):
     lif: NeuronTensors  # the neuron that in continuous time and white noise answers so
 
 
+class Found(NamedTuple):
+    """Fixed point as arrays; see `mnnbio.moments.FixedPoint`."""
+
+    value: Array
+    status: Status
+    residual: float
+    iterations: int
+
+
+def array_fixed_point(
+    step: Callable[[Array], Array], start: Array, *, tolerance: float = 1e-9, max_iterations: int = 500
+) -> Found:
+    """Return the fixed point of a map of arrays; see `mnnbio.moments.fixed_point`."""
+    found = fixed_point(
+        lambda x: torch.from_numpy(step(x.numpy())),
+        torch.from_numpy(np.asarray(start, dtype=np.float64)),
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+    )
+    return Found(found.value.numpy(), *found[1:])
+
+
 class StationaryState(NamedTuple):
     """Self-consistent state of a circuit, each array of shape (n,)."""
 
@@ -213,7 +233,7 @@ def stationary_state(
 
     first = np.zeros(n) if start is None else np.asarray(start, dtype=np.float64)
     begin = first if closure == "poisson" else np.concatenate([first, first])
-    found = fixed_point(step, begin, tolerance=tolerance, max_iterations=max_iterations)
+    found = array_fixed_point(step, begin, tolerance=tolerance, max_iterations=max_iterations)
     current, std, response = answer(found.value[:n], found.value[-n:])
     return StationaryState(found.value[:n], response.variance, response.gain, current, std, response.lif, *found[1:])
 
@@ -245,6 +265,6 @@ def _renewal_state(
 
     first = np.zeros(n) if start is None else np.asarray(start, dtype=np.float64)
     begin = np.concatenate([first, first, 2 * first])
-    found = fixed_point(lambda x: answer(x)[3], begin, tolerance=tolerance, max_iterations=max_iterations)
+    found = array_fixed_point(lambda x: answer(x)[3], begin, tolerance=tolerance, max_iterations=max_iterations)
     current, std, response, _ = answer(found.value)
     return StationaryState(found.value[:n], response.variance, response.gain, current, std, response.lif, *found[1:])

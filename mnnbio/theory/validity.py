@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mnnbio.circuit import Population
-from mnnbio.theory.linear_response import Stability
+from mnnbio.theory.wired_response import Stability
 
 # The diffusion approximation is called doubtful where the asymmetry of jumps may change rates by more than this
 # fraction, in neurons that fire at all (spikes/ms).

@@ -1,26 +1,6 @@
-"""Covariances in a recurrent circuit, by linear response.
+"""Linear response of a circuit as it is wired: covariances, covariances of sums, and stability, by sparse products.
 
-A small deviation of the counts of neuron j changes the rate of neuron i by ``gain_i W_ij`` times it, directly, and
-around all loops by the elements of ``K = (I - A W)^{-1}`` with ``A = diag(gain)``. Long-window count covariances per
-time are then [1]_ [2]_
-
-    C = K (D + A Σ A) Kᵀ
-
-with Σ the covariance of the external currents that neurons share, and D, diagonal, what every neuron adds of its own.
-The count variance of a neuron, `moment_activation` tells: its input is noise of known variance, wherever that comes
-from. So D is what makes the diagonal of C equal to these variances: the solution of ``(K∘K) D = variance - diag(K A Σ A
-Kᵀ)``. In a feed-forward circuit this is the rule "``gain_i gain_j C_ij`` off the diagonal, the variance on it"; taking
-the variances themselves for D would count the noise that neurons receive from each other twice. Iterating the
-feed-forward rule around the loops of a circuit instead gives something else, which is wrong: it drops all correlations
-across time lags.
-
-References
-----------
-.. [1] B. Lindner, B. Doiron, A. Longtin (2005), Theory of oscillatory firing induced by spatially correlated noise and
-   delayed inhibitory feedback, Phys. Rev. E 72, 061919.
-.. [2] J. Trousdale, Y. Hu, E. Shea-Brown, K. Josić (2012), Impact of network structure and cellular response on spike
-time
-   correlations, PLoS Comput. Biol. 8, e1002408.
+The theory, and its dense and low-rank forms on tensors, stand in `mnnbio.moments.linear_response`.
 """
 
 from __future__ import annotations
@@ -33,8 +13,8 @@ import numpy.typing as npt
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs, gmres
 
-from mnnbio.moments import Covariance, Dense, LowRank, NotConverged
-from mnnbio.theory.wiring import Modes, Wiring
+from mnnbio.moments import Covariance, NotConverged, dense_response, low_rank_response
+from mnnbio.theory.wiring import Wiring
 
 Array = npt.NDArray[np.float64]
 
@@ -71,36 +51,20 @@ def linear_response(wiring: Wiring, gain: Array, variance: Array, loadings: Arra
     Covariance
         1/ms. Positive semidefinite unless `variance` is smaller than what is transmitted to a neuron.
     """
-    shared = np.zeros((len(gain), 0)) if loadings is None else gain[:, None] * loadings
     modes = wiring.modes()
-    return _dense(wiring, gain, variance, shared) if modes is None else _low_rank(modes, gain, variance, shared)
+    gains, variances = torch.from_numpy(gain), torch.from_numpy(variance)
+    noise = None if loadings is None else torch.from_numpy(loadings)
+    if modes is None:
+        return dense_response(torch.from_numpy(wiring.to_dense()), gains, variances, noise)
+    left, scores, right = (torch.from_numpy(v) for v in modes)
+    return low_rank_response(left, scores, right, gains, variances, noise, _iterated_own_noise)
 
 
-def _dense(wiring: Wiring, gain: Array, variance: Array, shared: Array) -> Dense:
-    n = len(gain)
-    K = np.linalg.inv(np.eye(n) - gain[:, None] * wiring.to_dense())
-    common = K @ shared
-    own = np.linalg.solve(K * K, variance - (common**2).sum(1))
-    return Dense(torch.from_numpy((K * own) @ K.T + common @ common.T))
-
-
-def _low_rank(modes: Modes, gain: Array, variance: Array, shared: Array) -> LowRank:
-    """Return ``D + B M Bᵀ``, with ``K = I + F rightᵀ`` by Woodbury's identity."""
-    left, scores, right = modes
-    rank = len(scores)
-    left = gain[:, None] * left
-    F = left @ np.linalg.solve(np.eye(rank) - scores[:, None] * (right.T @ left), np.diag(scores))
-    common = shared + F @ (right.T @ shared)
-    own = _solve(
-        lambda d: d + 2 * d * (F * right).sum(1) + ((F @ ((right.T * d) @ right)) * F).sum(1),
-        variance - (common**2).sum(1),
-    )
-    base = np.concatenate([F, own[:, None] * right, common], axis=1)
-    core = np.zeros((base.shape[1],) * 2)
-    core[:rank, :rank] = (right.T * own) @ right
-    core[:rank, rank : 2 * rank] = core[rank : 2 * rank, :rank] = np.eye(rank)
-    core[2 * rank :, 2 * rank :] = np.eye(common.shape[1])
-    return LowRank(torch.from_numpy(own), torch.from_numpy(base), torch.from_numpy(core))
+def _iterated_own_noise(F: torch.Tensor, right: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return what `mnnbio.moments.woodbury_own_noise` does, in O(n P²) per iteration."""
+    f, r = F.numpy(), right.numpy()
+    found = _solve(lambda d: d + 2 * d * (f * r).sum(1) + ((f @ ((r.T * d) @ r)) * f).sum(1), target.numpy())
+    return torch.from_numpy(found)
 
 
 def projected_response(
