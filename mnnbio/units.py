@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+import reprlib
+import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -31,14 +34,45 @@ _VOLT_SECOND: Mapping[Unit, tuple[int, float]] = {
     "1": (0, 0),
 }
 
+_LONGEST_SHOWN = 80  # characters of a value in a message
+_TIMES = (np.datetime64, np.timedelta64, datetime.timedelta)
+_NOT_NUMBERS = (str, bytes, bytearray, dict, set, type(None), np.void, *_TIMES)
+_OTHER_UNITS = ("astropy", "pint", "quantities", "unyt", "xarray")  # packages whose arrays have a unit
+
+_short = reprlib.Repr()
+_short.maxlist = _short.maxtuple = 6
+
+
+def is_quantity(value: Any) -> bool:
+    """Return whether a value carries a unit of Brian2: a quantity, a unit, or the variable of a Brian2 group."""
+    # No quantity exists before Brian2 is imported. Tensors have a method of the name `dim`.
+    units = sys.modules.get("brian2.units.fundamentalunits")
+    return units is not None and isinstance(getattr(value, "dim", None), units.Dimension)
+
+
+def is_tensor(value: Any) -> bool:
+    """Return whether a value is a tensor of torch, which is not imported for the question."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def shown(value: Any) -> str:
+    """Return a value in one short line, for messages."""
+    if is_tensor(value) or (isinstance(value, np.ndarray) and value.ndim and not is_quantity(value)):
+        dtype = str(value.dtype).removeprefix("torch.")
+        return f"{type(value).__name__.lower().replace('ndarray', 'array')} of {dtype}, shape {tuple(value.shape)}"
+    text = " ".join((_short.repr(value) if isinstance(value, list | tuple | dict) else repr(value)).split())
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 1]}…"
+
 
 def in_unit(value: Any, unit: Unit, name: str) -> FloatOrArray:
     """Return `value` as plain floats in `unit`.
 
     Parameters
     ----------
-    value : number, array_like or brian2.Quantity
-        A Brian2 quantity is converted; anything else is taken to be in `unit` already.
+    value : number, array_like, Tensor or brian2.Quantity
+        A Brian2 quantity is converted, also where it is one element of a list; anything else is taken to be in `unit`
+        already. A tensor is detached and copied to the CPU.
     unit : str
         The working unit.
     name : str
@@ -52,28 +86,89 @@ def in_unit(value: Any, unit: Unit, name: str) -> FloatOrArray:
     Raises
     ------
     TypeError
-        If the value is not numeric.
+        If the value is not made of real numbers: text, complex numbers, None, true and false (unless `unit` is "1"),
+        or a quantity of another package than Brian2.
     ValueError
-        If a quantity has another dimension, or a value is NaN or infinite.
+        If a quantity has another dimension, or a value is masked, NaN or infinite.
     """
+    if isinstance(value, list | tuple) and _has_parts(value):
+        parts = [in_unit(part, unit, f"{name}[{k}]") for k, part in enumerate(value)]
+        try:
+            return np.array(parts, dtype=np.float64)
+        except ValueError as error:  # rows of different length
+            raise TypeError(f"`{name}` must be numeric, in rows of one length, got {shown(value)}") from error
     scale = 1.0
-    if hasattr(value, "dim"):  # a Brian2 quantity: Brian2 is loaded already
+    if is_quantity(value):
         from brian2.units import second, volt
         from brian2.units.fundamentalunits import DIMENSIONLESS, have_same_dimensions
 
         volts, seconds = _VOLT_SECOND[unit]
         wanted = volt**volts * second**seconds if unit != "1" else DIMENSIONLESS
         if not have_same_dimensions(value, wanted):
-            raise ValueError(f"`{name}` must be in {unit}, got a quantity of another dimension: {value!r}")
+            raise ValueError(f"`{name}` must be in {unit}, got a quantity of another dimension: {shown(value)}")
         scale = _SI_SIZE[unit]
-    try:
-        array = np.array(value, dtype=np.float64) / scale
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"`{name}` must be numeric, in {unit} or as a quantity, got {value!r}") from error
+    else:
+        _refuse_foreign_units(value, unit, name)
+    array = _real_numbers(value, unit, name) / scale
     if not np.isfinite(array).all():
         place = "" if array.ndim == 0 else f" at index {_first(~np.isfinite(array))}"
         raise ValueError(f"`{name}` must be finite, got {array[~np.isfinite(array)].flat[0]}{place}")
     return float(array) if array.ndim == 0 else array
+
+
+def _has_parts(values: Any) -> bool:
+    """Return whether a list holds quantities or tensors, whose unit and type NumPy would drop."""
+    return any(
+        is_quantity(part) or is_tensor(part) or (isinstance(part, list | tuple) and _has_parts(part)) for part in values
+    )
+
+
+def _real_numbers(value: Any, unit: Unit, name: str) -> npt.NDArray[np.float64]:
+    """Return a float64 copy of what is made of real numbers and nothing else."""
+    try:
+        given = _from_tensor(value) if is_tensor(value) else np.asarray(value)
+        kinds = {type(part) for part in given.flat} if given.dtype.kind == "O" else {given.dtype.type}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise _not_numeric(value, unit, name) from error
+    if any(issubclass(kind, complex | np.complexfloating) for kind in kinds):
+        raise TypeError(f"`{name}` must be real, got {shown(value)}: take `.real` or `abs()` of it, whichever is meant")
+    if unit != "1" and any(issubclass(kind, bool | np.bool_) for kind in kinds):
+        raise TypeError(f"`{name}` must be a number in {unit}, got true and false: multiply them by a value in {unit}")
+    if any(issubclass(kind, _NOT_NUMBERS) for kind in kinds):
+        raise _not_numeric(value, unit, name)
+    if np.ma.is_masked(value):
+        count = int(np.ma.count_masked(value))
+        raise ValueError(f"`{name}` must not have masked values, got {count}: fill them first")
+    try:
+        return np.array(given, dtype=np.float64)
+    except OverflowError as error:
+        raise ValueError(f"`{name}` must be finite, got {shown(value)}, more than a float64 can hold") from error
+    except (TypeError, ValueError) as error:
+        raise _not_numeric(value, unit, name) from error
+
+
+def _not_numeric(value: Any, unit: Unit, name: str) -> TypeError:
+    return TypeError(f"`{name}` must be numeric, in {unit} or as a quantity, got {shown(value)}")
+
+
+def _from_tensor(tensor: Any) -> npt.NDArray[np.generic]:
+    """Return a tensor of any device as an array; those of precisions that NumPy lacks in float64."""
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    if plain.is_floating_point():
+        plain = plain.double()
+    return np.asarray(plain.numpy())
+
+
+def _refuse_foreign_units(value: Any, unit: Unit, name: str) -> None:
+    """Raise a `TypeError` if a value states a unit in another way than Brian2's, which would be lost in silence."""
+    package = type(value).__module__.partition(".")[0]
+    if package not in _OTHER_UNITS:
+        return
+    own = getattr(value, "units", None) or getattr(value, "unit", None)
+    if own is not None and str(own) not in ("", "1", "dimensionless", unit):
+        raise TypeError(
+            f"`{name}` must be a Brian2 quantity or a number in {unit}, got values of {package} in {own}: convert them"
+        )
 
 
 def common_unit(values: Mapping[str, Any], where: str) -> Unit | None:
@@ -81,7 +176,7 @@ def common_unit(values: Mapping[str, Any], where: str) -> Unit | None:
 
     Parameters
     ----------
-    values : mapping of str to number, array_like or brian2.Quantity
+    values : mapping of str to number, array_like, Tensor or brian2.Quantity
         Values by name. A plain 0 goes with any unit.
     where : str
         What the values belong to, for error messages.
@@ -91,15 +186,23 @@ def common_unit(values: Mapping[str, Any], where: str) -> Unit | None:
     ValueError
         If they have different dimensions, or one for which there is no working unit.
     """
-    found = {name: _unit_of(value, f"{name} of {where}") for name, value in values.items() if np.any(value)}
+    found = {name: _unit_of(value, f"{name} of {where}") for name, value in values.items() if not _is_plain_zero(value)}
     if len(set(found.values())) > 1:
         listed = ", ".join(f"`{name}` {unit or 'a plain number'}" for name, unit in found.items())
         raise ValueError(f"values of {where} must have one unit, got {listed}")
     return next(iter(found.values()), None)
 
 
+def _is_plain_zero(value: Any) -> bool:
+    if is_tensor(value):
+        return not bool((value != 0).any())
+    return not np.any(np.asarray(value) != 0)
+
+
 def _unit_of(value: Any, name: str) -> Unit | None:
-    if not hasattr(value, "dim"):
+    if isinstance(value, list | tuple) and _has_parts(value):
+        return common_unit({f"{name}[{k}]": part for k, part in enumerate(value)}, name)
+    if not is_quantity(value):
         return None
     from brian2.units import second, volt
     from brian2.units.fundamentalunits import have_same_dimensions
@@ -107,7 +210,7 @@ def _unit_of(value: Any, name: str) -> Unit | None:
     for unit, (volts, seconds) in _VOLT_SECOND.items():
         if have_same_dimensions(value, volt**volts * second**seconds):
             return None if unit == "1" else unit
-    raise ValueError(f"`{name}` must be in one of {', '.join(_VOLT_SECOND)}, got {value!r}")
+    raise ValueError(f"`{name}` must be in one of {', '.join(_VOLT_SECOND)}, got {shown(value)}")
 
 
 def _first(mask: npt.NDArray[np.bool_]) -> int | tuple[int, ...]:
@@ -127,3 +230,62 @@ def require(condition: Any, name: str, rule: str, value: Any, *, where: str = "n
     place = _first(~condition)
     got = np.broadcast_to(value, condition.shape)[place]
     raise ValueError(f"`{name}` must be {rule}, got {got} at {where} {place}")
+
+
+_MOST_STEPS = 10**9  # steps are counted in 32 bits
+
+
+def count_steps(time: npt.ArrayLike, dt: float, name: str) -> npt.NDArray[np.int32]:
+    """Return times (ms) as whole numbers of steps.
+
+    Raises
+    ------
+    ValueError
+        If `dt` (ms) does not divide a time, up to rounding, or it takes more than 10⁹ steps.
+    """
+    times = np.asarray(time, dtype=np.float64)
+    ratio = times / dt
+    steps = np.rint(ratio)
+    if (steps > _MOST_STEPS).any():
+        raise ValueError(f"`{name}` must take at most {_MOST_STEPS} steps, got {ratio.max():g} of {dt:g} ms")
+    uneven = np.abs(ratio - steps) > 1e-6 + 1e-9 * np.abs(steps)
+    if uneven.any():
+        value = float(times[uneven].flat[0])
+        place = f" of neuron {int(np.argmax(uneven))}" if times.ndim else ""
+        raise ValueError(
+            f"`dt` must divide `{name}`: {value:g} ms{place} is {value / dt:g} steps of {dt:g} ms. "
+            f"Try dt = {_divisor(value, dt):g} ms"
+        )
+    return steps.astype(np.int32)
+
+
+def nearest_steps(times: npt.NDArray[np.float64], dt: float, name: str) -> npt.NDArray[np.int32]:
+    """Return times (ms), 0 or at least dt, as the nearest numbers of time steps.
+
+    Raises
+    ------
+    ValueError
+        If a time lies between 0 and `dt` (ms), or takes more than 10⁹ steps.
+    """
+    short = (times > 0) & (times < dt * (1 - 1e-9))
+    if short.any():
+        raise ValueError(
+            f"`{name}` must be at least one step of {dt:g} ms, got {times[short].min():g} ms ({int(short.sum())} of "
+            f"{times.size} are shorter). Draw from a distribution with `low` = {dt:g}, or try a smaller dt"
+        )
+    steps = np.rint(times / dt)
+    if (steps > _MOST_STEPS).any():
+        raise ValueError(f"`{name}` must take at most {_MOST_STEPS} steps, got {steps.max():g} of {dt:g} ms")
+    return steps.astype(np.int32)
+
+
+def _divisor(value: float, dt: float) -> float:
+    """Return a divisor of the value that is at most dt: the largest among those with the fewest decimals."""
+    least = int(np.ceil(value / dt))
+    candidates = value / np.arange(least, 10 * least + 1)
+    for decimals in range(6):
+        scaled = candidates * 10**decimals
+        is_round = np.abs(scaled - np.rint(scaled)) < 1e-6 * scaled
+        if is_round.any():
+            return float(candidates[is_round][0])
+    return float(candidates[0])

@@ -1,6 +1,6 @@
 """The description of a spiking circuit, which theory and simulation both read."""
 
-from mnnbio.circuit.circuit import Circuit
+from mnnbio.circuit.circuit import Circuit, require_circuit
 from mnnbio.circuit.connectivity import (
     AllToAll,
     Bernoulli,
@@ -10,27 +10,21 @@ from mnnbio.circuit.connectivity import (
     FixedTotalNumber,
     OneToOne,
 )
-from mnnbio.circuit.parts import (
-    Array,
-    Drive,
-    GaussianDrive,
-    Matrix,
-    ModeMatrix,
-    PoissonDrive,
-    PoissonSource,
-    Population,
-    Projection,
-    Readout,
-)
+from mnnbio.circuit.drives import Drive, GaussianDrive, InputCumulants, InputSteps, JumpTrain, PoissonDrive, StepCode
+from mnnbio.circuit.part_values import Array, highest_value
+from mnnbio.circuit.parts import Matrix, ModeMatrix, PoissonSource, Population, Projection, Readout, output_dim
 from mnnbio.circuit.spatial import (
     BoxProfile,
     DistanceDependent,
     ExponentialProfile,
     GaussianProfile,
+    Profile,
     Ring,
     Sheet,
+    Space,
     Torus,
 )
+from mnnbio.circuit.time_steps import check_time_step, delay_steps, time_step
 
 __all__ = [
     "AllToAll",
@@ -47,15 +41,27 @@ __all__ = [
     "FixedTotalNumber",
     "GaussianDrive",
     "GaussianProfile",
+    "InputCumulants",
+    "InputSteps",
+    "JumpTrain",
     "Matrix",
     "ModeMatrix",
     "OneToOne",
     "PoissonDrive",
     "PoissonSource",
     "Population",
+    "Profile",
     "Projection",
     "Readout",
     "Ring",
     "Sheet",
+    "Space",
+    "StepCode",
     "Torus",
+    "check_time_step",
+    "delay_steps",
+    "highest_value",
+    "output_dim",
+    "require_circuit",
+    "time_step",
 ]

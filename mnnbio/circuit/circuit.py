@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from mnnbio.circuit.parts import (
-    Array,
-    Drive,
-    GaussianDrive,
-    Matrix,
-    ModeMatrix,
-    PoissonDrive,
-    PoissonSource,
-    Population,
-    Projection,
-    Readout,
-)
+from mnnbio.circuit.drives import Drive
+from mnnbio.circuit.part_values import Array
+from mnnbio.circuit.parts import Matrix, ModeMatrix, PoissonSource, Population, Projection, Readout
 from mnnbio.circuit.realisation import Realised, realise
 from mnnbio.units import in_unit
 from mnnbio.values import Distribution, TimeCourse
@@ -32,12 +23,6 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part")
 
-# Inputs of each drive, and how many axes each has without that of stimuli.
-_INPUTS: dict[type[Drive], dict[str, int]] = {
-    GaussianDrive: {"mean": 1, "std": 1, "factor": 2},
-    PoissonDrive: {"rate": 1},
-}
-
 
 @dataclass(frozen=True, eq=False)
 class Circuit:
@@ -47,8 +32,9 @@ class Circuit:
     ----------
     populations : iterable of PoissonSource and Population
     projections : iterable of Projection
-    drives : iterable of GaussianDrive and PoissonDrive
-    readout : Readout, optional
+    drives : iterable of Drive
+    readout : Readout or sequence of Readout, optional
+        Several are told apart by their names, by default ``readout_<source>``.
     seed : int
         Seed of the connectivity: the same circuit always has the same synapses.
 
@@ -70,14 +56,14 @@ class Circuit:
     populations: Sequence[PoissonSource | Population]
     projections: Sequence[Projection] = ()
     drives: Sequence[Drive] = ()
-    readout: Readout | None = None
+    readout: Readout | Sequence[Readout] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, kinds in (
             ("populations", (PoissonSource, Population)),
             ("projections", (Projection,)),
-            ("drives", (GaussianDrive, PoissonDrive)),
+            ("drives", (Drive,)),
         ):
             object.__setattr__(self, name, _parts(getattr(self, name), kinds, name))
         if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
@@ -91,22 +77,26 @@ class Circuit:
             self._check_projection(projection)
         for drive in self.drives:
             self._check_drive(drive)
-        if self.readout is not None:
-            size = self._neurons_named(self.readout.source, "the readout").size
-            if self.readout.weights.shape[1] != size:
+        object.__setattr__(self, "readout", _readout(self.readout))
+        for name, readout in self.readouts.items():
+            size = self._neurons_named(readout.source, f"the readout {name!r}").size
+            if readout.weights.shape[1] != size:
                 raise ValueError(
-                    f"the readout has weights for {self.readout.weights.shape[1]} neurons, "
-                    f"{self.readout.source!r} has {size}"
+                    f"the readout {name!r} has weights for {readout.weights.shape[1]} neurons, "
+                    f"{readout.source!r} has {size}"
                 )
         counts = set(self._stimulus_counts())
         if len(counts) > 1:
             raise ValueError(f"sources and drives must agree on the number of stimuli, got {sorted(counts)}")
+        if counts == {0}:
+            raise ValueError("sources and drives must have one stimulus or more, got none: an axis of stimuli is empty")
         object.__setattr__(self, "_n_stimuli", counts.pop() if counts else None)
         object.__setattr__(self, "_drawn", {})
+        object.__setattr__(self, "_hash", None)
 
     def __repr__(self) -> str:
         parts = ", ".join(
-            f"{p.name}: {p.size} {'Poisson trains' if isinstance(p, PoissonSource) else 'LIF neurons'}"
+            f"{p.name}: {p.size} {'Poisson trains' if isinstance(p, PoissonSource) else p.kind}"
             for p in self.populations
         )
         arrows = ", ".join(f"{p.source} → {p.target}" for p in self.projections)
@@ -121,6 +111,15 @@ class Circuit:
     def sources(self) -> tuple[PoissonSource, ...]:
         """The Poisson sources, in order."""
         return tuple(p for p in self.populations if isinstance(p, PoissonSource))
+
+    @property
+    def readouts(self) -> dict[str, Readout]:
+        """The readouts by name: ``"readout"`` where there is one without a name of its own."""
+        if self.readout is None:
+            return {}
+        if isinstance(self.readout, Readout):
+            return {self.readout.name or "readout": self.readout}
+        return {_readout_name(readout): readout for readout in self.readout}
 
     @property
     def n_neurons(self) -> int:
@@ -139,12 +138,10 @@ class Circuit:
 
     @property
     def has_exponential_synapses(self) -> bool:
-        """Whether some projection or Poisson drive has a synaptic time constant."""
-        inputs: list[Projection | PoissonDrive] = [
-            *self.projections,
-            *(drive for drive in self.drives if isinstance(drive, PoissonDrive)),
-        ]
-        return any(item.tau_syn > 0 for item in inputs)
+        """Whether some projection or drive has a synaptic time constant."""
+        return any(p.tau_syn > 0 for p in self.projections) or any(
+            train.tau_syn > 0 for drive in self.drives for train in drive.cumulants(None).jumps
+        )
 
     @property
     def layers(self) -> tuple[Population, ...] | None:
@@ -204,7 +201,7 @@ class Circuit:
         index = stimuli if isinstance(stimuli, int | slice) else np.asarray(list(stimuli), dtype=int)
 
         def pick(value: Any, neuron_axes: int) -> Any:
-            if len(value.shape) <= neuron_axes:
+            if len(np.shape(value)) <= neuron_axes:
                 return value
             return value.select(index) if isinstance(value, TimeCourse) else value[index]
 
@@ -285,20 +282,28 @@ class Circuit:
         """Return the circuit that `to_json` wrote."""
         from mnnbio.circuit.serialisation import loads
 
-        return loads(text)
+        return loads(text, Circuit)
 
     def hash(self) -> str:
-        """Return a fingerprint of the whole description, sixteen hexadecimal digits."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+        """Return a fingerprint of the whole description, sixteen hexadecimal digits; it is made once and kept.
+
+        Raises
+        ------
+        TypeError
+            If the circuit cannot be stored: a part of the user's own with values must be a dataclass.
+        """
+        if self._hash is None:  # type: ignore[attr-defined]
+            from mnnbio.circuit.serialisation import fingerprint
+
+            object.__setattr__(self, "_hash", fingerprint(self))
+        return str(self._hash)  # type: ignore[attr-defined]
 
     def _inputs(self) -> Iterable[tuple[Any, int]]:
         """Yield every input (array or time course) and the number of its axes without stimuli, at one time."""
         for source in self.sources:
             yield source.rates, 1
         for drive in self.drives:
-            for name, axes in _INPUTS[type(drive)].items():
-                if getattr(drive, name) is not None:
-                    yield getattr(drive, name), axes
+            yield from ((getattr(drive, name), axes) for name, axes in drive.given_inputs().items())
 
     def _with_inputs(self, change: Callable[[Any, int], Any]) -> Circuit:
         """Return the circuit with every input changed; the synapses stay."""
@@ -307,8 +312,8 @@ class Circuit:
         ]
         drives = []
         for drive in self.drives:
-            given = {n: axes for n, axes in _INPUTS[type(drive)].items() if getattr(drive, n) is not None}
-            drives.append(replace(drive, **{n: change(getattr(drive, n), axes) for n, axes in given.items()}))
+            changed_inputs = {n: change(getattr(drive, n), axes) for n, axes in drive.given_inputs().items()}
+            drives.append(replace(drive, **changed_inputs))
         changed = replace(self, populations=populations, drives=drives)
         object.__setattr__(changed, "_drawn", self._drawn)  # type: ignore[attr-defined]
         return changed
@@ -349,22 +354,58 @@ class Circuit:
 
     def _check_drive(self, drive: Drive) -> None:
         size = self._neurons_named(drive.target, str(drive)).size
-        for name, axes in _INPUTS[type(drive)].items():
+        for name, axes in drive.given_inputs().items():
             value = getattr(drive, name)
-            if value is None or not value.shape:
+            if not np.shape(value):
                 continue
             if len(value.shape) not in (axes, axes + 1) or value.shape[-axes] != size:
                 shape = "(n, k) or (stimulus, n, k)" if axes == 2 else "(n,) or (stimulus, n)"
                 raise ValueError(f"{name} of {drive} must have shape {shape} with n = {size}, got {value.shape}")
 
     def _stimulus_counts(self) -> Iterable[int]:
-        return (value.shape[0] for value, axes in self._inputs() if len(value.shape) > axes)
+        return (np.shape(value)[0] for value, axes in self._inputs() if len(np.shape(value)) > axes)
+
+
+def _readout(given: Any) -> Readout | tuple[Readout, ...] | None:
+    """Return one readout or several as they are kept.
+
+    Raises
+    ------
+    TypeError
+        If something is no readout.
+    ValueError
+        If two have one name.
+    """
+    readouts = _parts([given] if isinstance(given, Readout) else given or (), (Readout,), "readout")
+    if len(readouts) < 2:
+        return readouts[0] if readouts else None
+    names = [_readout_name(readout) for readout in readouts]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"readouts must have names of their own, got {', '.join(repeated)} twice. Give them a `name`")
+    return readouts
+
+
+def _readout_name(readout: Readout) -> str:
+    """Return the name of one of several readouts, one that can stand in files."""
+    return readout.name or re.sub(r"\W", "_", f"readout_{readout.source}")
 
 
 def _parts(items: Iterable[Part], kinds: tuple[type, ...], name: str) -> tuple[Part, ...]:
-    parts = tuple(items)
+    try:
+        parts = tuple(items)
+    except TypeError:
+        wanted = " and ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"`{name}` must be a sequence of {wanted}, got {type(items).__name__}") from None
     for part in parts:
         if not isinstance(part, kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"`{name}` must hold {wanted}, got {type(part).__name__}")
     return parts
+
+
+def require_circuit(circuit: Any) -> None:
+    """Raise a `TypeError` unless `circuit` is a `Circuit`."""
+    if not isinstance(circuit, Circuit):
+        raise TypeError(
+            f"`circuit` must be a Circuit, got {type(circuit).__name__}. `export` makes one of a trained model"
+        )

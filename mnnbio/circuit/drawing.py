@@ -18,7 +18,8 @@ from mnnbio.circuit.connectivity import (
     FixedTotalNumber,
     OneToOne,
 )
-from mnnbio.circuit.parts import ModeMatrix, PoissonDrive, PoissonSource, Projection
+from mnnbio.circuit.drives import GaussianDrive, PoissonDrive
+from mnnbio.circuit.parts import ModeMatrix, PoissonSource, Projection
 from mnnbio.circuit.spatial import DistanceDependent
 from mnnbio.values import Distribution
 
@@ -63,12 +64,15 @@ def plot(circuit: Circuit) -> Figure:
                 place,
                 _outward(circuit, place, places),
                 number,
-                "Poisson" if isinstance(drive, PoissonDrive) else "noise",
+                _LABELS.get(type(drive), type(drive).__name__),
             )
     if used:
         handles = [Line2D([], [], color=colour, label=_LEGEND[colour]) for colour in used]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=8)
     return figure
+
+
+_LABELS: dict[type, str] = {PoissonDrive: "Poisson", GaussianDrive: "noise"}
 
 
 def _places(circuit: Circuit) -> dict[str, Point]:

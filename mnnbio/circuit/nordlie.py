@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,10 @@ from mnnbio.circuit.connectivity import (
     FixedTotalNumber,
     OneToOne,
 )
-from mnnbio.circuit.parts import GaussianDrive, ModeMatrix, PoissonDrive, PoissonSource, Population, Projection
+from mnnbio.circuit.drives import GaussianDrive, PoissonDrive
+from mnnbio.circuit.parts import ModeMatrix, PoissonSource, Population, Projection
 from mnnbio.circuit.spatial import BoxProfile, DistanceDependent, ExponentialProfile, GaussianProfile, Profile
+from mnnbio.neurons import LIFParameters
 from mnnbio.values import Distribution, LogNormal, Normal, Oscillation, Ramp, Samples, Steps, TimeCourse, Uniform
 
 Row = Sequence[str]
@@ -36,7 +39,11 @@ def describe(circuit: Circuit) -> str:
             [_projection(circuit, projection) for projection in circuit.projections],
         ),
         ("Neuron model", ("", ""), _neuron_model(circuit)),
-        ("Neuron parameters", ("Population", *_PARAMETERS.values()), [_parameters(p) for p in circuit.neurons]),
+        (
+            "Neuron parameters",
+            ("Population", *_PARAMETERS.values()),
+            [_parameters(p) for p in circuit.neurons if _is_lif(p)],
+        ),
         ("Synapse model", ("", ""), _synapse_model(circuit)),
         ("Input", ("Target", "Type", "Description"), _input(circuit)),
         ("Measurements", ("", ""), _measurements(circuit)),
@@ -68,13 +75,13 @@ def _summary(circuit: Circuit) -> list[Row]:
         for p in circuit.projections
         if isinstance(p.connectivity, DistanceDependent)
     }
-    inputs = {_KIND_OF_INPUT[type(item)] for item in (*circuit.sources, *circuit.drives)}
+    inputs = {_KIND_OF_INPUT.get(type(item), type(item).__name__) for item in (*circuit.sources, *circuit.drives)}
     names = ", ".join(p.name for p in circuit.populations)
     return [
         ("Populations", f"{len(circuit.populations)}: {names}"),
         ("Topology", ", ".join(sorted(spaces)) or "–"),
         ("Connectivity", ", ".join(sorted(patterns)) or "–"),
-        ("Neuron model", "leaky integrate-and-fire, fixed threshold, absolute refractory period"),
+        ("Neuron model", "; ".join(dict.fromkeys(map(_kind_of_neuron, circuit.neurons)))),
         ("Channel models", "–"),
         ("Synapse model", " and ".join(_synapse_kinds(circuit)) or "–"),
         ("Plasticity", "–"),
@@ -92,7 +99,7 @@ _KIND_OF_INPUT: dict[type, str] = {
 
 def _populations(circuit: Circuit) -> list[Row]:
     return [
-        (p.name, "Poisson spike trains" if isinstance(p, PoissonSource) else "LIF neurons", f"{p.size}")
+        (p.name, "Poisson spike trains" if isinstance(p, PoissonSource) else p.kind, f"{p.size}")
         for p in circuit.populations
     ]
 
@@ -104,7 +111,7 @@ def _projection(circuit: Circuit, projection: Projection) -> Row:
         _pattern(circuit, projection),
         _values(projection.weights if projection.weight is None else projection.weight),
         _values(projection.delay),
-        "delta" if projection.tau_syn == 0 else _values(projection.tau_syn),
+        _synaptic_time(projection),
     )
 
 
@@ -178,8 +185,23 @@ def _values(value: Any) -> str:
     return f"{low:g}" if low == high else f"{low:g} to {high:g} (mean {numbers.mean():.4g})"
 
 
+def _is_lif(population: Population) -> bool:
+    return isinstance(population.neuron, LIFParameters)
+
+
+def _kind_of_neuron(population: Population) -> str:
+    if _is_lif(population):
+        return "leaky integrate-and-fire, fixed threshold, absolute refractory period"
+    return type(population.neuron).__name__
+
+
 def _neuron_model(circuit: Circuit) -> list[Row]:
+    others = {type(p.neuron).__name__: p.neuron for p in circuit.neurons if not _is_lif(p)}
+    rows: list[Row] = [(name, _described(neuron)) for name, neuron in others.items()]
+    if not any(_is_lif(p) for p in circuit.neurons):
+        return rows
     return [
+        *rows,
         ("Type", "leaky integrate-and-fire"),
         ("Subthreshold dynamics", "dV/dt = -V/tau_m + I(t); V in mV from rest, I in mV/ms"),
         ("Spiking", "if V ≥ v_th: a spike, then V = v_reset for t_ref; input to V is lost meanwhile"),
@@ -191,11 +213,17 @@ def _parameters(population: Population) -> Row:
     return (population.name, *(_values(value) for _, value in population.lif.items()))
 
 
+def _synaptic_time(projection: Projection) -> str:
+    if projection.synapse is not None:
+        return type(projection.synapse).__name__
+    return "delta" if projection.tau_syn == 0 else _values(projection.tau_syn)
+
+
 def _synapse_kinds(circuit: Circuit) -> list[str]:
-    inputs: list[Projection | PoissonDrive] = [*circuit.projections]
-    inputs += [drive for drive in circuit.drives if isinstance(drive, PoissonDrive)]
-    kinds = {"exponential currents" if item.tau_syn > 0 else "delta currents" for item in inputs}
-    return sorted(kinds)
+    kinds = {type(p.synapse).__name__ for p in circuit.projections if p.synapse is not None}
+    times = [p.tau_syn for p in circuit.projections if p.synapse is None]
+    times += [train.tau_syn for drive in circuit.drives for train in drive.cumulants(None).jumps]
+    return sorted(kinds | {"exponential currents" if tau_syn > 0 else "delta currents" for tau_syn in times})
 
 
 def _synapse_model(circuit: Circuit) -> list[Row]:
@@ -203,6 +231,8 @@ def _synapse_model(circuit: Circuit) -> list[Row]:
         "delta currents": ("Delta", "a spike of weight J changes V by J"),
         "exponential currents": ("Exponential", "a spike of weight J adds J/tau_syn to I, which decays with tau_syn"),
     }
+    others = {type(p.synapse).__name__: p.synapse for p in circuit.projections if p.synapse is not None}
+    forms |= {name: (name, _described(model)) for name, model in others.items()}
     return [forms[kind] for kind in _synapse_kinds(circuit)]
 
 
@@ -211,7 +241,9 @@ def _input(circuit: Circuit) -> list[Row]:
     for source in circuit.sources:
         rows.append((source.name, "Poisson spike trains", f"rate {_course(source.rates)} spikes/ms"))
     for drive in circuit.drives:
-        if isinstance(drive, PoissonDrive):
+        if not isinstance(drive, PoissonDrive | GaussianDrive):
+            rows.append((drive.target, type(drive).__name__, _described(drive)))
+        elif isinstance(drive, PoissonDrive):
             synapse = f", tau_syn {drive.tau_syn:g} ms" if drive.tau_syn else ""
             text = f"rate {_course(drive.rate)} spikes/ms, weight {drive.weight:g} mV{synapse}"
             rows.append((drive.target, "Poisson spikes of its own", text))
@@ -221,6 +253,12 @@ def _input(circuit: Circuit) -> list[Row]:
                 text += f"; {drive.factor.shape[-1]} shared noise sources, loadings {_values(drive.factor)} mV/√ms"
             rows.append((drive.target, "Gaussian white noise", text))
     return rows
+
+
+def _described(part: Any) -> str:
+    """Return the fields of a part of a user's own, but for its target."""
+    listed = ((field.name, getattr(part, field.name)) for field in fields(part) if field.name != "target")
+    return ", ".join(f"{name} {_course(value)}" for name, value in listed if value is not None) or "–"
 
 
 def _course(value: Any) -> str:
@@ -245,8 +283,7 @@ def _course(value: Any) -> str:
 
 def _measurements(circuit: Circuit) -> list[Row]:
     rows: list[Row] = [("Spike times", "of the populations " + ", ".join(p.name for p in circuit.neurons))]
-    if circuit.readout is not None:
-        readout = circuit.readout
+    for readout in circuit.readouts.values():
         rows.append(
             ("Readout", f"{len(readout.bias)} linear decision variables of the spike counts of {readout.source}")
         )

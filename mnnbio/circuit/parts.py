@@ -1,4 +1,4 @@
-"""The parts of a circuit: populations, projections between them, and what drives them."""
+"""Parts of a circuit: populations, projections between them, readouts."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from mnnbio.circuit.connectivity import Connectivity
-from mnnbio.neurons import LIFParameters
+from mnnbio.circuit.part_values import (
+    Array,
+    check_shape,
+    frozen,
+    highest_value,
+    input_value,
+    number_or_distribution,
+    per_neuron,
+    synaptic_time,
+)
+from mnnbio.neurons import LIFParameters, NeuronModel
+from mnnbio.synapses import Delta, Exponential, SynapseModel
 from mnnbio.units import Unit, in_unit, require
 from mnnbio.values import Distribution, TimeCourse
-
-Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +46,7 @@ class ModeMatrix:
     def __post_init__(self) -> None:
         for name in ("input_modes", "scores", "output_modes"):
             object.__setattr__(
-                self, name, _frozen(in_unit(getattr(self, name), "mV" if name == "scores" else "1", name))
+                self, name, frozen(in_unit(getattr(self, name), "mV" if name == "scores" else "1", name))
             )
         modes = self.scores.shape
         if len(modes) != 1 or self.input_modes.shape[1:] != modes or self.output_modes.shape[1:] != modes:
@@ -83,17 +91,38 @@ class PoissonSource:
         _check_name(self.name, self.size)
         name = f"rates of {self.name!r}"
         if isinstance(self.rates, TimeCourse):
-            rates: Array | TimeCourse = _input(self.rates, "1/ms", name, least=0.0)
-            _check_shape(rates.shape, name, self.size)
+            rates: Array | TimeCourse = input_value(self.rates, "1/ms", name, least=0.0)
+            check_shape(rates.shape, name, self.size)
         else:
-            rates = _per_neuron(self.rates, "1/ms", name, self.size)
+            rates = per_neuron(self.rates, "1/ms", name, self.size)
             require(rates >= 0, name, "≥ 0 spikes/ms", rates, where="index")
         object.__setattr__(self, "rates", rates)
+
+    def spike_probability(self, dt: float) -> Array:
+        """Return the probability that a train fires in a step of `dt`, ms, (1 or stimulus, 1 or size).
+
+        Where rates change in time, it is that of the highest rate.
+
+        Raises
+        ------
+        ValueError
+            If it exceeds 1.
+        """
+        rates = highest_value(self.rates)
+        probability = rates * dt
+        if (probability > 1).any():
+            stimulus, index = np.unravel_index(int(np.argmax(probability)), probability.shape)
+            raise ValueError(
+                f"`rates` of {self.name!r} must be at most one spike a step, {1 / dt:g} spikes/ms at dt = {dt:g} ms, "
+                f"got {rates[stimulus, index]:g} at stimulus {stimulus}, index {index}. Try dt = "
+                f"{1 / rates.max():.2g} ms"
+            )
+        return probability
 
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """A population of leaky integrate-and-fire neurons.
+    """A population of neurons.
 
     Parameters
     ----------
@@ -101,27 +130,50 @@ class Population:
         Name, unique in the circuit.
     size : int
         Number of neurons.
-    lif : LIFParameters
-        Neuron parameters, single numbers or one value per neuron.
+    neuron : NeuronModel
+        The neurons, such as `LIFParameters`: parameters are single numbers or one value per neuron.
     """
 
     name: str
     size: int
-    lif: LIFParameters
+    neuron: NeuronModel
 
     def __post_init__(self) -> None:
         _check_name(self.name, self.size)
-        if not isinstance(self.lif, LIFParameters):
-            raise TypeError(f"`lif` of {self.name!r} must be LIFParameters, got {type(self.lif).__name__}")
-        if self.lif.size not in (None, self.size):
-            raise ValueError(
-                f"`lif` of {self.name!r} describes {self.lif.size} neurons, the population has {self.size}"
+        if not isinstance(self.neuron, NeuronModel):
+            raise TypeError(
+                f"the neurons of {self.name!r} must be a NeuronModel such as LIFParameters(), got {self.neuron!r}"
             )
+        if self.neuron.size not in (None, self.size):
+            raise ValueError(
+                f"the neurons of {self.name!r} are described for {self.neuron.size}, the population has {self.size}"
+            )
+
+    @property
+    def kind(self) -> str:
+        """What the elements are, for tables and texts."""
+        return "LIF neurons" if isinstance(self.neuron, LIFParameters) else f"{type(self.neuron).__name__} neurons"
+
+    @property
+    def lif(self) -> LIFParameters:
+        """The parameters of leaky integrate-and-fire neurons, voltages measured from rest.
+
+        Raises
+        ------
+        TypeError
+            If the neurons are others.
+        """
+        if not isinstance(self.neuron, LIFParameters):
+            raise TypeError(
+                f"the neurons of {self.name!r} are {type(self.neuron).__name__}, not leaky integrate-and-fire neurons "
+                "(LIFParameters): there is no theory for them"
+            )
+        return self.neuron.from_rest()
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Synapses from one population to another, delta or exponential.
+    """Synapses from one population to another.
 
     Either `weights` gives every synapse, or `weight` and `connectivity` give a rule that the circuit realises once.
 
@@ -143,6 +195,9 @@ class Projection:
     tau_syn : float or Quantity
         Synaptic time constant, ms; 0 for delta synapses. With ``tau_syn > 0`` a spike adds ``weight/tau_syn`` (mV/ms)
         to a current that decays with `tau_syn`, so the charge is that of the delta synapse.
+    synapse : SynapseModel, optional
+        Another model of the synapses; weights are in its working unit. By default delta synapses, or exponential ones
+        where `tau_syn` is given.
     """
 
     source: str
@@ -153,10 +208,12 @@ class Projection:
     delay: Any = 0.0
     autapses: bool = False
     tau_syn: Any = 0.0
+    synapse: SynapseModel | None = None
 
     def __post_init__(self) -> None:
         if (self.weights is None) == (self.weight is None):
             raise ValueError(f"{self}: give either `weights` (a matrix), or `weight` and `connectivity`")
+        self._settle_synapse()
         if (self.weight is None) != (self.connectivity is None):
             raise ValueError(f"{self}: `weight` and `connectivity` go together")
         if self.weight is not None:
@@ -164,21 +221,45 @@ class Projection:
                 raise TypeError(
                     f"`connectivity` of {self} must be a rule such as FixedIndegree(100), got {self.connectivity!r}"
                 )
-            object.__setattr__(self, "weight", _number_or_distribution(self.weight, "mV", f"weight of {self}"))
+            object.__setattr__(
+                self, "weight", number_or_distribution(self.weight, self.synapse_model.UNIT, f"weight of {self}")
+            )
         elif not isinstance(self.weights, ModeMatrix):
             if np.ndim(self.delay) and sparse.issparse(self.weights) and not _is_canonical(self.weights):
                 raise ValueError(
                     f"weights of {self} must be a csr_array with sorted indices and without duplicates where every "
                     "synapse has a delay of its own, so that their order is plain. Call `sum_duplicates()` first"
                 )
-            object.__setattr__(self, "weights", _matrix(self.weights, f"weights of {self}"))
+            object.__setattr__(self, "weights", _matrix(self.weights, self.synapse_model.UNIT, f"weights of {self}"))
         object.__setattr__(self, "delay", self._checked_delay())
-        object.__setattr__(self, "tau_syn", _synaptic_time(self.tau_syn, str(self)))
+
+    def _settle_synapse(self) -> None:
+        """Note delta and exponential synapses as `tau_syn` alone, so that either may be changed."""
+        object.__setattr__(self, "tau_syn", synaptic_time(self.tau_syn, str(self)))
+        if self.synapse is None:
+            return
+        if not isinstance(self.synapse, SynapseModel):
+            raise TypeError(
+                f"`synapse` of {self} must be a SynapseModel such as Exponential(5.0), got {self.synapse!r}"
+            )
+        if self.tau_syn > 0:
+            raise ValueError(f"give either `tau_syn` or `synapse` of {self}, got both")
+        if isinstance(self.synapse, Exponential):
+            object.__setattr__(self, "tau_syn", self.synapse.tau_syn)
+        if isinstance(self.synapse, Delta | Exponential):
+            object.__setattr__(self, "synapse", None)
+
+    @property
+    def synapse_model(self) -> SynapseModel:
+        """The model of the synapses."""
+        if self.synapse is not None:
+            return self.synapse
+        return Exponential(self.tau_syn) if self.tau_syn > 0 else Delta()
 
     def _checked_delay(self) -> float | Array | Distribution:
         name = f"delay of {self}"
         if np.ndim(self.delay) == 0:
-            delay = _number_or_distribution(self.delay, "ms", name)
+            delay = number_or_distribution(self.delay, "ms", name)
             if isinstance(delay, Distribution):
                 if isinstance(self.weights, ModeMatrix):
                     raise ValueError(
@@ -191,7 +272,7 @@ class Projection:
             else:
                 require(delay >= 0, name, "≥ 0 ms", delay)
             return delay
-        delays = _frozen(in_unit(self.delay, "ms", name))
+        delays = frozen(in_unit(self.delay, "ms", name))
         weights = self.weights
         if not isinstance(weights, np.ndarray | sparse.csr_array):
             raise ValueError(f"`{name}` can be one per synapse only with explicit dense or sparse weights")
@@ -208,71 +289,6 @@ class Projection:
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianDrive:
-    """Gaussian white-noise current into every neuron of a population.
-
-    Parameters
-    ----------
-    target : str
-        Name of the population.
-    mean : array_like, Quantity or TimeCourse
-        Mean, mV/ms: a number, (n,) or (stimulus, n), or a course in time of such values.
-    std : array_like, Quantity or TimeCourse
-        Standard deviation of the noise that is independent between neurons, mV/√ms; as for `mean`.
-    factor : array_like or Quantity, optional
-        Loadings of noise sources shared by the neurons, mV/√ms: (n, k) or (stimulus, n, k); they add
-        ``factor @ factorᵀ`` to the covariance of the currents.
-    """
-
-    target: str
-    mean: Any = 0.0
-    std: Any = 0.0
-    factor: Any = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "mean", _input(self.mean, "mV/ms", f"mean of {self}"))
-        object.__setattr__(self, "std", _input(self.std, "mV/sqrt(ms)", f"std of {self}", least=0.0))
-        if self.factor is not None:
-            object.__setattr__(self, "factor", _frozen(in_unit(self.factor, "mV/sqrt(ms)", f"factor of {self}")))
-
-    def __str__(self) -> str:
-        return f"Gaussian drive of {self.target!r}"
-
-
-@dataclass(frozen=True, eq=False)
-class PoissonDrive:
-    """Poisson input of its own for every neuron of a population.
-
-    Parameters
-    ----------
-    target : str
-        Name of the population.
-    rate : array_like, Quantity or TimeCourse
-        Rate of the input, spikes/ms: a number, (n,) or (stimulus, n), or a course in time of such values; ≥ 0.
-    weight : float or Quantity
-        Charge of one input spike as a change of the membrane potential, mV: the jump at a delta synapse.
-    tau_syn : float or Quantity
-        Synaptic time constant, ms; 0 for delta synapses. As in `Projection`.
-    """
-
-    target: str
-    rate: Any
-    weight: Any
-    tau_syn: Any = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rate", _input(self.rate, "1/ms", f"rate of {self}", least=0.0))
-        object.__setattr__(self, "weight", _number(self.weight, "mV", f"weight of {self}"))
-        object.__setattr__(self, "tau_syn", _synaptic_time(self.tau_syn, str(self)))
-
-    def __str__(self) -> str:
-        return f"Poisson drive of {self.target!r}"
-
-
-Drive: TypeAlias = GaussianDrive | PoissonDrive
-
-
-@dataclass(frozen=True, eq=False)
 class Readout:
     """A linear readout of spike counts: decision variable ``weights @ rate + bias``.
 
@@ -286,16 +302,19 @@ class Readout:
         Offsets.
     labels : sequence of str, optional
         Names of the outputs.
+    name : str, optional
+        Name of the decision variables in results, an identifier; by default ``readout``.
     """
 
     source: str
     weights: Any
     bias: Any
     labels: tuple[str, ...] | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
-        weights = _frozen(in_unit(self.weights, "1", "readout weights"))
-        bias = _frozen(in_unit(self.bias, "1", "readout bias"))
+        weights = frozen(in_unit(self.weights, "1", "readout weights"))
+        bias = frozen(in_unit(self.bias, "1", "readout bias"))
         if weights.ndim != 2 or bias.shape != weights.shape[:1]:
             raise ValueError(
                 f"readout weights and bias must have shapes (n_output, n_source) and (n_output,), "
@@ -303,79 +322,40 @@ class Readout:
             )
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "bias", bias)
+        if self.name is not None and not (isinstance(self.name, str) and self.name.isidentifier()):
+            raise ValueError(f"the name of a readout must be an identifier, got {self.name!r}")
         if self.labels is not None:
             object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
             if len(self.labels) != len(bias):
                 raise ValueError(f"the readout has {len(bias)} outputs and {len(self.labels)} labels")
 
 
+def output_dim(name: str) -> str:
+    """Return the dimension of the outputs of a readout in results."""
+    return "output" if name == "readout" else f"{name}_output"
+
+
+_LONGEST_NAME = 100
+
+
 def _check_name(name: str, size: int) -> None:
-    if not isinstance(name, str) or not name.isidentifier():
-        raise ValueError(f"a population's name must be a Python identifier, got {name!r}")
-    if not isinstance(size, int | np.integer) or size < 1:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise ValueError(f"the name of a population must be text of at most {_LONGEST_NAME} characters, got {name!r}")
+    if isinstance(size, bool | np.bool_) or not isinstance(size, int | np.integer) or size < 1:
         raise ValueError(f"the size of {name!r} must be a whole number ≥ 1, got {size!r}")
-
-
-def _frozen(value: float | Array) -> Array:
-    array = np.asarray(value, dtype=np.float64)
-    array.setflags(write=False)
-    return array
-
-
-def _number(value: Any, unit: Unit, name: str) -> float:
-    number = in_unit(value, unit, name)
-    if not isinstance(number, float):
-        raise ValueError(f"{name} must be a single number in {unit}, got an array of shape {number.shape}")
-    return number
-
-
-def _synaptic_time(value: Any, name: str) -> float:
-    tau_syn = _number(value, "ms", f"tau_syn of {name}")
-    require(tau_syn >= 0, f"tau_syn of {name}", "≥ 0 ms", tau_syn)
-    return tau_syn
-
-
-def _number_or_distribution(value: Any, unit: Unit, name: str) -> float | Distribution:
-    return value.used_as(unit, name) if isinstance(value, Distribution) else _number(value, unit, name)
-
-
-_SHOWN: dict[Unit, str] = {"1/ms": "spikes/ms", "mV/sqrt(ms)": "mV/√ms"}
-
-
-def _input(value: Any, unit: Unit, name: str, *, least: float = -np.inf) -> Any:
-    """Return an input as a frozen array or a time course in its unit, checked to be at least `least`."""
-    if isinstance(value, TimeCourse):
-        checked: Any = value.used_as(unit, name)
-        lowest = checked.lowest()
-    else:
-        checked = lowest = _frozen(in_unit(value, unit, name))
-    require(lowest >= least, name, f"≥ {least:g} {_SHOWN.get(unit, unit)}", lowest, where="index")
-    return checked
-
-
-def _check_shape(shape: tuple[int, ...], name: str, size: int) -> None:
-    if len(shape) > 2 or (shape and shape[-1] != size):
-        raise ValueError(f"{name} must be a number or have shape ({size},) or (stimulus, {size}), got {shape}")
-
-
-def _per_neuron(value: Any, unit: Unit, name: str, size: int) -> Array:
-    """Return the value with its neuron axis in full, (size,) or (stimulus, size)."""
-    array = np.asarray(in_unit(value, unit, name))
-    _check_shape(array.shape, name, size)
-    return _frozen(np.full(size, float(array)) if array.ndim == 0 else array)
 
 
 def _is_canonical(matrix: Any) -> bool:
     return matrix.format == "csr" and bool(matrix.has_canonical_format)
 
 
-def _matrix(value: Any, name: str) -> Array | sparse.csr_array:
+def _matrix(value: Any, unit: Unit, name: str) -> Array | sparse.csr_array:
     if sparse.issparse(value):
         matrix = sparse.csr_array(value, dtype=np.float64, copy=True)
         matrix.sum_duplicates()
-        in_unit(matrix.data, "mV", name)
+        in_unit(matrix.data, unit, name)
         return matrix
-    dense = np.asarray(in_unit(value, "mV", name))
+    dense = np.asarray(in_unit(value, unit, name))
     if dense.ndim != 2:
         raise ValueError(f"{name} must be a matrix of shape (n_target, n_source), got shape {dense.shape}")
-    return _frozen(dense)
+    return frozen(dense)

@@ -1,7 +1,6 @@
-"""Neuron models."""
+"""Neuron models: what the neurons of a population are."""
 
-from mnnbio.neurons.lif import LIFParameters
+from mnnbio.neurons.lif import AbsoluteVoltageWarning, LIFParameters
+from mnnbio.neurons.model import NeuronDynamics, NeuronModel, Order
 
-__all__ = [
-    "LIFParameters",
-]
+__all__ = ["AbsoluteVoltageWarning", "LIFParameters", "NeuronDynamics", "NeuronModel", "Order"]

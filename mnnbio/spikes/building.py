@@ -11,19 +11,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
 
-from mnnbio.circuit import Circuit
+from mnnbio.circuit import Circuit, check_time_step, require_circuit, time_step
 from mnnbio.machine import FOLDER_VARIABLE
 from mnnbio.spikes.compiling import compile_project, compiler_version, work_folder
 from mnnbio.spikes.devices import Device, DeviceProgram, require_device
 from mnnbio.spikes.layout import choose_replicas, choose_replicas_in_python
-from mnnbio.spikes.planner import Planned, check_time_step, plan_circuit
+from mnnbio.spikes.planner import Planned, plan_circuit
 from mnnbio.spikes.program import CompiledProgram, Program, PythonProgram, require_integer
 from mnnbio.spikes.program_cache import PROGRAM, CacheWarning, ProgramCache, program_key
 from mnnbio.spikes.program_files import INPUTS, write_courses, write_inputs
 from mnnbio.spikes.recording import Record, recorded_kinds
 from mnnbio.spikes.session import Codegen
 from mnnbio.spikes.standalone import write_cpp
-from mnnbio.spikes.timing import Times, time_step
+from mnnbio.spikes.timing import Times
 
 
 @contextmanager
@@ -95,6 +95,7 @@ def build(
     """
     if codegen not in get_args(Codegen):
         raise ValueError(f"Invalid value {codegen!r} for `codegen`. Must be one of {list(get_args(Codegen))}")
+    require_circuit(circuit)
     step = time_step(dt)
     check_time_step(circuit, step)
     kinds = recorded_kinds({population.name: population.size for population in circuit.neurons}, record)

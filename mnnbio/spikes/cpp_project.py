@@ -12,7 +12,7 @@ from typing import Any
 
 import xarray as xr
 
-from mnnbio.circuit import Circuit
+from mnnbio.circuit import Circuit, time_step
 from mnnbio.spikes.building import write_project_sources
 from mnnbio.spikes.collect import collect
 from mnnbio.spikes.description import labelled_result
@@ -20,7 +20,7 @@ from mnnbio.spikes.program_files import read_blocks, write_plan_file
 from mnnbio.spikes.recording import recorded_kinds
 from mnnbio.spikes.runs import Run, choose_seed, require_integer
 from mnnbio.spikes.simulate import check_window
-from mnnbio.spikes.timing import Times, time_step
+from mnnbio.spikes.timing import Times
 
 _FORMAT = "mnnbio C++ project 2"
 _README = """A network of spiking neurons as a C++ program, written by mnnbio.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from mnnbio.circuit import Circuit
+from mnnbio.circuit import Circuit, output_dim
 from mnnbio.results import (
     Estimate,
     array,
@@ -28,6 +28,7 @@ from mnnbio.results import (
     ragged,
     variance_of_sums,
     versions,
+    with_stimuli,
 )
 from mnnbio.spikes.collect import stretch_windows
 from mnnbio.spikes.recorded import BinnedCounts, Recording, WindowMoments
@@ -199,10 +200,9 @@ def labelled_result(
         part = estimates_of_moments(moments, stimuli=circuit.n_stimuli is not None, duration=recording.duration)
         parts.append(part.assign_coords(_coords(circuit, moments.populations)))
     groups["/simulation"] = _together(parts).assign_attrs(duration=attrs["duration"], window=window * 1e-3)
-    if (decisions := _decisions(circuit, recording, groups)) is not None:
-        groups["/simulation"] = groups["/simulation"].assign(readout=decisions)
+    groups["/simulation"] = groups["/simulation"].assign(_decisions(circuit, recording, groups))
     return xr.DataTree.from_dict(
-        {name: groups[name] for name in ("/", "/simulation", "/spikes", "/counts") if name in groups}
+        {name: with_stimuli(groups[name]) for name in ("/", "/simulation", "/spikes", "/counts") if name in groups}
     )
 
 
@@ -236,7 +236,7 @@ def _coords(circuit: Circuit, populations: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _windows(spikes: xr.Dataset, length: float) -> xr.DataArray:
-    return counts(spikes, length * 1e-3)
+    return counts(spikes, length)
 
 
 def _join(binned: xr.Dataset, step: float, length: float) -> xr.DataArray:
@@ -281,16 +281,20 @@ def _together(parts: list[xr.Dataset]) -> xr.Dataset:
     return statistics
 
 
-def _decisions(circuit: Circuit, recording: Recording, groups: Mapping[str, xr.Dataset]) -> xr.DataArray | None:
-    """Return the decision variable of every trial, from the counts over the whole duration."""
-    readout = circuit.readout
-    table = None if readout is None else _trial_counts(circuit, recording, groups, readout.source)
-    if readout is None or table is None:
-        return None
-    values = table / recording.duration @ readout.weights.T + readout.bias
-    dims = [*(["stimulus"] if circuit.n_stimuli is not None else []), "trial", "output"]
-    decisions = array("readout", dims, values)
-    return decisions if readout.labels is None else decisions.assign_coords(output=list(readout.labels))
+def _decisions(circuit: Circuit, recording: Recording, groups: Mapping[str, xr.Dataset]) -> dict[str, xr.DataArray]:
+    """Return the decision variables of every trial by readout, from the counts over the whole duration."""
+    found = {}
+    for name, readout in circuit.readouts.items():
+        table = _trial_counts(circuit, recording, groups, readout.source)
+        if table is None:
+            continue
+        output = output_dim(name)
+        values = table / recording.duration @ readout.weights.T + readout.bias
+        dims = [*(["stimulus"] if circuit.n_stimuli is not None else []), "trial", output]
+        decisions = array("readout", dims, values).rename(name)
+        labels = {} if readout.labels is None else {output: list(readout.labels)}
+        found[name] = decisions.assign_coords(labels)
+    return found
 
 
 def _trial_counts(

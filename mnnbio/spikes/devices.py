@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -37,7 +36,6 @@ _NEEDS = {
 _SOURCE = "chance : 1 (constant)"
 # Brian2's own random numbers. The probability of no jump, which is what the variable holds, is exp(-mean).
 _DRAWS = {"normal": "randn()", "poisson": "poisson(-log({quiet}))"}
-_STREAM = re.compile(r"stream : integer \(constant\)\n?")
 
 
 class DeviceUnavailable(ImportError):  # noqa: N818 - says what is the matter
@@ -128,14 +126,19 @@ def _plain_group(group: PlannedGroup) -> PlannedGroup:
         with np.errstate(divide="ignore"):
             chance = -np.expm1(1.0 / group.tables["gap_scale"])  # gap_scale is 1 / log(1 - chance)
         return dataclasses.replace(
-            group, equations=_SOURCE, threshold="rand() < chance", reset="", tables={"chance": chance}, is_source=False
+            group,
+            equations=_SOURCE,
+            threshold="rand() < chance",
+            reset="",
+            tables={"chance": chance},
+            is_source=False,
+            draws_random=False,
         )
     drawn = [
         Step(f"{variable} = {_DRAWS[draw.distribution].format(quiet=draw.quiet)}", "start")
         for variable, draw in group.draws.items()
     ]
-    equations = _STREAM.sub("", group.equations)
-    return dataclasses.replace(group, equations=equations, steps=[*drawn, *group.steps], draws={}, salt=-1)
+    return dataclasses.replace(group, steps=[*drawn, *group.steps], draws={}, draws_random=False, salt=-1)
 
 
 def _load(made: MadeNetwork, stimulus: np.ndarray[Any, np.dtype[np.int64]]) -> None:

@@ -54,12 +54,11 @@ def program_memory(plan: Plan) -> tuple[float, float]:
     """Return roughly how many bytes a process of a plan's program has for itself, and how many all of them share."""
     own, shared = _PROGRAM, 0.0
     for group in plan.groups.values():
-        variables = group.equations.count(":") + 5  # and Brian2's own
-        own += 8 * variables * group.size * plan.replicas
+        own += 8 * group.n_variables * group.size * plan.replicas
         own += sum(table.nbytes for table in group.tables.values())
     for synapses in plan.synapses.values():
         number, weights = len(synapses.targets), sum(table.nbytes for table in synapses.tables.values())
-        if synapses.on_pre:
+        if synapses.carries_spikes:
             shared += 4 * number + weights
             own += 12 * number if len(synapses.delay) > 1 else 0  # sorted by delay
         else:

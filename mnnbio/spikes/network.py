@@ -76,7 +76,7 @@ class MadeNetwork:
         for name, synapses in self.synapses.items():
             planned = self.plan.synapses[name]
             for variable, table in planned.tables.items():
-                yield synapses.variables[variable], table, planned.is_shared(variable)
+                yield synapses.variables[variable], table, variable in planned.shared
 
     def states(self) -> Iterator[tuple[Any, float | int | bool]]:
         """Yield every state variable with the value that it starts from."""
@@ -129,7 +129,7 @@ def make_network(plan: Plan, *, connected: bool, record: Collection[str] = ()) -
             label = name(f"{own.name}_{step.when}")
             made.network.add(own.run_regularly(step.code, when=step.when, clock=made.clock, name=label))
     for synapses in plan.synapses.values():
-        if len(synapses.targets) if connected else not synapses.on_pre:
+        if len(synapses.targets) if connected else not synapses.carries_spikes:
             made.synapses[synapses.name] = _make_synapses(synapses, made, connected=connected)
     if connected and plan.changes_in_time:
         follow = NetworkOperation(made.follow_courses, clock=made.clock, when="before_start", name=name("courses"))
@@ -149,9 +149,11 @@ def _make_group(planned: PlannedGroup, made: MadeNetwork, functions: dict[str, A
         options["reset"] = planned.reset
     if planned.update:
         options["method"] = _exact_step(planned.update)
+    elif planned.method:
+        options["method"] = planned.method
     group = NeuronGroup(
         made.plan.replicas * planned.size,
-        planned.equations,
+        planned.equations + ("\nstream : integer (constant)\n" if planned.draws_random else ""),
         name=planned.name,
         clock=made.clock,
         namespace=functions,

@@ -20,6 +20,7 @@ from mnnbio.spikes.timing import Course, SampledCourse, sample
 
 Int32 = npt.NDArray[np.int32]
 Table = npt.NDArray[np.float64] | npt.NDArray[np.int32]
+Carrier = Literal["engine", "summed"]
 
 TOPOLOGY = ("outgoing", "targets", "delay")
 
@@ -63,10 +64,12 @@ class PlannedGroup:
         Unique in the plan.
     size : int
     equations : str
-        In Brian2's language. A variable ``stream`` holds random numbers (`streams.py`).
+        In Brian2's language.
     update : str
         Closed form of one step of ``v``; assignments to other variables may follow on lines of their own. Empty where
-        no variable is integrated.
+        no variable is integrated, or by `method`.
+    method : str
+        Brian2's method of integration; empty: none.
     threshold, reset, refractory : str
         As of `brian2.NeuronGroup`; empty: none.
     spikes_when : str
@@ -82,6 +85,10 @@ class PlannedGroup:
     steps : list of Step
     draws : dict
         Variables that hold random numbers.
+    draws_random : bool
+        Whether the group draws random numbers: its variable ``stream`` tells them apart (`streams.py`).
+    n_variables : int
+        Numbers that every element takes, roughly; memory is estimated from it.
     salt : int
         Tells the random numbers of the group from those of others; -1 without.
     """
@@ -90,6 +97,7 @@ class PlannedGroup:
     size: int
     equations: str
     update: str = ""
+    method: str = ""
     threshold: str = ""
     reset: str = ""
     refractory: str = ""
@@ -100,6 +108,8 @@ class PlannedGroup:
     start: dict[str, float | int | bool] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     draws: dict[str, Draw] = field(default_factory=dict)
+    draws_random: bool = False
+    n_variables: int = 0
     salt: int = -1
 
     def load(self, name: str, values: npt.ArrayLike) -> None:
@@ -109,7 +119,7 @@ class PlannedGroup:
 
     def structure(self) -> dict[str, Any]:
         """Return what the generated program depends on."""
-        numbers = ("name", "tables", "courses", "steps", "draws")
+        numbers = ("name", "tables", "courses", "steps", "draws", "n_variables")
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in numbers}
         return plain | {
             "tables": _kinds(self.tables),
@@ -131,19 +141,24 @@ class PlannedSynapses:
         Names of the groups.
     equations : str
         In Brian2's language.
+    carrier : {"engine", "summed"}
+        What carries spikes: the engine adds the weight ``w`` of a synapse to the variable `adds_to` of the target; or
+        variables of the target sum up over their synapses in every step, by Brian2, and no spike is carried.
     outgoing : ndarray of int32, shape (n_source,)
         Number of synapses of every source element.
     targets : ndarray of int32, shape (synapse,)
         Target element of every synapse, the synapses sorted by source element, so that those of one spike lie side by
         side in memory.
-    on_pre : str
-        What a spike does, as of `brian2.Synapses`: ``<variable>_post += w``; empty: nothing.
+    adds_to : str
+        Variable of the target to which a spike adds the weight ``w``.
     when : str
         Slot of the schedule at which it does.
     delay : ndarray of int32, shape (1,) or (synapse,)
         Delay of a spike in steps, one for all or one for each.
     tables : dict
-        Values of variables in SI units, (1 or stimulus, synapse), or (1, 1) for a variable with the flag ``shared``.
+        Values of variables in SI units, (1 or stimulus, synapse), or (1, 1) for a variable in `shared`.
+    shared : tuple of str
+        Variables of which all synapses have one value.
     """
 
     name: str
@@ -152,27 +167,26 @@ class PlannedSynapses:
     equations: str
     outgoing: Int32
     targets: Int32
-    on_pre: str = ""
+    carrier: Carrier = "engine"
+    adds_to: str = ""
     when: str = "synapses"
     delay: Int32 = field(default_factory=lambda: np.zeros(1, np.int32))
     tables: dict[str, Table] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        assert not self.on_pre or self.adds_to, f"spikes only add weights, not {self.on_pre!r}"
+    shared: tuple[str, ...] = ()
 
     def load(self, name: str, values: npt.ArrayLike) -> None:
         """Have a variable loaded from values, (synapse,) or (1 or stimulus, synapse), or one number if it is shared."""
         self.tables[name] = _table(np.atleast_2d(np.asarray(values)))
 
-    def is_shared(self, name: str) -> bool:
-        """Return whether a variable has one value for all synapses."""
-        return re.search(rf"^\s*{name}\s*:[^\n]*\bshared\b", self.equations, re.MULTILINE) is not None
+    @property
+    def carries_spikes(self) -> bool:
+        """Whether spikes go through the synapses."""
+        return self.carrier != "summed"
 
     @property
-    def adds_to(self) -> str:
-        """The variable of the target to which a spike adds the weight w; empty where spikes do nothing."""
-        found = re.fullmatch(r"(\w+)_post \+= w", self.on_pre)
-        return found[1] if found else ""
+    def on_pre(self) -> str:
+        """What a spike does, as of `brian2.Synapses`; empty: nothing."""
+        return f"{self.adds_to}_post += w" if self.carries_spikes else ""
 
     def sources(self) -> Int32:
         """Return the source element of every synapse, (synapse,)."""
@@ -190,8 +204,11 @@ class PlannedSynapses:
 
     def structure(self) -> dict[str, Any]:
         """Return what the generated program depends on; numbers of synapses and their delays are not among it."""
-        names = ("source", "target", "equations", "on_pre", "when")
-        return {name: getattr(self, name) for name in names} | {"tables": _kinds(self.tables)}
+        names = ("source", "target", "equations", "carrier", "adds_to", "when")
+        return {name: getattr(self, name) for name in names} | {
+            "shared": list(self.shared),
+            "tables": _kinds(self.tables),
+        }
 
 
 @dataclass(eq=False, kw_only=True)
@@ -223,7 +240,8 @@ class Plan:
 
     def add_group(self, wish: str, size: int, equations: str, **options: Any) -> PlannedGroup:
         """Add a group under a name like `wish`; `options` are attributes of `PlannedGroup`."""
-        salt = len(self.groups) if "stream :" in equations else -1  # whoever else draws random numbers
+        # The salt does not depend on who else draws random numbers.
+        salt = len(self.groups) if options.get("draws_random") else -1
         group = PlannedGroup(name=self.name(wish), size=size, equations=equations, salt=salt, **options)
         self.groups[group.name] = group
         return group

@@ -9,18 +9,19 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from mnnbio.circuit import Circuit, Matrix, ModeMatrix, PoissonDrive, PoissonSource, Projection
-from mnnbio.spikes.plan import Plan, PlannedGroup, Step, all_to_all
-from mnnbio.spikes.populations import (
-    MV,
-    add_neurons,
-    add_source,
-    quiet_probability,
-    refractory_steps,
-    spike_probability,
-    synaptic_times,
+from mnnbio.circuit import (
+    Circuit,
+    Matrix,
+    ModeMatrix,
+    PoissonSource,
+    Population,
+    Projection,
+    check_time_step,
+    delay_steps,
 )
-from mnnbio.spikes.timing import count_steps, nearest_steps
+from mnnbio.spikes.plan import Plan, PlannedGroup, Step, all_to_all
+from mnnbio.spikes.populations import add_neurons, add_source, receiver
+from mnnbio.synapses import SynapseSteps
 
 # Entries up to which a mode matrix is expanded. A spike then costs one addition per target; factored, every step costs
 # one per target and mode. With three modes and 18 Hz the two take the same time at about 900 neurons.
@@ -32,42 +33,6 @@ class Planned(NamedTuple):
 
     circuit: Circuit
     plan: Plan
-
-
-def check_time_step(circuit: Circuit, dt: float) -> None:
-    """Check that a circuit can be simulated with a time step, ms, before anything is built.
-
-    Raises
-    ------
-    ValueError
-        If a Poisson rate is too high for the time step, `dt` does not divide a refractory period or a delay, or a delay
-        is shorter than it.
-    """
-    for source in circuit.sources:
-        spike_probability(source, dt)
-    for population in circuit.neurons:
-        refractory_steps(population, dt)
-    for drive in circuit.drives:
-        if isinstance(drive, PoissonDrive):
-            quiet_probability(drive, dt)
-    for projection in circuit.projections:
-        delay_steps(circuit, projection, dt)
-
-
-def delay_steps(circuit: Circuit, projection: Projection, dt: float) -> npt.NDArray[np.int32]:
-    """Return the delays of a projection in steps: one, (1,), or as many as `Circuit.delays` gives, in its order.
-
-    A single delay must be a whole number of steps; delays of single synapses are rounded to one.
-
-    Raises
-    ------
-    ValueError
-        If the single one is not a whole number, or a delay is shorter than a step.
-    """
-    delays, name = circuit.delays(projection), f"delay of {projection}"
-    if isinstance(delays, float):
-        return np.atleast_1d(count_steps(delays, dt, name))
-    return nearest_steps(delays.ravel(), dt, name)
 
 
 def plan_circuit(circuit: Circuit, *, dt: float, replicas: int, like: Planned | None = None) -> Plan:
@@ -104,11 +69,11 @@ def plan_circuit(circuit: Circuit, *, dt: float, replicas: int, like: Planned | 
         if isinstance(population, PoissonSource):
             groups[population.name] = add_source(plan, population)
             continue
-        mode_inputs = [p.tau_syn for p in factored if p.target == population.name]
+        mode_inputs = [p.synapse_model for p in factored if p.target == population.name]
         groups[population.name] = add_neurons(plan, circuit, population, mode_inputs, noisy)
         plan.populations[population.name] = groups[population.name].name
     for number, projection in enumerate(circuit.projections):
-        connection = _Connection(circuit, projection, groups)
+        connection = _Connection(circuit, projection, groups, dt)
         if projection in factored:
             siblings = [p for p in factored if p.target == projection.target]
             _add_modes(plan, connection, siblings.index(projection))
@@ -126,6 +91,7 @@ class _Connection(NamedTuple):
     circuit: Circuit
     projection: Projection
     groups: Mapping[str, PlannedGroup]
+    dt: float
 
     @property
     def source(self) -> PlannedGroup:
@@ -140,31 +106,26 @@ class _Connection(NamedTuple):
         return f"{self.projection.source}_to_{self.projection.target}"
 
     @property
-    def on_pre(self) -> str:
-        """What a spike does: add to the membrane potential, or to the current of the time constant."""
-        tau_syn = self.projection.tau_syn
-        if tau_syn == 0:
-            return "v_post += w"
-        return f"current{synaptic_times(self.circuit, self.projection.target).index(tau_syn)}_post += w"
-
-    @property
-    def unit(self) -> str:
-        """Brian2's unit of what a spike adds."""
-        return "volt" if self.projection.tau_syn == 0 else "volt/second"
+    def steps(self) -> SynapseSteps:
+        """What the synapses are in a step."""
+        target = self.circuit.population(self.projection.target)
+        assert isinstance(target, Population)
+        return receiver(self.circuit, target, self.dt).steps(self.projection.synapse_model, self.dt)
 
     def spike(self, weight: Any) -> Any:
-        """Return what a spike of a weight (mV) adds, in the unit."""
-        tau_syn = self.projection.tau_syn
-        return weight * MV if tau_syn == 0 else weight / tau_syn  # mV/ms = V/s
+        """Return what a spike of a weight adds, in SI units."""
+        return self.projection.synapse_model.spike(weight)
 
-    def delay(self, dt: float) -> npt.NDArray[np.int32]:
+    def delay(self) -> npt.NDArray[np.int32]:
         """Return the delays in steps, counted as Brian2 does.
 
-        A neuron's spike is found at the end of its step and arrives in the next one at the earliest; Brian2's delay
-        counts from there. So delays of 0 and dt are the same.
+        A spike that is found after the synapses of its step arrives in the next one at the earliest; Brian2's delay
+        counts from there, so that delays of 0 and dt are the same. One that is found before them, as that of a source,
+        arrives in its own step.
         """
-        steps = delay_steps(self.circuit, self.projection, dt)
-        return steps if self.source.is_source else np.maximum(steps - 1, 0)
+        steps = delay_steps(self.circuit, self.projection, self.dt)
+        early = self.source.is_source or self.source.spikes_when == "before_synapses"
+        return steps if early else np.maximum(steps - 1, 0)
 
 
 def _stays_factored(circuit: Circuit, projection: Projection) -> bool:
@@ -179,7 +140,7 @@ def _reuse(plan: Plan, connection: _Connection, number: int, like: Planned) -> b
         return False
     known = like.plan.synapses.get(plan.name(connection.name))
     ends = [circuit.population(name).size for name in (projection.source, projection.target)]
-    if known is None or known.on_pre != connection.on_pre:
+    if known is None or known.adds_to != connection.steps.adds_to:
         return False
     if ends != [like.plan.groups[name].size for name in (known.source, known.target)]:
         return False
@@ -190,7 +151,8 @@ def _reuse(plan: Plan, connection: _Connection, number: int, like: Planned) -> b
 def _add_projection(plan: Plan, connection: _Connection, like: Planned | None) -> None:
     """Add a projection as one synapse per non-zero weight."""
     circuit, projection = connection.circuit, connection.projection
-    entries, delay = _by_source(circuit.matrix(projection), connection.delay(plan.dt))
+    steps = connection.steps
+    entries, delay = _by_source(circuit.matrix(projection), connection.delay())
     name = plan.name(connection.name)
     shared = _is_uniform(projection, entries.data) and not _has_own_weights(name, like)
     synapses = plan.add_synapses(
@@ -199,8 +161,9 @@ def _add_projection(plan: Plan, connection: _Connection, like: Planned | None) -
         connection.target,
         entries.indices,
         np.diff(entries.indptr),
-        equations=f"w : {connection.unit} ({'shared, ' if shared else ''}constant)",
-        on_pre=connection.on_pre,
+        equations=f"w : {steps.unit} ({'shared, ' if shared else ''}constant)",
+        adds_to=steps.adds_to,
+        shared=("w",) if shared else (),
         delay=delay,
     )
     synapses.load("w", connection.spike(projection.weight if shared else entries.data))
@@ -233,7 +196,7 @@ def _is_uniform(projection: Projection, weights: npt.NDArray[np.float64]) -> boo
 
 def _has_own_weights(name: str, like: Planned | None) -> bool:
     known = None if like is None else like.plan.synapses.get(name)
-    return known is not None and not known.is_shared("w")
+    return known is not None and "w" not in known.shared
 
 
 def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
@@ -242,8 +205,8 @@ def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
     A step's spikes are summed into the modes before the state update, which then adds what the modes give each target.
     """
     matrix = connection.projection.weights
-    n_modes, unit = len(matrix.scores), connection.unit
-    modes = plan.add_group(f"{connection.name}_modes", n_modes, "activity : 1", start={"activity": 0.0})
+    n_modes, unit = len(matrix.scores), connection.steps.unit
+    modes = plan.add_group(f"{connection.name}_modes", n_modes, "activity : 1", start={"activity": 0.0}, n_variables=6)
     modes.steps.append(Step("activity = 0", "end"))
     read = plan.add_synapses(
         f"{connection.name}_output_modes",
@@ -251,9 +214,9 @@ def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
         modes,
         *all_to_all(connection.source, modes),
         equations="w : 1 (constant)",
-        on_pre="activity_post += w",
+        adds_to="activity",
         when="after_start",
-        delay=connection.delay(plan.dt),
+        delay=connection.delay(),
     )
     read.load("w", matrix.output_modes.ravel())
     drive = plan.add_synapses(
@@ -262,5 +225,6 @@ def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
         connection.target,
         *all_to_all(modes, connection.target),
         equations=f"w : {unit} (constant)\nmode_input{number}_post = w*activity_pre : {unit} (summed)",
+        carrier="summed",
     )
     drive.load("w", connection.spike((matrix.input_modes * matrix.scores).T.ravel()))

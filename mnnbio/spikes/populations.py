@@ -1,119 +1,30 @@
-"""Synaptic currents that decay exponentially, integrated exactly with the membrane.
-
-In a step of dt a current I leaves ``exp(-dt/tau_syn) I`` and moves the membrane by ``P I``, with ``P`` the propagator
-of Rotter & Diesmann (1999). Spikes that arrive in a step are added at its end, as the jumps of delta synapses are.
-
-References
-----------
-S. Rotter, M. Diesmann (1999), Exact digital simulation of time-invariant linear systems with applications to neuronal
-modeling, Biological Cybernetics 81, 381-402, sec. 3.1.
-
-Poisson sources and LIF populations as groups of a plan.
-"""
+"""Poisson sources and populations of neurons as groups of a plan."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
-from mnnbio.circuit import Circuit, GaussianDrive, PoissonDrive, PoissonSource, Population
+from mnnbio.circuit import Circuit, InputSteps, JumpTrain, PoissonSource, Population, highest_value
+from mnnbio.neurons import NeuronDynamics
 from mnnbio.spikes.plan import Draw, Plan, PlannedGroup, Step, all_to_all
 from mnnbio.spikes.streams import gap_scale
-from mnnbio.spikes.timing import Course, bounds, count_steps, over_time
+from mnnbio.spikes.timing import Course, over_time
+from mnnbio.synapses import Delta, Exponential, SynapseModel, SynapseSteps, Target
 from mnnbio.values import TimeCourse
 
 Array = npt.NDArray[np.float64]
 
-
-def synaptic_times(circuit: Circuit, name: str) -> list[float]:
-    """Return the different synaptic time constants, ms, of a population's exponential inputs, as they first appear."""
-    inputs = [p.tau_syn for p in circuit.projections if p.target == name]
-    inputs += [d.tau_syn for d in circuit.drives if isinstance(d, PoissonDrive) and d.target == name]
-    return list(dict.fromkeys(tau_syn for tau_syn in inputs if tau_syn > 0))
-
-
-def propagator(tau_m: npt.ArrayLike, tau_syn: float, dt: float) -> Array:
-    """Return how far a step of dt moves the membrane per current at its start, ms.
-
-    ``tau_m tau_syn/(tau_syn - tau_m) (exp(-dt/tau_syn) - exp(-dt/tau_m))``, which has the finite limit
-    ``dt exp(-dt/tau_m)`` for equal time constants. All in ms.
-    """
-    membrane = dt / np.asarray(tau_m, dtype=np.float64)
-    return np.asarray(dt * np.exp(-membrane) * special.exprel(membrane - dt / tau_syn))
-
-
 MV = 1e-3  # volt
-_MOST_JUMPS = 100.0  # mean jumps a step of a Poisson drive; more make their inversion slow
 
 _SOURCE = """
 next_spike : integer
 gap_scale : 1 (constant)
-stream : integer (constant)
 """
-_NEURON = """
-dv/dt = (v_inf - v)/tau_m : volt (unless refractory)
-tau_m : second (constant)
-decay : 1 (constant)
-v_inf : volt
-v_th : volt (constant)
-v_reset : volt (constant)
-hold : integer (constant)
-wake : integer
-"""
-
-
-def spike_probability(source: PoissonSource, dt: float) -> Array:
-    """Return the probability that a train of a Poisson source fires in a step, (1 or stimulus, 1 or size).
-
-    Where rates change in time, it is that of the highest rate.
-
-    Raises
-    ------
-    ValueError
-        If it exceeds 1.
-    """
-    rates = bounds(source.rates)
-    probability = rates * dt
-    if (probability > 1).any():
-        stimulus, index = np.unravel_index(int(np.argmax(probability)), probability.shape)
-        raise ValueError(
-            f"`rates` of {source.name!r} must be at most one spike a step, {1 / dt:g} spikes/ms at dt = {dt:g} ms, got "
-            f"{rates[stimulus, index]:g} at stimulus {stimulus}, index {index}. Try dt = {1 / rates.max():.2g} ms"
-        )
-    return probability
-
-
-def quiet_probability(drive: PoissonDrive, dt: float) -> Array | Course:
-    """Return the probability that a Poisson drive brings no spike in a step, (1 or stimulus, 1 or n), or its course.
-
-    Raises
-    ------
-    ValueError
-        If it brings more than 100 spikes on average.
-    """
-    expected = bounds(drive.rate) * dt
-    if (expected > _MOST_JUMPS).any():
-        raise ValueError(
-            f"{drive} must give at most {_MOST_JUMPS:g} spikes a step, got {expected.max():g} in {dt:g} ms. "
-            f"Try dt = {dt * _MOST_JUMPS / expected.max():.2g} ms or less, or a GaussianDrive"
-        )
-    if isinstance(drive.rate, TimeCourse):
-        return lambda times: np.exp(-over_time(drive.rate, times) * dt)
-    return np.exp(-expected)
-
-
-def refractory_steps(population: Population, dt: float) -> npt.NDArray[np.int32]:
-    """Return the refractory periods in steps.
-
-    Raises
-    ------
-    ValueError
-        If `dt` does not divide one.
-    """
-    return count_steps(population.lif.t_ref, dt, f"t_ref of {population.name!r}")
 
 
 def add_source(plan: Plan, source: PoissonSource) -> PlannedGroup:
@@ -123,8 +34,9 @@ def add_source(plan: Plan, source: PoissonSource) -> PlannedGroup:
     Where rates change in time, spikes are drawn at the highest rate and each is kept with the probability by which the
     present rate falls short of it (thinning; Lewis & Shedler 1979).
     """
-    most = spike_probability(source, plan.dt)
-    options = {"spikes_when": "start", "is_source": True}  # before the synapses: a spike arrives in its own step
+    most = source.spike_probability(plan.dt)
+    # Tested before the synapses: a spike arrives in its own step.
+    options: dict[str, Any] = {"spikes_when": "start", "is_source": True, "draws_random": True, "n_variables": 9}
     if not isinstance(source.rates, TimeCourse):
         group = plan.add_group(
             source.name,
@@ -156,20 +68,57 @@ def _share(course: TimeCourse, most: Array) -> Course:
     return lambda times: over_time(course, times) * scale
 
 
+class Receiver(NamedTuple):
+    """Neurons of a population as synapses reach them.
+
+    Attributes
+    ----------
+    target : Target
+    kinds : list of SynapseModel
+        Different models of the synapses and drives that bring variables of their own, as they first appear.
+    """
+
+    target: Target
+    kinds: list[SynapseModel]
+
+    def steps(self, model: SynapseModel, dt: float) -> SynapseSteps:
+        """Return what synapses of a model are in a step."""
+        name = str(self.kinds.index(model)) if model in self.kinds else ""
+        return model.steps(self.target, name, dt)
+
+
+def receiver(circuit: Circuit, population: Population, dt: float) -> Receiver:
+    """Return how synapses reach the neurons of a population.
+
+    Raises
+    ------
+    TypeError
+        If the neurons cannot have such synapses.
+    """
+    dynamics = population.neuron.dynamics(dt)
+    models = [p.synapse_model for p in circuit.projections if p.target == population.name]
+    models += [_model_of(train) for steps in _drive_steps(circuit, population, dt) for train in steps.jumps]
+    kinds = list(dict.fromkeys(model for model in models if not isinstance(model, Delta)))
+    return Receiver(Target(type(population.neuron).__name__, dynamics.receives, dynamics.tau_m), kinds)
+
+
 def add_neurons(
     plan: Plan,
     circuit: Circuit,
     population: Population,
-    mode_inputs: Sequence[float] = (),
+    mode_inputs: Sequence[SynapseModel] = (),
     noisy: Collection[str] = (),
 ) -> PlannedGroup:
-    """Add a population of LIF neurons with its drives.
+    """Add a population of neurons with its drives.
 
-    Between spikes the membrane is integrated exactly: ``v ← v_inf + a (v − v_inf) + noise + jumps`` with
-    ``v_inf = tau_m · mean``, ``a = exp(−dt/tau_m)`` and Gaussian noise of variance ``std² tau_m (1 − a²)/2``. The jumps
-    of a Poisson drive are a Poisson number a step, ``rate · dt`` on average. After a spike v is held at ``v_reset`` for
-    ``t_ref/dt`` steps, in which all input to v is lost. A current of exponential synapses adds ``P current`` to v and
-    decays by itself (`currents.py`), also while v is held.
+    Where the neurons have a closed form, as leaky integrate-and-fire neurons do, the membrane is integrated exactly
+    between spikes: ``v ← v_inf + a (v − v_inf) + noise + jumps`` with ``v_inf = tau_m · mean``, ``a = exp(−dt/tau_m)``
+    and Gaussian noise of variance ``std² tau_m (1 − a²)/2``. The jumps of a Poisson drive are a Poisson number a step,
+    ``rate · dt`` on average. While v is held after a spike, all input to it is lost. Currents of synapses move v and
+    decay by themselves, also while v is held.
+
+    Others are integrated by Brian2, and the input of a step, ``mean · dt + std · √dt · noise + jumps``, is added with
+    the spikes that arrive in it.
 
     Parameters
     ----------
@@ -177,79 +126,185 @@ def add_neurons(
     circuit : Circuit
     population : Population
         One of the circuit's.
-    mode_inputs : sequence of float
-        Synaptic time constant, ms, of each variable ``mode_input<k>`` whose value is added in every step; 0: to v.
+    mode_inputs : sequence of SynapseModel
+        Synapses of each variable ``mode_input<k>`` whose value is added in every step.
     noisy : collection of str
         Names of groups that draw their own Gaussian noise even if its standard deviation is 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If neurons, synapses and drives do not go together.
     """
-    n, lif, dt = population.size, population.lif, plan.dt
-    decay = np.exp(-dt / np.asarray(lif.tau_m))
-    step_noise = np.sqrt(np.asarray(lif.tau_m) * -np.expm1(-2 * dt / np.asarray(lif.tau_m)) / 2)  # of unit white noise
-    mean, std, factor = _gaussian(circuit, population)
-    jumps = [drive for drive in circuit.drives if isinstance(drive, PoissonDrive) and drive.target == population.name]
-    values: dict[str, npt.ArrayLike | Course] = {
-        "tau_m": np.asarray(lif.tau_m) * 1e-3,
-        "decay": decay,
-        "v_inf": _times(mean, lif.tau_m * MV),
-        "v_th": np.asarray(lif.v_th) * MV,
-        "v_reset": np.asarray(lif.v_reset) * MV,
-        "hold": refractory_steps(population, dt),
-    }
-    equations, terms = _NEURON, ["v_inf + decay*(v - v_inf)"]
+    dt, dynamics, reached = plan.dt, population.neuron.dynamics(plan.dt), receiver(circuit, population, plan.dt)
+    steps = _drive_steps(circuit, population, dt)
+    given, loadings = _gaussian(steps)
+    jumps = [train for step in steps for train in step.jumps]
+    codes = [code for step in steps for code in step.code]
+    made = _Parts(dynamics, *_noise_of_step(dynamics, dt))
+    values: dict[str, Any] = {**dynamics.values}
+    if made.closed or callable(given[0]) or np.any(given[0]):
+        values |= made.mean_value(given[0])
+    n_draws = 1 + len(jumps) + sum(len(code.normal) + len(code.poisson) for code in codes)
     # Every drive draws at counters of its own, whichever others there are.
-    draws: dict[str, Draw] = {}
-    if callable(std) or std.any() or plan.name(population.name) in noisy:
-        equations += "kick : volt\nnoise : 1\n"
-        values["kick"] = _times(std, step_noise * MV)
-        draws["noise"] = Draw("normal", 1 + len(jumps))
-        terms.append("kick*noise")
-    times = synaptic_times(circuit, population.name)
-    arriving: dict[float, list[str]] = {0.0: terms, **{tau: [f"fade{k}*current{k}"] for k, tau in enumerate(times)}}
-    for k, drive in enumerate(jumps):
-        equations += f"jump{k} : {_unit(drive.tau_syn)} (constant)\nquiet{k} : 1\narrivals{k} : 1\n"
-        values[f"jump{k}"] = drive.weight / drive.tau_syn if drive.tau_syn else drive.weight * MV  # mV/ms = V/s
-        values[f"quiet{k}"] = quiet_probability(drive, dt)
-        draws[f"arrivals{k}"] = Draw("poisson", 1 + len(jumps), k + 1, f"quiet{k}")
-        arriving[drive.tau_syn].append(f"jump{k}*arrivals{k}")
-    if draws:
-        equations += "stream : integer (constant)\n"
-    for k, tau in enumerate(mode_inputs):
-        equations += f"mode_input{k} : {_unit(tau)}\n"
-        arriving[tau].append(f"mode_input{k}")
-    if factor is not None:
-        equations += "shared_noise : volt\n"
-        terms.append("shared_noise")
-    for k, tau in enumerate(times):
-        equations += f"current{k} : volt/second\nfade{k} : 1 (constant)\npropagate{k} : second (constant)\n"
-        values[f"fade{k}"] = np.exp(-dt / tau)
-        values[f"propagate{k}"] = propagator(lif.tau_m, tau, dt) * 1e-3
-        terms.append(f"propagate{k}*current{k}")
-    update = [" + ".join(terms), *(f"current{k} = {' + '.join(arriving[tau])}" for k, tau in enumerate(times))]
-    group = plan.add_group(
-        population.name,
-        n,
-        equations,
-        update="\n".join(update),
-        threshold="v >= v_th",
-        reset="v = v_reset; wake = t_in_timesteps + 1 + hold",
-        refractory="t_in_timesteps < wake",
-        start={"v": 0.0, "wake": 0, "not_refractory": True, "lastspike": -1e4}
-        | {f"current{k}": 0.0 for k in range(len(times))},
-        draws=draws,
-    )
+    if callable(given[1]) or given[1].any() or plan.name(population.name) in noisy:
+        made.declare("kick : volt\nnoise : 1\n")
+        values["kick"] = _times(given[1], made.step_noise * MV)
+        made.draws["noise"] = Draw("normal", n_draws)
+        made.terms.append("kick*noise")
+    kinds = {model: reached.steps(model, dt) for model in reached.kinds}
+    arriving: dict[str, list[str]] = {}
+    for k, train in enumerate(jumps):
+        model = _model_of(train)
+        own = kinds.get(model) or reached.steps(model, dt)
+        made.declare(f"jump{k} : {own.unit} (constant)\nquiet{k} : 1\narrivals{k} : 1\n")
+        values[f"jump{k}"] = model.spike(train.weight)
+        values[f"quiet{k}"] = quiet_probability(train.rate, dt)
+        made.draws[f"arrivals{k}"] = Draw("poisson", n_draws, k + 1, f"quiet{k}")
+        if model in kinds:
+            arriving.setdefault(own.adds_to, []).append(f"jump{k}*arrivals{k}")
+        else:
+            made.terms.append(f"jump{k}*arrivals{k}")
+    made.add_code(codes, values, n_draws, 1 + len(jumps), dt)
+    for k, model in enumerate(mode_inputs):
+        own = kinds.get(model) or reached.steps(model, dt)
+        made.declare(f"mode_input{k} : {own.unit}\n")
+        if model in kinds:
+            arriving.setdefault(own.adds_to, []).append(f"mode_input{k}")
+        else:
+            made.terms.append(f"mode_input{k}")
+    if loadings is not None:
+        made.declare("shared_noise : volt\n")
+        made.terms.append("shared_noise")
+    for own in kinds.values():
+        made.declare(own.declarations)
+        values |= own.values
+        made.start |= own.start
+        if own.term:
+            made.terms.append(own.term)
+        made.updates += [
+            f"{name} = {' + '.join([update, *arriving.get(name, [])])}" for name, update in own.updates.items()
+        ]
+    group = made.add_to(plan, population)
     for name, value in values.items():
         if callable(value):
             group.courses[name] = value
         else:
             group.load(name, value)
-    if factor is not None:
-        _share_noise(plan, population, group, factor * np.broadcast_to(step_noise, n)[:, None] * MV)
+    if loadings is not None:
+        step_noise = np.broadcast_to(made.step_noise, population.size)
+        _share_noise(plan, population, group, loadings * step_noise[:, None] * MV)
     return group
 
 
-def _unit(tau_syn: float) -> str:
-    """Return Brian2's unit of what a spike adds to the membrane or to a current."""
-    return "volt" if tau_syn == 0 else "volt/second"
+class _Parts:
+    """Parts of a group of neurons while they are collected."""
+
+    def __init__(self, dynamics: NeuronDynamics, mean_factor: Array, step_noise: Array) -> None:
+        self.dynamics, self.mean_factor, self.step_noise = dynamics, mean_factor, step_noise
+        self.closed = bool(dynamics.update)
+        self.variable = next(iter(dynamics.receives))
+        self.equations = dynamics.equations
+        self.terms: list[str] = [dynamics.update] if self.closed else []
+        self.updates: list[str] = []
+        self.draws: dict[str, Draw] = {}
+        self.start: dict[str, Any] = dict(dynamics.start)
+
+    def declare(self, text: str) -> None:
+        """Add declarations of variables."""
+        self.equations = f"{self.equations.rstrip()}\n{text}" if text else self.equations
+
+    def mean_value(self, mean: Array | Course) -> dict[str, Any]:
+        """Return the variable that brings the mean current: the resting value, or what is added in a step."""
+        if self.closed:
+            return {"v_inf": _times(mean, self.mean_factor)}
+        self.declare("mean_input : volt\n")
+        self.terms.append("mean_input")
+        return {"mean_input": _times(mean, self.mean_factor)}
+
+    def add_code(self, codes: Sequence[Any], values: dict[str, Any], every: int, offset: int, dt: float) -> None:
+        """Add what drives state in Brian2's language; names of its variables get a number of their own."""
+        for number, code in enumerate(codes):
+            expression = code.expression
+            names = [*code.values, *code.normal, *code.poisson]
+            for name in names:
+                expression = _renamed(expression, name, f"{name}_{number}")
+            for name, value in code.values.items():
+                self.declare(f"{name}_{number} : {code.units.get(name, '1')}\n")
+                values[f"{name}_{number}"] = (
+                    (lambda times, v=value: over_time(v, times))
+                    if isinstance(value, TimeCourse)
+                    else np.atleast_2d(value)
+                )
+            for name in code.normal:
+                self.declare(f"{name}_{number} : 1\n")
+                self.draws[f"{name}_{number}"] = Draw("normal", every, offset)
+                offset += 1
+            for name, mean in code.poisson.items():
+                quiet = f"quiet_{name}_{number}"
+                self.declare(f"{name}_{number} : 1\n{quiet} : 1\n")
+                values[quiet] = quiet_probability(mean, 1.0)
+                self.draws[f"{name}_{number}"] = Draw("poisson", every, offset, quiet)
+                offset += 1
+            self.terms.append(f"({expression})")
+
+    def add_to(self, plan: Plan, population: Population) -> PlannedGroup:
+        """Add the group to a plan."""
+        dynamics = self.dynamics
+        options: dict[str, Any] = {"method": dynamics.method}
+        if self.closed:
+            options = {"update": "\n".join([" + ".join(self.terms), *self.updates])}
+        group = plan.add_group(
+            population.name,
+            population.size,
+            self.equations,
+            **options,
+            threshold=dynamics.threshold,
+            reset=dynamics.reset,
+            refractory=dynamics.refractory,
+            spikes_when="thresholds" if dynamics.order == "synapses_first" else "before_synapses",
+            start=self.start,
+            draws=self.draws,
+            draws_random=bool(self.draws),
+            n_variables=self.equations.count(":") + 5,  # and Brian2's own
+        )
+        if not self.closed and (self.terms or self.updates):
+            added = [f"{self.variable} += {' + '.join(self.terms)}"] if self.terms else []
+            group.steps.append(Step("\n".join([*added, *self.updates]), "synapses"))
+        return group
+
+
+def _renamed(text: str, name: str, new: str) -> str:
+    """Return an expression with a variable renamed."""
+    tree = ast.parse(text.strip(), mode="eval")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == name:
+            node.id = new
+    return ast.unparse(tree)
+
+
+def _noise_of_step(dynamics: NeuronDynamics, dt: float) -> tuple[Array, Array]:
+    """Return what a unit mean current and unit white noise give in a step, mV per mV/ms and mV per mV/√ms."""
+    if not dynamics.update:
+        return np.asarray(dt * MV), np.asarray(np.sqrt(dt))
+    tau_m = np.asarray(dynamics.tau_m)
+    return tau_m * MV, np.sqrt(tau_m * -np.expm1(-2 * dt / tau_m) / 2)
+
+
+def _drive_steps(circuit: Circuit, population: Population, dt: float) -> list[InputSteps]:
+    """Return what the drives of a population give in a step, in the order of the circuit."""
+    return [drive.steps(dt) for drive in circuit.drives if drive.target == population.name]
+
+
+def _model_of(train: JumpTrain) -> SynapseModel:
+    return Exponential(train.tau_syn) if train.tau_syn > 0 else Delta()
+
+
+def quiet_probability(rate: Any, dt: float) -> Array | Course:
+    """Return the probability that Poisson trains bring no spike in a step, (1 or stimulus, 1 or n), or its course."""
+    if isinstance(rate, TimeCourse):
+        return lambda times: np.exp(-over_time(rate, times) * dt)
+    return np.exp(-(highest_value(rate) * dt))
 
 
 def _times(value: Array | Course, scale: npt.ArrayLike) -> Array | Course:
@@ -259,20 +314,22 @@ def _times(value: Array | Course, scale: npt.ArrayLike) -> Array | Course:
     return lambda times: value(times) * np.asarray(scale, dtype=np.float64)
 
 
-def _gaussian(circuit: Circuit, population: Population) -> tuple[Array | Course, Array | Course, Array | None]:
-    """Return mean and std of all Gaussian drives, (1 or stimulus, 1 or n) or courses of such values, and their factor.
+def _gaussian(steps: Sequence[InputSteps]) -> tuple[tuple[Array | Course, Array | Course], Array | None]:
+    """Return mean and std of all drives, (1 or stimulus, 1 or n) or courses of such values, and their loadings.
 
-    The factor, (1 or stimulus, n, k), is None without shared noise.
+    The loadings, (1 or stimulus, n, k), are None without shared noise.
     """
-    drives = [d for d in circuit.drives if isinstance(d, GaussianDrive) and d.target == population.name]
-    mean = _combined([d.mean for d in drives], lambda values: sum(values, np.zeros((1, 1))))
-    std = _combined([d.std for d in drives], lambda values: np.sqrt(sum((v**2 for v in values), np.zeros((1, 1)))))
-    factors = [d.factor if d.factor.ndim == 3 else d.factor[None] for d in drives if d.factor is not None]
+    means = [step.mean for step in steps if step.mean is not None]
+    stds = [step.std for step in steps if step.std is not None]
+    mean = _combined(means, lambda values: sum(values, np.zeros((1, 1))))
+    std = _combined(stds, lambda values: np.sqrt(sum((v**2 for v in values), np.zeros((1, 1)))))
+    given = [step.loadings for step in steps if step.loadings is not None]
+    factors = [factor if factor.ndim == 3 else factor[None] for factor in given]
     if not factors:
-        return mean, std, None
+        return (mean, std), None
     rows = max(len(factor) for factor in factors)
     together = np.concatenate([np.broadcast_to(f, (rows, *f.shape[1:])) for f in factors], axis=2)
-    return mean, std, together
+    return (mean, std), together
 
 
 def _combined(values: Sequence[Array | TimeCourse], combine: Callable[[list[Array]], Array]) -> Array | Course:
@@ -290,7 +347,7 @@ def _share_noise(plan: Plan, population: Population, group: PlannedGroup, factor
     ``(dt/tau_i − dt/tau_j)²/24``.
     """
     rows, n, k = factor.shape
-    noise = plan.add_group(f"{population.name}_noise", k, "z : 1\nstream : integer (constant)")
+    noise = plan.add_group(f"{population.name}_noise", k, "z : 1\n", draws_random=True, n_variables=7)
     noise.draws["z"] = Draw("normal")
     synapses = plan.add_synapses(
         f"{population.name}_noise_factor",
@@ -298,5 +355,6 @@ def _share_noise(plan: Plan, population: Population, group: PlannedGroup, factor
         group,
         *all_to_all(noise, group),
         equations="w : volt (constant)\nshared_noise_post = w*z_pre : volt (summed)",
+        carrier="summed",
     )
     synapses.load("w", factor.transpose(0, 2, 1).reshape(rows, n * k))

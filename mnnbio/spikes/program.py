@@ -97,7 +97,9 @@ def _with_rates(source: PoissonSource, rates: Mapping[str, Any]) -> PoissonSourc
 
 
 def _with_parameters(population: Population, neurons: Mapping[str, LIFParameters]) -> Population:
-    return dataclasses.replace(population, lif=neurons[population.name]) if population.name in neurons else population
+    return (
+        dataclasses.replace(population, neuron=neurons[population.name]) if population.name in neurons else population
+    )
 
 
 def _with_weights(projection: Projection, weights: Mapping[tuple[str, str], Any]) -> Projection:

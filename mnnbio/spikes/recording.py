@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.spikes.timing import Times, count_steps
-from mnnbio.units import in_unit
+from mnnbio.spikes.timing import Times
+from mnnbio.units import count_steps, in_unit
 
 Per = Literal["neuron", "population"]
 

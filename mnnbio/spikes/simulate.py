@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from mnnbio.circuit import Circuit
+from mnnbio.circuit import Circuit, check_time_step, require_circuit, time_step
 from mnnbio.spikes.building import build
 from mnnbio.spikes.description import labelled_result
 from mnnbio.spikes.devices import Device
-from mnnbio.spikes.planner import check_time_step
 from mnnbio.spikes.processes import check_timeout
 from mnnbio.spikes.recording import CountMoments, Counts, Kind, Record, choose_channels, recorded_kinds
 from mnnbio.spikes.runs import choose_seed, require_integer
 from mnnbio.spikes.session import Codegen
 from mnnbio.spikes.sharing import Report, SharedRun, run_on_workers
-from mnnbio.spikes.timing import Times, count_steps, time_step
-from mnnbio.units import in_unit
+from mnnbio.spikes.timing import Times
+from mnnbio.units import count_steps, in_unit
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -127,6 +126,8 @@ def simulate(
         result = simulate(circuit, duration=5 * second, trials=4, warmup=0.5 * second, dt=0.1 * ms, seed=1)
         result["simulation/rate"]
     """
+    require_circuit(circuit)
+    circuit.hash()  # what cannot be stored is said before anything is computed
     step = time_step(dt)
     times = Times.of(duration, warmup, step)  # whatever is wrong is said before the compiler starts
     sizes = {population.name: population.size for population in circuit.neurons}

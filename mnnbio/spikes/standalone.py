@@ -105,7 +105,7 @@ def _synapse_lines(made: MadeNetwork, name: str, synapses: Any) -> Iterator[str]
     yield f'presentations.synapses("{name}", {pre}, {post}, {number}[0], {sizes});'
     for variable in planned.tables:
         array = _name(synapses.variables[variable])
-        if planned.is_shared(variable):
+        if variable in planned.shared:
             yield f'presentations.parameter("{name}.{variable}", {array}, 1, 1);'
         else:
             yield f"{array}.resize({number}[0]);"
@@ -125,7 +125,7 @@ def _loop_lines(made: MadeNetwork) -> Iterator[str]:
             arrays = [_name(group.variables[own]) for own in (variable, "stream", *filter(None, [draw.quiet]))]
             numbers = f"{len(group)}, {draw.every}, {draw.offset}, {_first_code_after(made, 'start')}"
             yield f"presentations.{draw.distribution}_draws({', '.join(arrays)}, {numbers});"
-    for synapses in sorted((s for s in made.plan.synapses.values() if s.on_pre), key=_brian_order):
+    for synapses in sorted((s for s in made.plan.synapses.values() if s.carries_spikes), key=_brian_order):
         yield _pathway_line(made, synapses)
     yield f"presentations.run({made.network.name}, {made.clock.name});"
 
@@ -141,7 +141,7 @@ def _pathway_line(made: MadeNetwork, synapses: PlannedSynapses) -> str:
     gated = "unless refractory" in made.groups[synapses.target].equations[synapses.adds_to].flags
     arguments = [
         f'"{synapses.name}"',
-        str(synapses.is_shared("w")).lower(),
+        str("w" in synapses.shared).lower(),
         *(str(made.plan.groups[name].size) for name in (synapses.source, synapses.target)),
         _name(source.variables["_spikespace"]),
         _name(variable),

@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from mnnbio.circuit import Circuit, Readout
+from mnnbio.circuit import Circuit, Readout, output_dim
 from mnnbio.moments import count_variance
 from mnnbio.results import array, neuron_coords
 
@@ -72,32 +72,33 @@ def label_neurons(circuit: Circuit, output: Output, matrix: Tensor | None, windo
             matrix = matrix * window
             matrix.diagonal(dim1=-2, dim2=-1).copy_(count)
             found.append(array("count_covariance", over_pairs, matrix, window=window * 1e-3))
-    if circuit.readout is not None:
-        found += _read_out(circuit, circuit.readout, output.rate, matrix, window)
+    for name, readout in circuit.readouts.items():
+        found += _read_out(circuit, name, readout, output.rate, matrix, window)
     coords: dict[str, Any] = dict(neuron_coords({p.name: p.size for p in circuit.neurons}, second=matrix is not None))
-    if circuit.readout is not None and circuit.readout.labels is not None:
-        coords["output"] = ("output", np.array(circuit.readout.labels))
-        if matrix is not None:
-            coords["output_j"] = ("output_j", np.array(circuit.readout.labels))
+    for name, readout in circuit.readouts.items():
+        if readout.labels is not None:
+            dims = [output_dim(name), *([f"{output_dim(name)}_j"] if matrix is not None else [])]
+            coords |= {dim: (dim, np.array(readout.labels)) for dim in dims}
     return xr.Dataset({variable.name: variable for variable in found}, coords=coords)
 
 
 def _read_out(
-    circuit: Circuit, readout: Readout, rate: Tensor, matrix: Tensor | None, window: float | None
+    circuit: Circuit, name: str, readout: Readout, rate: Tensor, matrix: Tensor | None, window: float | None
 ) -> list[xr.DataArray]:
     """Return mean and covariance of the decision variable, the latter over one window or per time (s)."""
     place = circuit.slices()[readout.source]
     weights = torch.from_numpy(np.array(readout.weights))
     decision = rate[:, place] @ weights.T + torch.from_numpy(np.array(readout.bias))
-    found = [array("readout", ("stimulus", "output"), decision)]
+    output = output_dim(name)
+    found = [array("readout", ("stimulus", output), decision).rename(name)]
     if matrix is not None:
         noise = weights @ matrix[:, place, place] @ weights.T
         values = noise * 1e-3 if window is None else noise / window**2
-        covariance = array("readout_covariance", ("stimulus", "output", "output_j"), values)
+        covariance = array("readout_covariance", ("stimulus", output, f"{output}_j"), values)
         if window is None:
             covariance.attrs |= {
                 "units": "s",
                 "long_name": "long-window covariance of the decision variable, times time",
             }
-        found.append(covariance)
+        found.append(covariance.rename(f"{name}_covariance"))
     return found

@@ -112,7 +112,7 @@ def _populations(
         if isinstance(population, PoissonSource):
             rates = _scaled(population.rates, value, f"rates of {name!r}") if field == "scale" else value
             return dataclasses.replace(population, rates=rates)
-        return dataclasses.replace(population, lif=dataclasses.replace(population.lif, **{field: value}))
+        return dataclasses.replace(population, neuron=dataclasses.replace(population.lif, **{field: value}))
 
     return [change(population) for population in populations]
 

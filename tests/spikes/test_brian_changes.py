@@ -157,7 +157,10 @@ def test_changes_count_for_one_run(in_python):
         ),
         ({"weights": {("in", "n"): FORWARD * ms}}, "must be in mV, got a quantity of another dimension"),
         ({"lif": LIFParameters()}, "`lif` must say which population of neurons is meant, .* has n, m"),
-        ({"lif": {"n": LIFParameters(v_th=[20.0, 21.0])}}, "`lif` of 'n' describes 2 neurons, the population has 5"),
+        (
+            {"lif": {"n": LIFParameters(v_th=[20.0, 21.0])}},
+            "the neurons of 'n' are described for 2, the population has 5",
+        ),
         ({"lif": {"n": LIFParameters(t_ref=0.25)}}, "`dt` must divide `t_ref of 'n'`"),
         ({"drives": [GaussianDrive("x")]}, "no population 'x'"),
         ({"drives": [GaussianDrive("n", mean=np.ones(4))]}, "mean of Gaussian drive of 'n' must have shape"),
@@ -175,9 +178,9 @@ def test_what_does_not_fit_is_an_error(in_python, options, message):
     ("options", "message"),
     [
         ({"circuit": 3}, "`circuit` must be a Circuit, got int"),
-        ({"drives": ["noise"]}, "`drives` must hold GaussianDrive or PoissonDrive, got str"),
+        ({"drives": ["noise"]}, "`drives` must hold Drive, got str"),
         ({"drives": GaussianDrive("n")}, "`drives` must be a list of drives, got Gaussian drive of 'n'"),
-        ({"lif": {"n": 3}}, "`lif` of 'n' must be LIFParameters, got int"),
+        ({"lif": {"n": 3}}, "the neurons of 'n' must be a NeuronModel such as LIFParameters"),
     ],
 )
 def test_what_is_of_another_kind_is_an_error(in_python, options, message):

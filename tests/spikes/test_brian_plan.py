@@ -102,8 +102,8 @@ def test_synapses_are_the_matrix_sorted_by_source(tmp_path):
         assert np.all(np.diff(synapses.sources()) >= 0)
         assert synapses.targets.dtype == synapses.outgoing.dtype == np.int32
     one, rule = plan.synapses.values()
-    assert not one.is_shared("w")
-    assert rule.is_shared("w")  # one weight for all: not stored for each
+    assert "w" not in one.shared
+    assert "w" in rule.shared  # one weight for all: not stored for each
     assert rule.tables["w"].shape == (1, 1)
     write_inputs(plan, tmp_path)
     assert np.array_equal(np.fromfile(tmp_path / "in_to_n.targets", np.int32), one.targets)

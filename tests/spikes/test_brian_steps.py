@@ -4,7 +4,9 @@ from brian2 import ms, mV, second
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mnnbio.spikes.timing import Times, count_steps, time_step
+from mnnbio.circuit import time_step
+from mnnbio.spikes.timing import Times
+from mnnbio.units import count_steps
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.01, 0.025, 0.1, 0.3, 0.5, 1.0]))

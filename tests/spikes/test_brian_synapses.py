@@ -14,18 +14,26 @@ from mnnbio import (
     Population,
     Projection,
 )
+from mnnbio.circuit import check_time_step
 from mnnbio.circuit.connectivity import AllToAll, Bernoulli
 from mnnbio.spikes import planner
 from mnnbio.spikes.building import build
 from mnnbio.spikes.network import make_network, start_presentations
-from mnnbio.spikes.planner import check_time_step, plan_circuit
-from mnnbio.spikes.populations import propagator, synaptic_times
+from mnnbio.spikes.planner import plan_circuit
+from mnnbio.spikes.populations import receiver
 from mnnbio.spikes.session import brian_session
 from mnnbio.spikes.streams import presentation_key
+from mnnbio.synapses import Exponential, propagator
 from mnnbio.values import Normal, Uniform
 
 DT = 0.1
 K = 4.0  # standard errors
+
+
+def kinds(circuit):
+    return receiver(circuit, circuit.population("n"), DT).kinds
+
+
 SILENT = LIFParameters(v_th=1e6)
 ONCE = LIFParameters(v_th=1.0, t_ref=1e4)  # fires once, at the first spike that arrives
 
@@ -94,7 +102,7 @@ def test_several_time_constants_add():
     for k, tau in enumerate((2.0, 5.0, 0.0)):
         parts.append(membranes(one_spike(tau, weight=0.7, delay=2.0 + k), steps))
     np.testing.assert_allclose(both, sum(parts), atol=1e-12)
-    assert synaptic_times(circuit(5.0, 2.0, 5.0, 0.0), "n") == [5.0, 2.0]
+    assert kinds(circuit(5.0, 2.0, 5.0, 0.0)) == [Exponential(5.0), Exponential(2.0)]
 
 
 def test_a_current_outlasts_the_refractory_period():
@@ -146,7 +154,7 @@ def test_drive_and_projection_with_one_time_constant_share_a_current():
     np.testing.assert_allclose(
         membranes(circuit, steps)[:, 0, 0], membranes(base, steps)[:, 0, 0] + constant, atol=1e-12
     )
-    assert synaptic_times(circuit, "n") == [5.0]
+    assert kinds(circuit) == [Exponential(5.0)]
 
 
 @pytest.mark.slow

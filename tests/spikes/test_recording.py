@@ -96,7 +96,7 @@ def test_counts_are_those_of_the_spikes_and_give_their_statistics(codegen, spike
     table = result["counts/count"]
     assert table.dims == ("stimulus", "trial", "time", "neuron")
     assert table.dtype.kind == "i"
-    expected = counts(spikes["spikes"].to_dataset(), 0.005)
+    expected = counts(spikes["spikes"].to_dataset(), 5.0)
     np.testing.assert_array_equal(table, expected)
     np.testing.assert_allclose(table["time"], np.arange(18) * 0.005)
     assert table["population"].values.tolist() == ["first"] * 4 + ["second"] * 3
@@ -106,7 +106,7 @@ def test_counts_are_those_of_the_spikes_and_give_their_statistics(codegen, spike
 
 def test_counts_of_populations_are_sums_of_those_of_neurons(codegen, spikes):
     result = simulated(codegen, record=Counts(bin=3.0, per="population"))
-    table = counts(spikes["spikes"].to_dataset(), 0.003)
+    table = counts(spikes["spikes"].to_dataset(), 3.0)
     summed = np.stack([table[..., :4].sum("neuron"), table[..., 4:].sum("neuron")], axis=-1)
     assert result["counts/count"].dims == ("stimulus", "trial", "time", "population")
     np.testing.assert_array_equal(result["counts/count"], summed)

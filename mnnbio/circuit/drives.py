@@ -1,0 +1,238 @@
+"""Drives: input that comes into every neuron of a population from outside the circuit.
+
+A drive says what it is twice: as `InputCumulants`, which the theory reads, and as `InputSteps`, which a simulation
+takes in every time step. Both are plain numbers; a drive of a user's own is a frozen dataclass with the two methods.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from mnnbio.circuit.part_values import Array, frozen, highest_value, input_value, single_number, synaptic_time
+from mnnbio.units import in_unit
+
+_MOST_JUMPS = 100.0  # mean number a step; more make their inversion slow
+
+
+class JumpTrain(NamedTuple):
+    """A Poisson train of jumps of its own into every neuron.
+
+    Attributes
+    ----------
+    weight : float
+        Charge of one jump, mV.
+    rate : ndarray or TimeCourse, shape (), (n,) or (stimulus, n)
+        Jumps per ms.
+    tau_syn : float
+        Time constant of the synapses, ms; 0 for jumps of the membrane potential.
+    """
+
+    weight: float
+    rate: Any
+    tau_syn: float = 0.0
+
+
+class InputCumulants(NamedTuple):
+    """Cumulants per time of the input of a drive; arrays of shape (), (n,) or (stimulus, n).
+
+    Attributes
+    ----------
+    mean : ndarray
+        Of the continuous current, mV/ms; jumps add to it.
+    variance : ndarray
+        Of the Gaussian white noise that every neuron has of its own, mV²/ms; jumps add to it.
+    loadings : ndarray, shape (n, k) or (stimulus, n, k), optional
+        Of independent noise sources that the neurons share, mV/√ms.
+    jumps : tuple of JumpTrain
+    """
+
+    mean: Array | float = 0.0
+    variance: Array | float = 0.0
+    loadings: Array | None = None
+    jumps: tuple[JumpTrain, ...] = ()
+
+
+class StepCode(NamedTuple):
+    """Input in Brian2's language: what is added to the membrane potential in every step.
+
+    Attributes
+    ----------
+    expression : str
+        Volts a step, such as ``"size*(arrivals > 0)"``.
+    values : mapping of str to ndarray or TimeCourse
+        Variables of the expression, in SI units, of shape (), (n,) or (stimulus, n).
+    units : mapping of str to str
+        Brian2's units of these, such as ``{"size": "volt"}``; those that are missing have none.
+    normal : tuple of str
+        Variables that hold standard normal numbers, new ones in every step.
+    poisson : mapping of str to ndarray or TimeCourse
+        Variables that hold Poisson numbers, new ones in every step, with their means.
+    """
+
+    expression: str
+    values: Mapping[str, Any] = {}
+    units: Mapping[str, str] = {}
+    normal: tuple[str, ...] = ()
+    poisson: Mapping[str, Any] = {}
+
+
+class InputSteps(NamedTuple):
+    """Input that a drive gives in every time step of a simulation; numbers may be courses in time.
+
+    Attributes
+    ----------
+    mean : ndarray or TimeCourse, optional
+        Current, mV/ms, held over the step.
+    std : ndarray or TimeCourse, optional
+        Standard deviation of white noise that every neuron has of its own, mV/√ms.
+    loadings : ndarray, optional
+        Of independent noise sources that the neurons share, mV/√ms.
+    jumps : tuple of JumpTrain
+        A Poisson number of jumps a step.
+    code : tuple of StepCode
+        Whatever else is added.
+    """
+
+    mean: Any = None
+    std: Any = None
+    loadings: Array | None = None
+    jumps: tuple[JumpTrain, ...] = ()
+    code: tuple[StepCode, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Drive(ABC):
+    """Input from outside into every neuron of a population.
+
+    A subclass is a frozen dataclass. It works in `simulate` by `steps`, in `predict` by `cumulants`, and is stored with
+    its fields.
+
+    Parameters
+    ----------
+    target : str
+        Name of the population.
+
+    Attributes
+    ----------
+    INPUTS : mapping of str to int
+        Fields that may differ between stimuli or change in time, and how many axes each has without that of stimuli: 1
+        for values of neurons.
+    """
+
+    target: str
+
+    INPUTS: ClassVar[Mapping[str, int]] = {}
+
+    @abstractmethod
+    def cumulants(self, dt: float | None) -> InputCumulants:
+        """Return the cumulants of the input, as the theory takes it.
+
+        Parameters
+        ----------
+        dt : float, optional
+            Time step of the simulation to be predicted, ms; None for continuous time.
+        """
+
+    @abstractmethod
+    def steps(self, dt: float) -> InputSteps:
+        """Return the input in steps of `dt`, ms."""
+
+    def check_time_step(self, dt: float) -> None:
+        """Raise a `ValueError` if the drive brings more than 100 jumps in a step of `dt`, ms."""
+        for train in self.steps(dt).jumps:
+            expected = highest_value(train.rate) * dt
+            if (expected > _MOST_JUMPS).any():
+                raise ValueError(
+                    f"{self} must give at most {_MOST_JUMPS:g} spikes a step, got {expected.max():g} in {dt:g} ms. "
+                    f"Try dt = {dt * _MOST_JUMPS / expected.max():.2g} ms or less, or a GaussianDrive"
+                )
+
+    def given_inputs(self) -> Mapping[str, int]:
+        """Return those of `INPUTS` that are given."""
+        return {name: axes for name, axes in self.INPUTS.items() if getattr(self, name) is not None}
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} of {self.target!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianDrive(Drive):
+    """Gaussian white-noise current into every neuron of a population.
+
+    Parameters
+    ----------
+    target : str
+        Name of the population.
+    mean : array_like, Quantity or TimeCourse
+        Mean, mV/ms: a number, (n,) or (stimulus, n), or a course in time of such values.
+    std : array_like, Quantity or TimeCourse
+        Standard deviation of the noise that is independent between neurons, mV/√ms; as for `mean`.
+    factor : array_like or Quantity, optional
+        Loadings of noise sources shared by the neurons, mV/√ms: (n, k) or (stimulus, n, k); they add
+        ``factor @ factorᵀ`` to the covariance of the currents.
+    """
+
+    mean: Any = 0.0
+    std: Any = 0.0
+    factor: Any = None
+
+    INPUTS: ClassVar[Mapping[str, int]] = {"mean": 1, "std": 1, "factor": 2}
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", input_value(self.mean, "mV/ms", f"mean of {self}"))
+        object.__setattr__(self, "std", input_value(self.std, "mV/sqrt(ms)", f"std of {self}", least=0.0))
+        if self.factor is not None:
+            object.__setattr__(self, "factor", frozen(in_unit(self.factor, "mV/sqrt(ms)", f"factor of {self}")))
+
+    def cumulants(self, dt: float | None) -> InputCumulants:
+        """Return mean, variance and loadings."""
+        return InputCumulants(self.mean, self.std**2, self.factor)
+
+    def steps(self, dt: float) -> InputSteps:
+        """Return mean, standard deviation and loadings."""
+        return InputSteps(self.mean, self.std, self.factor)
+
+    def __str__(self) -> str:
+        return f"Gaussian drive of {self.target!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class PoissonDrive(Drive):
+    """Poisson input of its own for every neuron of a population.
+
+    Parameters
+    ----------
+    target : str
+        Name of the population.
+    rate : array_like, Quantity or TimeCourse
+        Rate of the input, spikes/ms: a number, (n,) or (stimulus, n), or a course in time of such values; ≥ 0.
+    weight : float or Quantity
+        Charge of one input spike as a change of the membrane potential, mV: the jump at a delta synapse.
+    tau_syn : float or Quantity
+        Synaptic time constant, ms; 0 for delta synapses. As in `Projection`.
+    """
+
+    rate: Any
+    weight: Any
+    tau_syn: Any = 0.0
+
+    INPUTS: ClassVar[Mapping[str, int]] = {"rate": 1}
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rate", input_value(self.rate, "1/ms", f"rate of {self}", least=0.0))
+        object.__setattr__(self, "weight", single_number(self.weight, "mV", f"weight of {self}"))
+        object.__setattr__(self, "tau_syn", synaptic_time(self.tau_syn, str(self)))
+
+    def cumulants(self, dt: float | None) -> InputCumulants:
+        """Return the jumps: any number of them may arrive in a step."""
+        return InputCumulants(jumps=(JumpTrain(self.weight, self.rate, self.tau_syn),))
+
+    def steps(self, dt: float) -> InputSteps:
+        """Return the jumps."""
+        return InputSteps(jumps=(JumpTrain(self.weight, self.rate, self.tau_syn),))
+
+    def __str__(self) -> str:
+        return f"Poisson drive of {self.target!r}"
