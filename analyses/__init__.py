@@ -1,6 +1,7 @@
 """Analyses of results: comparison of theory and spikes, spike statistics, figures, report.
 
-xarray in, xarray out; a stored result is enough, neither torch nor a compiler is needed.
+xarray in, xarray out; a stored result is enough, neither torch nor a compiler is needed. Times are numbers in ms, or
+Brian2 quantities, and frequencies and rates numbers in 1/ms, or quantities; results are labelled in s and Hz.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from mnnbio.analyses.balance import current_balance, current_correlation
 from mnnbio.analyses.binned_counts import binned_counts, population_rates
 from mnnbio.analyses.circuit_text import stored_readout
 from mnnbio.analyses.comparison import compare
+from mnnbio.analyses.comparison_table import Comparison
 from mnnbio.analyses.covariances import mean_covariances, population_covariances
 from mnnbio.analyses.decisions import accuracy_against_time, classification
 from mnnbio.analyses.dynamics import dynamics, state_sentence
@@ -21,9 +23,31 @@ from mnnbio.analyses.spike_trains import spike_statistics
 from mnnbio.analyses.states import network_state, synchrony
 
 if TYPE_CHECKING:
+    from mnnbio.analyses.dynamics_plots import (
+        plot_currents,
+        plot_intervals,
+        plot_phase_diagram,
+        plot_population_rates,
+        plot_response,
+        plot_spectra,
+        plot_stimuli,
+    )
     from mnnbio.analyses.html_report import report
+    from mnnbio.analyses.plots import (
+        plot_accuracy,
+        plot_confusion,
+        plot_count_statistics,
+        plot_covariance,
+        plot_inputs,
+        plot_psth,
+        plot_raster,
+        plot_rates,
+        plot_training,
+        plot_z,
+    )
 
 __all__ = [
+    "Comparison",
     "ComparisonWarning",
     "accuracy_against_time",
     "binned_counts",
@@ -36,6 +60,23 @@ __all__ = [
     "network_state",
     "oscillation",
     "phase_diagram",
+    "plot_accuracy",
+    "plot_confusion",
+    "plot_count_statistics",
+    "plot_covariance",
+    "plot_currents",
+    "plot_inputs",
+    "plot_intervals",
+    "plot_phase_diagram",
+    "plot_population_rates",
+    "plot_psth",
+    "plot_raster",
+    "plot_rates",
+    "plot_response",
+    "plot_spectra",
+    "plot_stimuli",
+    "plot_training",
+    "plot_z",
     "population_covariances",
     "population_rates",
     "population_spectra",
@@ -49,9 +90,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `report` at first use: Matplotlib takes most of a second to load."""
-    if name != "report":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mnnbio.analyses.html_report import report
+    """Import the report or a figure at first use: Matplotlib takes most of a second to load."""
+    if name in __all__ and (name == "report" or name.startswith("plot_")):
+        from mnnbio.analyses import dynamics_plots, html_report, plots
 
-    return report
+        return next(getattr(module, name) for module in (html_report, plots, dynamics_plots) if hasattr(module, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

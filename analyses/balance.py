@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,13 +10,18 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import sparse
 
-from mnnbio.analyses.binned_counts import binned_counts
+from mnnbio.analyses.binned_counts import binned_counts, recorded
+from mnnbio.results import single_time
+from mnnbio.values import TimeCourse
 
 Array = npt.NDArray[np.float64]
 
+_CORRELATION_BIN = 5.0  # ms
+_FINEST, _MOST = 0.1, 10**6  # ms, number: instants at which a course in time is averaged
+
 
 class Wired(Protocol):
-    """What the analyses need of a circuit: `mnnbio.Circuit` is one."""
+    """Populations and synapses of a circuit, as the analyses read them: a `mnnbio.Circuit`."""
 
     @property
     def neurons(self) -> Any:
@@ -42,11 +48,12 @@ class Wired(Protocol):
         ...
 
 
-def current_balance(rates: xr.DataArray | xr.Dataset, circuit: Wired) -> xr.Dataset:
+def current_balance(rates: xr.DataArray | xr.Dataset, circuit: Wired, *, duration: Any = None) -> xr.Dataset:
     r"""Return the mean excitatory and inhibitory current of every neuron.
 
     The current through synapses of weights w from neurons of rates r is :math:`\sum_j w_j r_j`, whatever the synaptic
-    time constant; that of a Gaussian drive is its mean. Each goes to the side of its sign.
+    time constant; that of a drive is the mean of its cumulants: its continuous current, and weight times rate of its
+    jumps. Each goes to the side of its sign. Drives and sources that change in time are averaged over the recording.
 
     Parameters
     ----------
@@ -55,6 +62,9 @@ def current_balance(rates: xr.DataArray | xr.Dataset, circuit: Wired) -> xr.Data
         neurons of the circuit.
     circuit : Circuit
         The circuit that they are of.
+    duration : float or Quantity, optional
+        Time from the end of the warm-up over which inputs that change are averaged, ms. Default: the recorded one, if
+        the dataset has it as its attribute (s), else a long time (`TimeCourse.time_average`).
 
     Returns
     -------
@@ -66,9 +76,12 @@ def current_balance(rates: xr.DataArray | xr.Dataset, circuit: Wired) -> xr.Data
     Raises
     ------
     ValueError
-        If the rates are not of this circuit's neurons.
+        If the rates are not of this circuit's neurons, or not finite.
     """
     values, errors = _rate(rates)
+    time = single_time(duration, "duration") if duration is not None else 1e3 * float(rates.attrs.get("duration", 0.0))
+    if time < 0 or (duration is not None and time == 0):
+        raise ValueError(f"`duration` must be a time > 0 ms, got {time:g} ms")
     _require_neurons(values, circuit)
     names = values["population"].to_numpy()
     lead = [str(d) for d in values.dims if d != "neuron"]
@@ -76,7 +89,7 @@ def current_balance(rates: xr.DataArray | xr.Dataset, circuit: Wired) -> xr.Data
     se = None if errors is None else 1e-3 * errors.transpose(*lead, "neuron").to_numpy()
     sides = {"excitation": np.zeros_like(rate), "inhibition": np.zeros_like(rate)}
     variance = {name: np.zeros_like(rate) for name in sides}
-    of_source = {source.name: np.asarray(source.rates) for source in circuit.sources}
+    of_source = {source.name: _average(source.rates, time) for source in circuit.sources}
     for projection in circuit.projections:
         target, mine = names == projection.target, names == projection.source
         for side, matrix in _signed(circuit.matrix(projection)).items():
@@ -85,7 +98,7 @@ def current_balance(rates: xr.DataArray | xr.Dataset, circuit: Wired) -> xr.Data
             if se is not None and projection.source not in of_source:
                 variance[side][..., target] += _times(matrix.power(2), se[..., mine] ** 2)
     for drive in circuit.drives:
-        mean = drive.mean if hasattr(drive, "mean") else drive.rate * drive.weight
+        mean = _drive_current(drive, time)
         for side, part in (("excitation", np.maximum(mean, 0.0)), ("inhibition", np.minimum(mean, 0.0))):
             sides[side][..., names == drive.target] += part
     dims = (*lead, "neuron")
@@ -101,7 +114,7 @@ def current_balance(rates: xr.DataArray | xr.Dataset, circuit: Wired) -> xr.Data
 
 
 def current_correlation(
-    result: xr.DataTree | xr.Dataset, circuit: Wired, bin: float = 5e-3, *, neurons: int = 100
+    result: xr.DataTree | xr.Dataset, circuit: Wired, bin: Any = None, *, neurons: int = 100
 ) -> xr.Dataset:
     """Correlate the recurrent excitation and inhibition of neurons over time.
 
@@ -111,9 +124,9 @@ def current_correlation(
         A result with ``/spikes`` or counts of all neurons.
     circuit : Circuit
         The circuit that was simulated.
-    bin : float
-        Length of the bins in which currents are averaged, s. Delays and synaptic time constants are to be short
-        against it: they are left out.
+    bin : float or Quantity, optional
+        Length of the bins in which currents are averaged, ms: a whole number of steps. Delays and synaptic time
+        constants are to be short against it: they are left out. Default: the one nearest to 5 ms.
     neurons : int
         Number of neurons of each population, evenly chosen.
 
@@ -128,13 +141,14 @@ def current_correlation(
     ValueError
         If counts are of populations, or of other neurons.
     """
-    table = binned_counts(result, bin)
+    width = recorded(result).bin(bin, _CORRELATION_BIN)
+    table = binned_counts(result, width)
     if "neuron" not in table.dims:
         raise ValueError("currents need counts of single neurons, these are of populations")
     _require_neurons(table, circuit)
     names = table["population"].to_numpy()
     lead = [str(d) for d in table.dims if d not in ("trial", "time", "neuron")]
-    counts = table.transpose(*lead, "trial", "time", "neuron").to_numpy() / (1e3 * bin)
+    counts = table.transpose(*lead, "trial", "time", "neuron").to_numpy() / width
     chosen = np.concatenate([_spread(np.flatnonzero(names == name), neurons) for name in dict.fromkeys(names.tolist())])
     current = {side: np.zeros((*counts.shape[:-1], len(chosen))) for side in ("excitation", "inhibition")}
     sources = {source.name for source in circuit.sources}
@@ -151,13 +165,40 @@ def current_correlation(
     value = np.divide(-(e * i).sum(axis=-1), scale, out=np.full(scale.shape, np.nan), where=scale > 0)
     picked = table.isel(neuron=chosen)
     coords = {name: c for name, c in picked.coords.items() if set(c.dims) <= {*lead, "neuron"}}
-    attrs = {"units": "1", "long_name": "correlation of excitation and inhibition over time", "bin": bin}
+    attrs = {"units": "1", "long_name": "correlation of excitation and inhibition over time", "bin": 1e-3 * width}
     return xr.Dataset({"correlation": ((*lead, "neuron"), value, attrs)}, coords=coords)
+
+
+def _average(value: Any, duration: float) -> Array:
+    """Return a value, or the average of a course over `duration`, ms from the end of the warm-up; 0: a long time."""
+    if not isinstance(value, TimeCourse):
+        return np.asarray(value, dtype=np.float64)
+    if not duration:
+        return np.asarray(value.time_average())
+    number = int(min(max(np.ceil(duration / _FINEST - 1e-9), 1), _MOST))
+    middles = (np.arange(number) + 0.5) * (duration / number)
+    total = np.zeros(value.shape)
+    for some in np.array_split(middles, -(-number * max(int(np.prod(value.shape)), 1) // _MOST)):
+        total = total + value.at(some).sum(axis=0)
+    return np.asarray(total / number)
+
+
+def _drive_current(drive: Any, duration: float) -> Array:
+    """Return the mean current of a drive, mV/ms."""
+    courses = {
+        name: _average(value, duration)
+        for name, value in ((name, getattr(drive, name)) for name in drive.INPUTS)
+        if isinstance(value, TimeCourse)
+    }
+    cumulants = (replace(drive, **courses) if courses else drive).cumulants(None)
+    return np.asarray(cumulants.mean + sum(jump.weight * np.asarray(jump.rate) for jump in cumulants.jumps))
 
 
 def _rate(rates: xr.DataArray | xr.Dataset) -> tuple[xr.DataArray, xr.DataArray | None]:
     if isinstance(rates, xr.DataArray):
         return rates, None
+    if not isinstance(rates, xr.Dataset):
+        raise TypeError(f"expected rates, a DataArray or Dataset, got {type(rates).__name__}")
     if "rate" not in rates:
         raise ValueError(f"expected a variable `rate`, got {', '.join(map(str, rates.data_vars)) or 'none'}")
     return rates["rate"], rates.get("rate_se")
@@ -173,6 +214,8 @@ def _require_neurons(values: xr.DataArray, circuit: Wired) -> None:
     ):
         sizes = ", ".join(f"{p.name}: {p.size}" for p in circuit.neurons)
         raise ValueError(f"expected values over all neurons of the circuit ({sizes}), got {dict(values.sizes)}")
+    if not np.isfinite(values.to_numpy()).all():
+        raise ValueError(f"`{values.name}` must be finite, got NaN or infinite values")
 
 
 def _signed(matrix: Any) -> dict[str, sparse.csr_array]:

@@ -71,21 +71,22 @@ def verdict(comparison: xr.Dataset, name: str) -> str:
     bias = float(comparison[f"{key}_z_mean"])
     side = "above" if bias > 0 else "below"
     leaning = f", on average {number(abs(bias), 2)} standard errors {side} the prediction" if abs(bias) > 0.3 else ""
-    return f"The differences are real ({probability(p)}){leaning}; {size}{alone}{_worst_layer(comparison, key)}."
+    worst = worst_layer(comparison, key)
+    largest = "" if worst is None else f". They are largest, for their sampling error, in {worst}"
+    return f"The differences are real ({probability(p)}){leaning}; {size}{alone}{largest}."
 
 
-def _worst_layer(comparison: xr.Dataset, key: str) -> str:
-    """Name the population whose errors exceed sampling most, if there are several."""
+def worst_layer(comparison: xr.Dataset, key: str) -> str | None:
+    """Name the population whose median error exceeds sampling most, with both; None where there are not several."""
     if comparison.sizes.get("layer", 0) < 2:
-        return ""
+        return None
     error, sampling = (comparison[f"layer_{key}_{s}"] for s in ("median_relative_error", "sampling_relative_error"))
     excess = (error / sampling.where(sampling > 0)).to_numpy()
     if not np.isfinite(excess).any():
-        return ""
+        return None
     worst = int(np.nanargmax(excess))
     name = str(comparison["layer"].to_numpy()[worst])
-    sizes = f"{percent(error[worst])} against {percent(sampling[worst])}"
-    return f". They are largest, for their sampling error, in {name} ({sizes})"
+    return f"{name} ({percent(error[worst])} against {percent(sampling[worst])})"
 
 
 def covariance_verdict(comparison: xr.Dataset, name: str) -> str:

@@ -1,9 +1,10 @@
-"""What the analyses need of a circuit, read from its JSON text in a result file."""
+"""Membranes, sizes and readout of a circuit, read from its JSON text in a result file."""
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 import zlib
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ class LinearReadout(NamedTuple):
 
 def result_of(data: xr.DataTree) -> xr.DataTree:
     """Return the node that holds a whole result: the parent of one of its groups, else the node itself."""
-    if data.name in ("prediction", "simulation", "spikes", "comparison") and data.parent is not None:
+    if data.name in ("prediction", "simulation", "spikes", "counts", "comparison") and data.parent is not None:
         return data.parent
     return data
 
@@ -52,18 +53,21 @@ def circuit_description(data: xr.Dataset | xr.DataTree) -> dict[str, Any] | None
 
 
 def slowest_membrane(data: xr.Dataset | xr.DataTree) -> float | None:
-    """Return the longest membrane time constant of a result's circuit, s; None where no circuit is stored."""
+    """Return the longest membrane time constant of a result's circuit, s; None where none is stored."""
     description = circuit_description(data)
     if description is None:
         return None
-    constants = [_decode(p["lif"]["tau_m"]).max() for p in description.get("populations", ()) if "lif" in p]
+    neurons = (p.get("neuron", p.get("lif")) for p in description.get("populations", ()))  # `lif` in older files
+    constants = [_decode(neuron["tau_m"]).max() for neuron in neurons if neuron and "tau_m" in neuron]
     return 1e-3 * float(max(constants)) if constants else None
 
 
 def stored_readout(data: xr.Dataset | xr.DataTree) -> LinearReadout | None:
-    """Return the readout of a result's circuit, None where there is none."""
+    """Return the readout of a result's circuit, None where there is none, or several."""
     readout = (circuit_description(data) or {}).get("readout")
-    if readout is None:
+    if isinstance(readout, list) and len(readout) == 1:
+        (readout,) = readout
+    if not isinstance(readout, dict):
         return None
     labels = readout["labels"]
     return LinearReadout(
@@ -79,7 +83,13 @@ def _decode(value: Any) -> Array:
     if not isinstance(value, dict):
         return np.asarray(value, dtype=np.float64)
     try:
-        flat = np.frombuffer(zlib.decompress(base64.b64decode(value["array"])), dtype=value["dtype"])
-        return flat.reshape(value["shape"]).astype(np.float64)
-    except (KeyError, ValueError, zlib.error) as error:
+        kind, shape = np.dtype(value["dtype"]), tuple(int(n) for n in value["shape"])
+        size = kind.itemsize * math.prod(shape)
+        unpacker = zlib.decompressobj()
+        # Bounded by the size that is stated: a few bytes can unpack to more than there is memory.
+        content = unpacker.decompress(base64.b64decode(value["array"]), size + 1)
+        if len(content) != size:
+            raise ValueError(f"it does not hold {size} bytes")
+        return np.frombuffer(content, dtype=kind).reshape(shape).astype(np.float64)
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
         raise ValueError(f"an array of the stored circuit does not decode ({error}): the file is damaged") from error

@@ -1,4 +1,4 @@
-"""Prediction against simulation: every neuron, every covariance, and what they amount to."""
+"""Comparison of a prediction with a simulation: every neuron, every covariance, and summaries of both."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import xarray as xr
 from scipy import stats
 
 from mnnbio.analyses.alignment import Aligned, align
+from mnnbio.analyses.comparison_table import Comparison
 from mnnbio.analyses.covariances import compare_matrices
 from mnnbio.analyses.decisions import classification
 from mnnbio.analyses.significance import degrees_of_freedom, joint_test, pooled_error, z_scores
 from mnnbio.results import QUANTITIES
+from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
 # name: (dimensions, values, attributes), as xarray takes them
@@ -45,11 +47,11 @@ def compare(
     simulation: xr.Dataset | xr.DataTree,
     *,
     labels: npt.ArrayLike | xr.DataArray | None = None,
-    min_rate: float = 1.0,
+    min_rate: Any = 1e-3,
     min_spikes: float = 10.0,
     permutations: int = 999,
     seed: int = 0,
-) -> xr.Dataset:
+) -> Comparison:
     """Compare a prediction with a simulation of the same circuit.
 
     Differences are simulated − predicted. Relative errors are relative to the prediction, which carries no sampling
@@ -58,13 +60,13 @@ def compare(
     Parameters
     ----------
     prediction : Dataset or DataTree
-        What `predict` returns, or a result with the group ``/prediction``.
+        A prediction, as `predict` returns it, or a result with the group ``/prediction``.
     simulation : Dataset or DataTree
-        What `simulate` returns, or its group ``/simulation``.
+        A simulation, as `simulate` returns it, or its group ``/simulation``.
     labels : array_like or DataArray (stimulus,), optional
         True class of each stimulus, adds the accuracies of `classification`.
-    min_rate : float
-        Relative errors are taken over neurons predicted to fire at more than this rate, Hz.
+    min_rate : float or Quantity
+        Relative errors are taken over neurons predicted to fire at more than this rate, spikes/ms.
     min_spikes : float
         The summaries of z (not z itself) leave out estimates that are expected to rest on fewer spikes than this:
         estimated standard errors of a handful of spikes mean little.
@@ -75,8 +77,9 @@ def compare(
 
     Returns
     -------
-    Dataset
-        With q one of ``rate``, ``count_variance``, ``count_fano``, ``variance``, ``fano`` (those that both sides have):
+    Comparison
+        A dataset that prints as ten lines; `to_dataset` gives the plain one, which prints everything. With q one of
+        ``rate``, ``count_variance``, ``count_fano``, ``variance``, ``fano`` (those that both sides have):
 
         - ``q_predicted, q_simulated, q_se, q_error, q_relative_error, q_z`` over ([stimulus,] neuron). z is NaN where
           the standard error is zero or unknown.
@@ -96,7 +99,7 @@ def compare(
     Raises
     ------
     ValueError
-        If labels, circuits, time steps or windows do not match (see `alignment.align`).
+        If labels, circuits or windows do not match (see `alignment.align`).
 
     Warns
     -----
@@ -112,6 +115,9 @@ def compare(
     of different stimuli are taken as independent. ``q_p`` is NaN where the samples are too few to say (below 21 for
     variances and Fano factors): then the pooled values speak.
     """
+    least = 1e3 * _least_rate(min_rate)
+    if not isinstance(permutations, int | np.integer) or permutations < 1:
+        raise ValueError(f"`permutations` must be a whole number ≥ 1, got {permutations!r}")
     aligned = align(prediction, simulation)
     predicted, simulated, _ = aligned
     names = [name for name in _POOLABLE if name in predicted and name in simulated and f"{name}_se" in simulated]
@@ -123,7 +129,7 @@ def compare(
         coords["layer"] = xr.DataArray(populations, dims="layer", attrs={"long_name": "population"})
     variables: Variables = {}
     for name in names:
-        _add_quantity(variables, name, aligned, min_rate=min_rate, min_spikes=min_spikes, populations=populations)
+        _add_quantity(variables, name, aligned, min_rate=least, min_spikes=min_spikes, populations=populations)
     if "count_fano" in names and "count_variance_pooled_predicted" in variables:
         _add_pooled_fano(variables, float(aligned.attrs["window"]))
     out = xr.Dataset(variables, coords=coords)
@@ -138,8 +144,19 @@ def compare(
     kept = ("duration", "warmup", "dt", "window", "trials", "seed", "n_samples", "circuit_hash")
     out.attrs = {key: aligned.attrs[key] for key in kept if key in aligned.attrs}
     out.attrs |= {key: predicted.attrs[key] for key in ("closure", "theory") if key in predicted.attrs}
-    out.attrs |= {"min_rate": min_rate, "min_spikes": min_spikes}
-    return out
+    out.attrs |= {
+        f"predicted_{key}": predicted.attrs[key] for key in ("dt", "window") if predicted.attrs.get(key) is not None
+    }
+    out.attrs |= {"min_rate": least, "min_spikes": min_spikes}
+    return Comparison(out.data_vars, coords=out.coords, attrs=out.attrs)
+
+
+def _least_rate(rate: Any) -> float:
+    """Return the rate above which relative errors are taken, spikes/ms."""
+    value = in_unit(rate, "1/ms", "min_rate")
+    if not isinstance(value, float) or not 0 <= value < 1:
+        raise ValueError(f"`min_rate` must be a rate from 0 to 1 spikes/ms (1000 Hz), or a quantity, got {rate!r}")
+    return value
 
 
 def expected_spikes(aligned: Aligned) -> Array | None:

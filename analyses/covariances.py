@@ -1,7 +1,4 @@
-"""Predicted against simulated covariance matrices.
-
-Covariances of spike counts averaged over pairs of populations, without a matrix of all pairs.
-"""
+"""Covariances of spike counts: predicted matrices against simulated ones, and means over pairs of populations."""
 
 from __future__ import annotations
 
@@ -12,13 +9,14 @@ import numpy.typing as npt
 import xarray as xr
 
 from mnnbio.analyses.alignment import Aligned
-from mnnbio.analyses.binned_counts import binned_counts
+from mnnbio.analyses.binned_counts import binned_counts, population_names, recorded
 from mnnbio.analyses.significance import degrees_of_freedom, joint_test, mantel_test, pooled_error, z_scores
 from mnnbio.results import QUANTITIES
 
 Array = npt.NDArray[np.float64]
 
 _CORRELATION = {"count_covariance": "count_correlation", "covariance": "correlation"}
+_WINDOW = 100.0  # ms
 # Elements read in one relabelling test: more would take seconds.
 _TEST_BUDGET = 3e8
 
@@ -50,9 +48,10 @@ def compare_matrices(
     (unit, long_name), correlation = QUANTITIES[name], _CORRELATION[name]
     x, y, se = (_values(array) for array in (predicted[name], simulated[name], simulated[f"{name}_se"]))
     samples = simulated[f"{name}_se"].attrs.get("n_samples", attrs.get("n_samples"))
-    dof: Array | float = degrees_of_freedom(samples, "covariance")
+    freedom = degrees_of_freedom(samples, "covariance")
+    dof: Array | float = freedom
     if x.ndim == 3:
-        error = pooled_error(y - x, se, dof)
+        error = pooled_error(y - x, se, freedom)
         x, y, se, dof = x.mean(axis=0), y.mean(axis=0), error.se, error.dof
     n = len(x)
     z = z_scores(y - x, se)
@@ -131,7 +130,7 @@ def _ceiling_and_slope(x: Array, y: Array, se: Array) -> tuple[float, float]:
     return float(np.sqrt(variance / (variance + noise))), slope
 
 
-def population_covariances(result: xr.DataTree | xr.Dataset, window: float = 0.1, *, blocks: int = 10) -> xr.Dataset:
+def population_covariances(result: xr.DataTree | xr.Dataset, window: Any = None, *, blocks: int = 10) -> xr.Dataset:
     r"""Estimate covariances of populations from spike counts.
 
     The covariance of the summed counts of two populations is a sum over all pairs of their neurons, so that the mean
@@ -142,8 +141,8 @@ def population_covariances(result: xr.DataTree | xr.Dataset, window: float = 0.1
     ----------
     result : DataTree or Dataset
         A result with ``/spikes`` or counts of neurons.
-    window : float
-        Counting window, s.
+    window : float or Quantity, optional
+        Counting window, ms: a whole number of steps. Default: the one nearest to 100 ms.
     blocks : int
         Blocks that each trial is cut into for the standard errors (delete-one jackknife over all blocks).
 
@@ -159,7 +158,10 @@ def population_covariances(result: xr.DataTree | xr.Dataset, window: float = 0.1
     ValueError
         If only populations were counted, or a trial has fewer than two windows a block.
     """
-    table = binned_counts(result, window)
+    if not isinstance(blocks, int | np.integer) or blocks < 2:
+        raise ValueError(f"`blocks` must be a whole number ≥ 2, got {blocks!r}")
+    width = recorded(result).bin(window, _WINDOW, "window")
+    table = binned_counts(result, width)
     if "neuron" not in table.dims:
         raise ValueError("covariances of pairs need counts of single neurons, these are of populations")
     length = table.sizes["time"] // blocks
@@ -167,8 +169,10 @@ def population_covariances(result: xr.DataTree | xr.Dataset, window: float = 0.1
         raise ValueError(
             f"{table.sizes['time']} windows a trial are too few for {blocks} blocks: simulate longer, or lower `blocks`"
         )
-    populations = table["population"].to_numpy()
+    populations = population_names(table)
     names = list(dict.fromkeys(populations.tolist()))
+    if not names:
+        raise ValueError("covariances need neurons, the result has none")
     members = [np.flatnonzero(populations == name) for name in names]
     lead = [str(d) for d in table.dims if d not in ("trial", "time", "neuron")]
     cut = table.isel(time=slice(length * blocks)).transpose(*lead, "trial", "time", "neuron").to_numpy()
@@ -187,11 +191,15 @@ def population_covariances(result: xr.DataTree | xr.Dataset, window: float = 0.1
             "pair_covariance": "mean covariance of two different neurons per time",
         }.items()
     ):
-        data[name] = (dims, value[k] / window, {"units": "Hz", "long_name": text})
-        data[f"{name}_se"] = (dims, se[k] / window, {"units": "Hz", "long_name": f"standard error of the {text}"})
+        data[name] = (dims, value[k] / (1e-3 * width), {"units": "Hz", "long_name": text})
+        data[f"{name}_se"] = (
+            dims,
+            se[k] / (1e-3 * width),
+            {"units": "Hz", "long_name": f"standard error of the {text}"},
+        )
     coords = {name: table.coords[name] for name in lead if name in table.coords}
     return xr.Dataset(data, coords={**coords, "population": names, "population_j": names}).assign_attrs(
-        window=window, blocks=counts.shape[-3]
+        window=1e-3 * width, blocks=counts.shape[-3]
     )
 
 
@@ -238,9 +246,12 @@ def mean_covariances(covariance: xr.DataArray) -> xr.DataArray:
     DataArray
         Over ([stimulus,] population, population_j), in the same unit; NaN for a population of one neuron.
     """
+    if not isinstance(covariance, xr.DataArray) or not {"neuron", "neuron_j"} <= set(covariance.dims):
+        shown = covariance.dims if isinstance(covariance, xr.DataArray) else type(covariance).__name__
+        raise ValueError(f"expected a covariance matrix, a DataArray over neuron and neuron_j, got {shown}")
     lead = [str(d) for d in covariance.dims if d not in ("neuron", "neuron_j")]
     matrix = covariance.transpose(*lead, "neuron", "neuron_j").to_numpy().copy()
-    populations = covariance["population"].to_numpy()
+    populations = population_names(covariance)
     names = list(dict.fromkeys(populations.tolist()))
     diagonal = np.arange(len(populations))
     matrix[..., diagonal, diagonal] = 0.0

@@ -1,17 +1,18 @@
-"""Classification by the moment network and by its spikes."""
+"""Decisions of the moment network and of its spikes, and how often they are right."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
 from mnnbio.analyses.alignment import group
+from mnnbio.analyses.binned_counts import recorded
 from mnnbio.analyses.circuit_text import result_of
-from mnnbio.results import counts
+from mnnbio.results import counts, whole_steps
+from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
 
@@ -108,7 +109,7 @@ def classification(
 
 
 def accuracy_against_time(
-    result: xr.DataTree | xr.Dataset, readout: Readout, labels: npt.ArrayLike | xr.DataArray, times: Sequence[float]
+    result: xr.DataTree | xr.Dataset, readout: Readout, labels: npt.ArrayLike | xr.DataArray, times: Any
 ) -> xr.Dataset:
     """Return the accuracy of decisions from the spikes up to each time.
 
@@ -122,8 +123,8 @@ def accuracy_against_time(
         Source population, weights (output, neuron) for rates in spikes/ms, bias (output,).
     labels : array_like or DataArray (stimulus,)
         True class of each stimulus, a position along the outputs; or a label of the readout, if it has `labels`.
-    times : sequence of float
-        Decision times, s; > 0 and at most the recorded duration.
+    times : sequence of float, or Quantity
+        Decision times, ms, each a whole number of steps; > 0 and at most the recorded duration.
 
     Returns
     -------
@@ -136,7 +137,10 @@ def accuracy_against_time(
     ValueError
         If the source population was not recorded in full, there are no stimuli, or a time or label is out of range.
     """
-    spikes = group(result, "spikes")
+    found_in = recorded(result)
+    spikes = found_in.data
+    if "row_size" not in spikes:
+        raise ValueError("accuracy against time needs spike trains, the result has counts only")
     source = np.flatnonzero(spikes["population"].to_numpy() == readout.source)
     weights, bias = np.asarray(readout.weights), np.asarray(readout.bias)
     if len(source) != weights.shape[1]:
@@ -155,15 +159,18 @@ def accuracy_against_time(
         coords={**outputs, **{k: c for k, c in spikes["row_size"].coords.items() if c.dims == ("stimulus",)}},
     )
     truth = _positions(labels, template)
-    duration = float(spikes.attrs["duration"])
-    at = np.asarray(times, dtype=np.float64)
-    if at.ndim != 1 or not ((at > 0) & (at <= duration * (1 + 1e-9))).all():
-        raise ValueError(f"`times` must be > 0 s and at most the duration, {duration:g} s, got {at.tolist()}")
+    duration = 1e3 * float(spikes.attrs["duration"])
+    at = np.atleast_1d(in_unit(times, "ms", "times"))
+    if at.ndim != 1 or not len(at) or not ((at > 0) & (at <= duration * (1 + 1e-9))).all():
+        raise ValueError(f"`times` must be > 0 ms and at most the duration, {duration:g} ms, got {at.tolist()}")
+    if found_in.step is not None:
+        for time in at.tolist():
+            whole_steps(time, found_in.step, "times")
     rows = []
-    for time in at:
-        upto = counts(spikes, stop=float(time)).isel(window=0, neuron=source)
+    for time in at.tolist():
+        upto = counts(spikes, stop=time).isel(window=0, neuron=source)
         total = upto.transpose("stimulus", "trial", "neuron").to_numpy()
-        decision = (total / (1e3 * time) @ weights.T + bias).argmax(axis=2)
+        decision = (total / time @ weights.T + bias).argmax(axis=2)
         right = (decision == truth[:, None]).mean(axis=1)
         rows.append((right.mean(), _standard_error(right), total.sum(axis=2).mean()))
     accuracy, error, spent = (np.array(column, dtype=np.float64) for column in zip(*rows, strict=True))
@@ -173,7 +180,7 @@ def accuracy_against_time(
             "accuracy_se": ("time", error, _attrs("standard error of the accuracy, over stimuli")),
             "spikes": ("time", spent, _attrs(f"mean number of spikes of {readout.source!r} in a trial")),
         },
-        coords={"time": ("time", at, {"long_name": "decision time after the warm-up", "units": "s"})},
+        coords={"time": ("time", 1e-3 * at, {"long_name": "decision time after the warm-up", "units": "s"})},
         attrs={"n_stimuli": len(truth), "n_outputs": len(bias)},
     )
 

@@ -1,6 +1,8 @@
-"""Everything that is measured of a circuit's dynamics, as groups of one tree."""
+"""Measurements of a circuit's dynamics, as groups of one tree, and sentences that say what they show."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,21 +15,19 @@ from mnnbio.analyses.spike_trains import spike_statistics
 from mnnbio.analyses.states import network_state, synchrony
 
 
-def dynamics(
-    result: xr.DataTree, circuit: Wired | None = None, *, bin: float = 1e-3, segment: float | None = None
-) -> xr.DataTree:
+def dynamics(result: xr.DataTree, circuit: Wired | None = None, *, bin: Any = None, segment: Any = None) -> xr.DataTree:
     """Measure the dynamics of a simulated circuit.
 
     Parameters
     ----------
     result : DataTree
-        What `simulate` returns, with the spikes of all populations.
+        A simulation, as `simulate` returns it, with the spikes of all populations.
     circuit : Circuit, optional
-        The circuit; with it the balance of currents is measured.
-    bin : float
-        Bin of population rates and spectra, s.
-    segment : float, optional
-        Length of the segments of spectra, s; see `population_spectra`.
+        The circuit; with it the balance of currents is measured, averaged over the recording where inputs change.
+    bin : float or Quantity, optional
+        Bin of population rates and spectra, ms: a whole number of steps. Default: the one nearest to 1 ms.
+    segment : float or Quantity, optional
+        Length of the segments of spectra, ms; see `population_spectra`.
 
     Returns
     -------
@@ -41,14 +41,15 @@ def dynamics(
     ValueError
         If there are no spikes, or a trial is shorter than a segment.
     """
-    spikes = group(result, "spikes")
-    window = min(0.1, float(spikes.attrs["duration"]))
+    if not isinstance(result, xr.DataTree):
+        raise TypeError(f"expected what `simulate` returns, a DataTree, got {type(result).__name__}")
+    group(result, "spikes")  # a result without spikes is named before anything is computed
     rates = population_rates(result, bin)
     groups = {
         "rates": rates.to_dataset(),
         "spectra": population_spectra(rates, segment),
         "synchrony": synchrony(result),
-        "intervals": spike_statistics(result, windows=[window]),
+        "intervals": spike_statistics(result),
         "state": network_state(result, bin=bin, segment=segment),
     }
     if circuit is not None:

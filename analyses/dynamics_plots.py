@@ -1,113 +1,187 @@
-"""Figures of the dynamics of circuits: xarray in, a Matplotlib `Figure` out."""
+"""Figures of the dynamics of circuits: one function a figure, xarray in, Matplotlib axes out, as in `plots`."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from mnnbio.analyses.figure_style import (
     DOUBLE_COLUMN,
     INK,
     MUTED,
     SINGLE_COLUMN,
+    Colors,
+    Panels,
+    chosen,
     colours,
     letter_panels,
-    new_figure,
+    panels_in,
+    plain_log,
     sparse_ticks,
     styled,
 )
+from mnnbio.results import single_time
 
 Array = npt.NDArray[np.float64]
 _MANY = 400  # points beyond which they are drawn as pixels
 _TRACES = 8
+_FEW_CELLS = 6  # cells of a phase diagram that are labelled one by one
 
 
 @styled
 def plot_population_rates(
-    rates: xr.DataArray | xr.Dataset, *, trial: int = 0, stimulus: int = 0, span: float = 0.5
-) -> Figure:
+    rates: xr.DataArray | xr.Dataset,
+    *,
+    trial: int = 0,
+    stimulus: int = 0,
+    start: Any = None,
+    duration: Any = 500.0,
+    populations: Sequence[str] | str | None = None,
+    colors: Colors = None,
+    ax: Axes | Sequence[Axes] | None = None,
+) -> Panels:
     """Draw the rates of all populations in one trial against time, one panel each.
 
     Parameters
     ----------
     rates : DataArray or Dataset
-        What `population_rates` returns.
+        Population rates, as `population_rates` returns them.
     trial, stimulus : int
         Positions of the trial, and of the stimulus if there are several.
-    span : float
-        Longest time drawn, s.
+    start : float or Quantity, optional
+        Where the time drawn begins, ms from the end of the warm-up; default: where the rates begin.
+    duration : float or Quantity
+        Longest time drawn, ms.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    colors : mapping or sequence of str, optional
+        Colours of populations, by name or in the order of the circuit.
+    ax : Axes or sequence of Axes, optional
+        One for each population drawn.
     """
     values = rates["population_rate"] if isinstance(rates, xr.Dataset) else rates
-    values = values.isel(trial=trial)
+    values = values.isel(trial=_position("trial", trial, values.sizes["trial"]))
     if "stimulus" in values.dims:
-        values = values.isel(stimulus=stimulus)
-    values = values.isel(time=values["time"].to_numpy() < span)
-    names = values["population"].to_numpy().tolist()
-    figure = new_figure(DOUBLE_COLUMN * 0.8, 12 + 18 * len(names))
-    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
-    time = 1e3 * values["time"].to_numpy()
-    for axes, (name, colour) in zip(panels, colours(names).items(), strict=True):
+        values = values.isel(stimulus=_position("stimulus", stimulus, values.sizes["stimulus"]))
+    length, middles = single_time(duration, "duration"), 1e3 * values["time"].to_numpy()
+    half = 500 * float(values.attrs["bin"])
+    begin = middles[0] - half if start is None else single_time(start, "start")
+    inside = (middles > begin) & (middles < begin + length)
+    if not inside.any():
+        raise ValueError(
+            f"`start` and `duration` must lie within the rates, {middles[0] - half:g} ms to {middles[-1] + half:g} ms, "
+            f"got {begin:g} ms and {length:g} ms"
+        )
+    values, time = values.isel(time=inside), middles[inside]
+    every = values["population"].to_numpy().tolist()
+    palette, names = colours(every, colors), chosen(populations, every)
+    panels = panels_in(ax, len(names), 1, (DOUBLE_COLUMN * 0.8, 12 + 18 * len(names)), sharex=True)
+    edges = np.append(time - half, time[-1] + half)
+    for axes, name in zip(panels, names, strict=True):
         own = values.sel(population=name).to_numpy()
-        axes.fill_between(time, own, step="mid", color=colour, alpha=0.85, linewidth=0)
+        axes.stairs(own, edges, color=palette[name], fill=True, alpha=0.85, linewidth=0)
         axes.axhline(own.mean(), color=INK, linewidth=0.7, linestyle="--")
-        axes.set(xlim=(0, 1e3 * span if span < values["time"].max() else time[-1]), ylim=(0, None))
-        axes.set_ylabel(f"{name} (Hz)", color=colour)
+        axes.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
+        axes.set_ylabel(f"{name} (Hz)", color=palette[name])
         sparse_ticks(axes, x=6, y=2)
     panels[-1].set_xlabel("Time after warm-up (ms)")
-    figure.align_ylabels(panels)
-    return figure
+    if ax is None:
+        panels.figure.align_ylabels(list(panels))
+    return panels
+
+
+def _position(name: str, place: int, number: int) -> int:
+    """Return a position among `number`, or say that there is none."""
+    if not -number <= place < number:
+        raise ValueError(f"`{name}` must be a position among the {number} there are, got {place}")
+    return place
 
 
 @styled
-def plot_stimuli(simulation: xr.Dataset, prediction: xr.Dataset | None = None) -> Figure:
+def plot_stimuli(
+    simulation: xr.Dataset,
+    prediction: xr.Dataset | None = None,
+    *,
+    populations: Sequence[str] | str | None = None,
+    colors: Colors = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the mean rate of each population against the stimulus, simulated with errors, predicted as lines.
 
     Parameters
     ----------
     simulation, prediction : Dataset
         ``rate`` over (stimulus, neuron), the simulation's with ``rate_se``.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    colors : mapping or sequence of str, optional
+        Colours of populations, by name or in the order of the circuit.
+    ax : Axes, optional
+        Where to draw.
     """
-    names = list(dict.fromkeys(simulation["population"].to_numpy().tolist()))
-    figure = new_figure(SINGLE_COLUMN, 55)
-    axes: Axes = figure.subplots()
+    if "stimulus" not in simulation.dims:
+        raise ValueError("rates by stimulus need the dimension `stimulus`, the simulation has none")
+    every = list(dict.fromkeys(simulation["population"].to_numpy().tolist()))
+    palette = colours(every, colors)
+    (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN, 55))
     place = np.arange(simulation.sizes["stimulus"])
-    for name, colour in colours(names).items():
+    for name in chosen(populations, every):
+        colour = palette[name]
         mine = np.flatnonzero(simulation["population"].to_numpy() == name)
         rate = simulation["rate"].isel(neuron=mine).mean("neuron")
-        se = np.sqrt((simulation["rate_se"].isel(neuron=mine) ** 2).mean("neuron") / len(mine))
-        axes.errorbar(place, rate, yerr=np.nan_to_num(se), fmt="o", color=colour, markersize=3, label=name)
+        se = (simulation["rate_se"].isel(neuron=mine) ** 2).mean("neuron") ** 0.5 / len(mine) ** 0.5
+        axes.errorbar(place, rate, yerr=se.fillna(0.0), fmt="o", color=colour, markersize=3, label=name)
         if prediction is not None:
             axes.plot(place, prediction["rate"].isel(neuron=mine).mean("neuron"), color=colour, linewidth=0.8)
     labels = simulation["stimulus"].to_numpy() if "stimulus" in simulation.coords else place
-    axes.set_xticks(place, [str(label) for label in labels])
+    shown = place if len(place) <= 10 else np.unique(np.linspace(0, len(place) - 1, 6).astype(int))
+    axes.set_xticks(shown, [str(label) for label in labels[shown]])
     axes.set(xlabel="Stimulus", ylabel="Population rate (Hz)", ylim=(0, None))
     axes.legend(loc="best")
-    return figure
+    return axes
 
 
 @styled
-def plot_spectra(spectra: xr.Dataset, predicted: xr.Dataset | None = None, *, stimulus: int = 0) -> Figure:
+def plot_spectra(
+    spectra: xr.Dataset,
+    predicted: xr.Dataset | None = None,
+    *,
+    stimulus: int = 0,
+    populations: Sequence[str] | str | None = None,
+    colors: Colors = None,
+    ax: Sequence[Axes] | None = None,
+) -> Panels:
     """Draw the power spectra of all populations, and the coherence of the first with the others.
 
     Parameters
     ----------
     spectra : Dataset
-        What `population_spectra` returns.
+        Spectra, as `population_spectra` returns them.
     predicted : Dataset, optional
         Predicted ``power`` over (frequency, population), Hz, drawn as lines.
     stimulus : int
         Position of the stimulus if there are several.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    colors : mapping or sequence of str, optional
+        Colours of populations, by name or in the order of the circuit.
+    ax : sequence of Axes, optional
+        Two.
     """
-    shown = spectra.isel(stimulus=stimulus) if "stimulus" in spectra.dims else spectra
-    names = shown["population"].to_numpy().tolist()
-    figure = new_figure(DOUBLE_COLUMN * 0.8, 62)
-    left, right = figure.subplots(1, 2)
+    shown = spectra
+    if "stimulus" in spectra.dims:
+        shown = spectra.isel(stimulus=_position("stimulus", stimulus, spectra.sizes["stimulus"]))
+    every = shown["population"].to_numpy().tolist()
+    palette, names = colours(every, colors), chosen(populations, every)
+    left, right = panels = panels_in(ax, 1, 2, (DOUBLE_COLUMN * 0.8, 62))
     frequency = shown["frequency"].to_numpy()
-    palette = colours(names)
-    for name, colour in palette.items():
+    for name in names:
+        colour = palette[name]
         power, se = (shown[key].sel(population=name).to_numpy() for key in ("power", "power_se"))
         left.fill_between(
             frequency, np.maximum(power - se, 1e-3 * power), power + se, color=colour, alpha=0.3, linewidth=0
@@ -120,42 +194,62 @@ def plot_spectra(spectra: xr.Dataset, predicted: xr.Dataset | None = None, *, st
         left.plot([], [], color=INK, linewidth=0.8, linestyle="--", label="predicted")
     left.set(xscale="log", yscale="log", xlabel="Frequency (Hz)", ylabel="Power of the population rate (Hz)")
     left.set_xlim(frequency[0], frequency[-1])
+    plain_log(left.xaxis)
+    plain_log(left.yaxis)
     left.legend(loc="best")
+    highest = 0.0
     for name in names[1 : 1 + _TRACES]:
         coherence = shown["coherence"].sel(population=names[0], population_j=name)
         right.plot(frequency, coherence, color=palette[name], linewidth=0.8, label=f"{names[0]}, {name}")
+        highest = max(highest, float(coherence.max()))
     chance = 1 / spectra.attrs["segments"]
     right.axhline(chance, color=MUTED, linewidth=0.8, linestyle=":")
     right.annotate(
         "chance", (frequency[-1], chance), xytext=(0, 2), textcoords="offset points", ha="right", color=MUTED
     )
-    right.set(xscale="log", xlabel="Frequency (Hz)", ylabel="Coherence", ylim=(0, 1.02))
+    right.set(xscale="log", xlabel="Frequency (Hz)", ylabel="Coherence")
+    right.set_ylim(0, min(1.02, max(1.25 * highest, 4 * chance)))
     right.set_xlim(frequency[0], frequency[-1])
+    plain_log(right.xaxis)
     if len(names) > 1:
         right.legend(loc="best")
-    letter_panels([left, right])
-    return figure
+    if ax is None:
+        letter_panels(panels)
+    return panels
 
 
 @styled
-def plot_intervals(intervals: xr.Dataset) -> Figure:
+def plot_intervals(
+    intervals: xr.Dataset,
+    *,
+    populations: Sequence[str] | str | None = None,
+    colors: Colors = None,
+    ax: Sequence[Axes] | None = None,
+) -> Panels:
     """Draw how rates and coefficients of variation of intervals are distributed over the neurons of each population.
 
     Parameters
     ----------
     intervals : Dataset
-        What `spike_statistics` returns.
+        Statistics, as `spike_statistics` returns them.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    colors : mapping or sequence of str, optional
+        Colours of populations, by name or in the order of the circuit.
+    ax : sequence of Axes, optional
+        Two.
     """
-    populations = intervals["population"].to_numpy()
-    names = list(dict.fromkeys(populations.tolist()))
-    figure = new_figure(DOUBLE_COLUMN * 0.8, 55)
-    left, right = figure.subplots(1, 2)
+    owner = intervals["population"].to_numpy()
+    every = list(dict.fromkeys(owner.tolist()))
+    palette, names = colours(every, colors), chosen(populations, every)
+    left, right = panels = panels_in(ax, 1, 2, (DOUBLE_COLUMN * 0.8, 55))
     for axes, key, label in ((left, "rate", "Firing rate (Hz)"), (right, "cv", "CV of interspike intervals")):
-        values = {name: intervals[key].isel(neuron=populations == name).to_numpy().ravel() for name in names}
+        values = {name: intervals[key].isel(neuron=owner == name).to_numpy().ravel() for name in names}
         values = {name: own[np.isfinite(own)] for name, own in values.items()}
         everything = np.concatenate(list(values.values()))
         bins = _bins(everything)
-        for name, colour in colours(names).items():
+        for name in names:
+            colour = palette[name]
             if len(values[name]):
                 share = np.full(len(values[name]), 1 / len(values[name]))
                 axes.hist(values[name], bins=bins.tolist(), weights=share, histtype="step", color=colour, label=name)
@@ -164,8 +258,9 @@ def plot_intervals(intervals: xr.Dataset) -> Figure:
     right.axvline(1, color=MUTED, linewidth=0.8, linestyle=":")
     left.set_ylabel("Share of neurons")
     left.legend(loc="best")
-    letter_panels([left, right])
-    return figure
+    if ax is None:
+        letter_panels(panels)
+    return panels
 
 
 def _bins(values: Array) -> Array:
@@ -175,25 +270,37 @@ def _bins(values: Array) -> Array:
 
 
 @styled
-def plot_currents(currents: xr.Dataset) -> Figure:
+def plot_currents(
+    currents: xr.Dataset,
+    *,
+    populations: Sequence[str] | str | None = None,
+    colors: Colors = None,
+    ax: Sequence[Axes] | None = None,
+) -> Panels:
     """Draw the inhibitory against the excitatory current of every neuron, and how much of them cancels.
 
     Parameters
     ----------
     currents : Dataset
-        What `current_balance` returns.
+        Currents, as `current_balance` returns them.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    colors : mapping or sequence of str, optional
+        Colours of populations, by name or in the order of the circuit.
+    ax : sequence of Axes, optional
+        Two.
     """
-    populations = currents["population"].to_numpy()
-    names = list(dict.fromkeys(populations.tolist()))
-    figure = new_figure(DOUBLE_COLUMN * 0.8, 62)
-    left, right = figure.subplots(1, 2)
+    owner = currents["population"].to_numpy()
+    every = list(dict.fromkeys(owner.tolist()))
+    palette = colours(every, colors)
+    left, right = panels = panels_in(ax, 1, 2, (DOUBLE_COLUMN * 0.8, 62))
     e, i = 1e-3 * currents["excitation"].to_numpy(), -1e-3 * currents["inhibition"].to_numpy()
     high = 1.05 * max(float(e.max()), float(i.max()), 1e-9)
     left.plot([0, high], [0, high], color=INK, linewidth=0.8, zorder=1)
     cancelled = currents["cancelled"].to_numpy()
     bins = np.linspace(0, 1, 41)
-    for name, colour in colours(names).items():
-        mine = populations == name
+    for name in chosen(populations, every):
+        colour, mine = palette[name], owner == name
         points = e[..., mine].ravel()
         left.plot(
             points, i[..., mine].ravel(), ".", color=colour, label=name, markersize=2.5, markeredgewidth=0,
@@ -210,25 +317,44 @@ def plot_currents(currents: xr.Dataset) -> Figure:
     for axes in (left, right):
         sparse_ticks(axes)
     left.legend(loc="upper left", markerscale=3)
-    letter_panels([left, right])
-    return figure
+    if ax is None:
+        letter_panels(panels)
+    return panels
 
 
 @styled
-def plot_response(response: xr.Dataset) -> Figure:
+def plot_response(
+    response: xr.Dataset,
+    *,
+    stimulus: int = 0,
+    populations: Sequence[str] | str | None = None,
+    colors: Colors = None,
+    ax: Axes | None = None,
+) -> Axes:
     """Draw the population rates around a step, with their standard errors.
 
     Parameters
     ----------
     response : Dataset
-        What `step_response` returns; the first stimulus if there are several.
+        A response, as `step_response` returns it.
+    stimulus : int
+        Position of the stimulus if there are several.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    colors : mapping or sequence of str, optional
+        Colours of populations, by name or in the order of the circuit.
+    ax : Axes, optional
+        Where to draw.
     """
-    shown = response.isel(stimulus=0) if "stimulus" in response.dims else response
-    names = shown["population"].to_numpy().tolist()
-    figure = new_figure(SINGLE_COLUMN, 55)
-    axes: Axes = figure.subplots()
+    shown = response
+    if "stimulus" in response.dims:
+        shown = response.isel(stimulus=_position("stimulus", stimulus, response.sizes["stimulus"]))
+    every = shown["population"].to_numpy().tolist()
+    palette = colours(every, colors)
+    (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN, 55))
     time = 1e3 * shown["time"].to_numpy()
-    for name, colour in colours(names).items():
+    for name in chosen(populations, every):
+        colour = palette[name]
         rate, se = (shown[key].sel(population=name).to_numpy() for key in ("response", "response_se"))
         axes.fill_between(time, rate - se, rate + se, color=colour, alpha=0.3, linewidth=0)
         axes.plot(time, rate, color=colour, label=name)
@@ -236,11 +362,18 @@ def plot_response(response: xr.Dataset) -> Figure:
     axes.set(xlabel="Time after the step (ms)", ylabel="Population rate (Hz)", xlim=(time[0], time[-1]), ylim=(0, None))
     sparse_ticks(axes, x=5)
     axes.legend(loc="best")
-    return figure
+    return axes
 
 
 @styled
-def plot_phase_diagram(diagram: xr.Dataset, x: str, y: str, *, labels: dict[str, str] | None = None) -> Figure:
+def plot_phase_diagram(
+    diagram: xr.Dataset,
+    x: str,
+    y: str,
+    *,
+    labels: dict[str, str] | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
+) -> Panels:
     """Draw a quantity over two parameters: predicted beside simulated, and their relative difference.
 
     Parameters
@@ -251,7 +384,9 @@ def plot_phase_diagram(diagram: xr.Dataset, x: str, y: str, *, labels: dict[str,
     x, y : str
         The parameters.
     labels : dict, optional
-        What to write instead of their names.
+        Text to write instead of their names.
+    ax : Axes or sequence of Axes, optional
+        One for each side, and one for the difference where there are both.
     """
     sides = [name for name in ("predicted", "simulated") if name in diagram]
     if not sides:
@@ -261,8 +396,8 @@ def plot_phase_diagram(diagram: xr.Dataset, x: str, y: str, *, labels: dict[str,
     values = {name: diagram[name].transpose(y, x).to_numpy() for name in sides}
     high = max(float(np.nanmax(v)) for v in values.values())
     panels_wanted = len(sides) + (len(sides) == 2)
-    figure = new_figure(DOUBLE_COLUMN * panels_wanted / 3, 55)
-    panels = figure.subplots(1, panels_wanted, squeeze=False)[0]
+    panels = panels_in(ax, 1, panels_wanted, (DOUBLE_COLUMN * panels_wanted / 3, 55))
+    figure = panels.figure
     edges = [_edges(diagram[name].to_numpy().astype(np.float64)) for name in (x, y)]
     unit = diagram[sides[0]].attrs.get("units", "")
     for axes, name in zip(panels, sides, strict=False):
@@ -270,7 +405,7 @@ def plot_phase_diagram(diagram: xr.Dataset, x: str, y: str, *, labels: dict[str,
         axes.set_title(name.capitalize())
         if name == "simulated" and "state" in diagram:
             _write_states(axes, diagram["state"].transpose(y, x), values[name] > 0.6 * high, x, y)
-    figure.colorbar(image, ax=panels[: len(sides)].tolist(), aspect=25, label=f"Rate ({unit})" if unit else None)
+    figure.colorbar(image, ax=list(panels[: len(sides)]), aspect=25, label=f"Rate ({unit})" if unit else None)
     if len(sides) == 2:
         with np.errstate(divide="ignore", invalid="ignore"):
             error = 100 * (values["simulated"] / values["predicted"] - 1)
@@ -281,8 +416,13 @@ def plot_phase_diagram(diagram: xr.Dataset, x: str, y: str, *, labels: dict[str,
         figure.colorbar(image, ax=panels[-1], aspect=25, label="%", extend="both")
     for axes in panels:
         axes.set(xlabel=(labels or {}).get(x, x), ylabel=(labels or {}).get(y, y))
-    letter_panels(panels)
-    return figure
+        for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
+            centres = diagram[name].to_numpy()
+            if len(centres) <= _FEW_CELLS:
+                axis.set_ticks(centres, [f"{centre:g}" for centre in centres.tolist()])
+    if ax is None:
+        letter_panels(panels)
+    return panels
 
 
 def _edges(centres: Array) -> Array:

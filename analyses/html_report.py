@@ -1,7 +1,4 @@
-"""A report of a result: one HTML file that needs nothing else, and the figures as files of their own.
-
-The sections of a report on a circuit: its diagram and tables, and the dynamics that were measured.
-"""
+"""Report of a result: one HTML file that needs nothing else, and the figures as files of their own."""
 
 from __future__ import annotations
 
@@ -20,12 +17,13 @@ from matplotlib.figure import Figure
 
 from mnnbio.analyses import captions, dynamics_plots, plots
 from mnnbio.analyses.alignment import ComparisonWarning, align
+from mnnbio.analyses.binned_counts import recorded
 from mnnbio.analyses.circuit_text import circuit_description, stored_readout
 from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.decisions import accuracy_against_time
 from mnnbio.analyses.dynamics import oscillation_sentence, state_sentence
-from mnnbio.analyses.figure_style import Illustration, save_figure
-from mnnbio.results import written_aside
+from mnnbio.analyses.figure_style import Illustration, figure_of, save_figure
+from mnnbio.results import nearest_steps, written_aside
 
 
 def report(
@@ -38,11 +36,12 @@ def report(
 ) -> Path:
     """Write a self-contained HTML report of a result.
 
-    Sections appear for what the result has: ``/training`` gives the training curve, ``/spikes`` the raster and, with a
-    readout and known classes, accuracy against decision time; ``/comparison`` (or ``/prediction`` and ``/simulation``)
-    the rest, ``/dynamics`` (see `dynamics`) population rates, spectra, irregularity and balance. Decisions are taken
-    from the result in the group ``/decisions`` if there is one. The figures are also written to ``figures/`` beside
-    the report, as PNG, SVG and PDF.
+    Sections appear for what the result has: ``/training`` gives the training curve, ``/inputs`` examples of the stimuli
+    (its variable ``input`` over stimulus and row, column or feature), ``/spikes`` the raster and, with a readout and
+    known classes, accuracy against decision time; decisions with known classes the confusion matrices; ``/comparison``
+    (or ``/prediction`` and ``/simulation``) the rest, ``/dynamics`` (see `dynamics`) population rates, spectra,
+    irregularity and balance. Decisions and inputs are taken from the result in the group ``/decisions`` if there is
+    one. The figures are also written to ``figures/`` beside the report, as PNG, SVG and PDF.
 
     Parameters
     ----------
@@ -131,8 +130,9 @@ def _states(tree: xr.DataTree) -> list[tuple[str, str]]:
     """Return in words the state of a circuit whose dynamics were measured."""
     if "dynamics" not in tree.children:
         return []
-    oscillation = oscillation_sentence(tree["dynamics"])
-    found = [("State", state_sentence(tree["dynamics"]))]
+    measured = tree.children["dynamics"]
+    oscillation = oscillation_sentence(measured)
+    found = [("State", state_sentence(measured))]
     return found if oscillation is None else [*found, ("Oscillations", oscillation)]
 
 
@@ -171,7 +171,7 @@ def _layers(comparison: xr.Dataset) -> list[dict[str, str]]:
         mine = neurons if name is None else neurons[comparison["population"].to_numpy() == name]
         rows.append(
             {
-                "name": "all neurons" if name is None else str(name),
+                "name": _subject(comparison) if name is None else str(name),
                 "neurons": str(len(mine)),
                 "predicted": captions.number(comparison[f"{rate}_predicted"].isel(neuron=mine).mean()),
                 "simulated": captions.number(comparison[f"{rate}_simulated"].isel(neuron=mine).mean()),
@@ -187,6 +187,12 @@ def _layers(comparison: xr.Dataset) -> list[dict[str, str]]:
     return rows[1:] + rows[:1] if len(rows) > 2 else rows[:1]
 
 
+def _subject(comparison: xr.Dataset) -> str:
+    """Return what all neurons are called: by their population, if it is the only one."""
+    names = comparison["layer"].to_numpy().tolist() if "layer" in comparison.coords else []
+    return str(names[0]) if len(names) == 1 else "all neurons"
+
+
 def _illustrations(
     tree: xr.DataTree, comparison: xr.Dataset | None, decider: xr.DataTree, decisions: xr.Dataset | None
 ) -> Iterator[Illustration]:
@@ -196,7 +202,10 @@ def _illustrations(
         training = tree["training"].to_dataset()
         if "best_epoch" in training.attrs:
             text += " Dotted line: the epoch whose parameters were kept."
-        yield Illustration("training", "Training", plots.plot_training(training), text)
+        yield Illustration("training", "Training", plots.plot_training(training).figure, text)
+    yield from _input_illustration(decider)
+    if decisions is not None and {"true_class", "moment_decision", "spiking_decision"} <= set(decisions):
+        yield _confusion_illustration(decider, decisions)
     if decisions is not None and "true_class" in decisions and "spikes" in decider.children:
         yield from _accuracy_illustration(decider, decisions)
     if comparison is not None:
@@ -206,7 +215,7 @@ def _illustrations(
             "Spikes at the beginning of one trial (top; one row a neuron, at most 150 evenly chosen) and population "
             "rates over all trials (bottom). Grey: warm-up, not analysed; rates should have settled where it ends."
         )
-        yield Illustration("raster", "Spikes", plots.plot_raster(tree), text)
+        yield Illustration("raster", "Spikes", plots.plot_raster(tree).figure, text)
     if "dynamics" in tree.children:
         yield from dynamics_illustrations(tree)
 
@@ -217,13 +226,13 @@ def _comparison_illustrations(comparison: xr.Dataset) -> Iterator[Illustration]:
     points = f"One point {'a neuron, mean over stimuli' if pooled else one}; bars: one standard error"
     text = f"a, simulated against predicted rates; line: equality. b, their difference. {points}."
     verdict = captions.verdict(comparison, "rate")
-    yield Illustration("rates", "Firing rates", plots.plot_rates(comparison), f"{text} {verdict}")
+    yield Illustration("rates", "Firing rates", plots.plot_rates(comparison).figure, f"{text} {verdict}")
     if "count_fano_z" in comparison:
         text = f"a, count variances. b, Fano factors. {points}."
         if pooled:
             text += " Fano factors are ratios of the mean variance and the mean count, without error bars."
         verdict = captions.verdict(comparison, "count_variance")
-        figure = plots.plot_count_statistics(comparison)
+        figure = plots.plot_count_statistics(comparison).figure
         yield Illustration("count_statistics", "Variability", figure, f"{text} {verdict}")
     name = _matrix(comparison)
     if name is not None and comparison.sizes["neuron"] > 2:
@@ -233,7 +242,7 @@ def _comparison_illustrations(comparison: xr.Dataset) -> Iterator[Illustration]:
         yield Illustration(
             "covariance",
             "Covariances",
-            plots.plot_covariance(comparison),
+            plots.plot_covariance(comparison).figure,
             f"{text} {captions.covariance_verdict(comparison, name)}",
         )
     text = "Differences of single neurons in units of their standard errors; line: standard normal distribution, which "
@@ -246,7 +255,36 @@ def _comparison_illustrations(comparison: xr.Dataset) -> Iterator[Illustration]:
     if "min_spikes" in comparison.attrs:
         text += f"; of estimates expected to rest on {comparison.attrs['min_spikes']:g} spikes or more"
     text += "."
-    yield Illustration("z", "Differences in standard errors", plots.plot_z(comparison), text)
+    yield Illustration("z", "Differences in standard errors", plots.plot_z(comparison).figure, text)
+
+
+def _input_illustration(decider: xr.DataTree) -> Iterator[Illustration]:
+    """Yield examples of the stimuli, where the result has them."""
+    if "inputs" not in decider.children or "input" not in decider["inputs"]:
+        return
+    inputs = decider["inputs"].to_dataset()
+    shown = inputs["input"]
+    if "stimulus" not in shown.dims or not ({"row", "column"} <= set(shown.dims) or "feature" in shown.dims):
+        return
+    titles = inputs["target"].to_numpy().tolist() if "target" in inputs.variables else None
+    text = "The first stimuli"
+    text += ", under the classes or values that they belong to" if titles is not None else ""
+    text += "." if "row" in shown.dims else "; bars are features, from the first at the top."
+    number = 8 if "row" in shown.dims else 4
+    figure = plots.plot_inputs(shown, titles=titles, number=number).figure
+    yield Illustration("inputs", "Example inputs", figure, text)
+
+
+def _confusion_illustration(decider: xr.DataTree, decisions: xr.Dataset) -> Illustration:
+    """Return the confusion matrices of both networks."""
+    readout = stored_readout(decider)
+    names = None if readout is None or readout.labels is None else list(readout.labels)
+    text = (
+        "Share of the stimuli of each class (rows) that are decided to be of each class (columns), in percent: a, by "
+    )
+    text += "the moment network; b, by its spikes, over all trials. Right decisions stand on the diagonal."
+    figure = plots.plot_confusion(decisions, names=names).figure
+    return Illustration("confusion", "Decisions by class", figure, text)
 
 
 def _accuracy_illustration(decider: xr.DataTree, comparison: xr.Dataset) -> Iterator[Illustration]:
@@ -255,14 +293,16 @@ def _accuracy_illustration(decider: xr.DataTree, comparison: xr.Dataset) -> Iter
         return
     labels = comparison["true_class"].to_numpy()
     names = labels if readout.labels is None else np.array(readout.labels)[labels]
-    times = float(spikes.attrs["duration"]) * np.linspace(0.05, 1, 20)
-    curve = accuracy_against_time(spikes, readout, names, times.tolist())
+    source = recorded(decider)
+    times = 1e3 * float(spikes.attrs["duration"]) * np.linspace(0.05, 1, 20)
+    times = np.unique([nearest_steps(time, source.step) for time in times.tolist()])
+    curve = accuracy_against_time(decider, readout, names, times)
     spent = captions.number(curve["spikes"][-1])
     text = (
         "Accuracy of decisions from the spikes up to each time, counted from the end of the warm-up; band: one "
         f"standard error over stimuli. By the end the population that is read out has fired {spent} spikes in a trial. "
     )
-    figure = plots.plot_accuracy(curve, moment_accuracy=float(comparison["moment_accuracy"]))
+    figure = figure_of(plots.plot_accuracy(curve, moment_accuracy=float(comparison["moment_accuracy"])))
     yield Illustration("accuracy", "Accuracy against time", figure, text + captions.accuracy_verdict(comparison))
 
 
@@ -369,20 +409,20 @@ def dynamics_illustrations(tree: xr.DataTree) -> Iterator[Illustration]:
         prediction = tree["prediction"].to_dataset() if "prediction" in tree.children else None
         text = "Mean rates of populations for each stimulus: spikes with standard errors of neurons' means"
         text += ", and prediction (lines)." if prediction is not None else "."
-        figure = dynamics_plots.plot_stimuli(simulated, prediction)
+        figure = figure_of(dynamics_plots.plot_stimuli(simulated, prediction))
         yield Illustration("stimuli", "Rates by stimulus", figure, text)
     first = " The first stimulus." if "stimulus" in groups["rates"].dims else ""
     rates = groups["rates"].to_dataset()["population_rate"]
     bin = 1e3 * float(rates.attrs["bin"])
     text = f"Rate of each population in bins of {bin:g} ms, first trial; dashed: mean of the time shown.{first}"
-    yield Illustration("population_rates", "Population rates", dynamics_plots.plot_population_rates(rates), text)
+    yield Illustration("population_rates", "Population rates", dynamics_plots.plot_population_rates(rates).figure, text)
     predicted = groups["predicted_spectra"].to_dataset() if "predicted_spectra" in groups else None
     spectra = groups["spectra"].to_dataset()
     text = "a, power spectra of population rates (two-sided; bands: one standard error)"
     text += ", and their prediction by linear response (dashed)" if predicted is not None else ""
     text += f". b, coherence with the first population; dotted: the mean of {spectra.attrs['segments']} segments of "
     text += f"independent rates.{first}"
-    figure = dynamics_plots.plot_spectra(spectra, predicted)
+    figure = dynamics_plots.plot_spectra(spectra, predicted).figure
     yield Illustration("spectra", "Spectra of population rates", figure, text)
     text = (
         "a, firing rates, and b, coefficients of variation of interspike intervals over the neurons of each population"
@@ -390,14 +430,14 @@ def dynamics_illustrations(tree: xr.DataTree) -> Iterator[Illustration]:
     text += ", all stimuli together" if first else ""
     text += f"; dotted: a Poisson process. {_synchrony_text(groups['synchrony'].to_dataset())}"
     yield Illustration(
-        "intervals", "Irregularity", dynamics_plots.plot_intervals(groups["intervals"].to_dataset()), text
+        "intervals", "Irregularity", dynamics_plots.plot_intervals(groups["intervals"].to_dataset()).figure, text
     )
     if "currents" in groups:
         currents = groups["currents"].to_dataset()
         share = float(np.nanmedian(currents["cancelled"]))
         text = "a, mean inhibitory against excitatory current of every neuron, drives included; line: perfect balance. "
         text += f"b, the part 1 − |E + I|/(E + |I|) of the currents that cancels, {share:.0%} in the median."
-        yield Illustration("currents", "Balance of currents", dynamics_plots.plot_currents(currents), text)
+        yield Illustration("currents", "Balance of currents", dynamics_plots.plot_currents(currents).figure, text)
 
 
 def _synchrony_text(synchrony: xr.Dataset) -> str:

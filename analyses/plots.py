@@ -1,17 +1,23 @@
-"""Figures of results: one function a figure, xarray in, a Matplotlib `Figure` out."""
+"""Figures of results: one function a figure, xarray in, Matplotlib axes out.
+
+Every function draws in axes that are given as `ax`, or in a figure of its own. Figures of one panel return the `Axes`,
+figures of several the `Panels`, a tuple of axes that has the `figure` and shows it in a notebook.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy import stats
 
-from mnnbio.analyses.alignment import group
-from mnnbio.analyses.captions import correlation, prefix
+from mnnbio.analyses.binned_counts import Recorded, population_names, population_rates, recorded
+from mnnbio.analyses.captions import correlation, percent, prefix
 from mnnbio.analyses.figure_style import (
     DOUBLE_COLUMN,
     FAINT,
@@ -19,39 +25,50 @@ from mnnbio.analyses.figure_style import (
     MUTED,
     PALETTE,
     SINGLE_COLUMN,
+    Colors,
+    Panels,
+    chosen,
     colours,
     letter_panels,
-    new_figure,
+    panels_in,
+    plain_log,
     sparse_ticks,
     styled,
 )
+from mnnbio.results import nearest_steps, single_time
 
 Array = npt.NDArray[np.float64]
 # More markers than this become pixels inside vector files.
 _MANY = 400
+_MANY_CLASSES = 12  # beyond which a confusion matrix shows colours only
 
 
 @styled
-def plot_training(training: xr.Dataset) -> Figure:
-    """Draw loss and score against epoch.
+def plot_training(
+    training: xr.Dataset, *, colors: Sequence[str] = PALETTE, ax: Axes | Sequence[Axes] | None = None
+) -> Panels:
+    """Draw loss and score against epoch, a panel each.
 
     Parameters
     ----------
     training : Dataset
         Variables over ``epoch`` whose names end in ``loss``, ``accuracy`` or ``r2``, such as ``validation_loss``; an
         attribute ``best_epoch`` is marked.
+    colors : sequence of str
+        Colours of the curves of each panel.
+    ax : Axes or sequence of Axes, optional
+        One for each kind of curve.
     """
     labels = {"loss": "Loss", "accuracy": "Accuracy", "r2": "R²"}
     curves = {kind: [str(n) for n in training.data_vars if str(n).endswith(kind)] for kind in labels}
     curves = {kind: names for kind, names in curves.items() if names}
     if not curves:
         raise ValueError(f"no loss or score among the training variables {', '.join(map(str, training.data_vars))}")
-    figure = new_figure(SINGLE_COLUMN if len(curves) == 1 else DOUBLE_COLUMN * 0.75, 50)
-    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    panels = panels_in(ax, 1, len(curves), (SINGLE_COLUMN if len(curves) == 1 else DOUBLE_COLUMN * 0.75, 50))
     for axes, (kind, names) in zip(panels, curves.items(), strict=True):
         if "best_epoch" in training.attrs:
             axes.axvline(training.attrs["best_epoch"], color=MUTED, linewidth=0.8, linestyle=":")
-        for name, colour in zip(names, PALETTE, strict=False):
+        for name, colour in zip(names, colors, strict=False):
             stem = name.removesuffix(kind).strip("_")
             epoch, values = training[name]["epoch"].to_numpy(), training[name].to_numpy()
             text = "training" if stem in ("", "train") else stem.replace("_", " ")
@@ -61,15 +78,26 @@ def plot_training(training: xr.Dataset) -> Figure:
         sparse_ticks(axes, x=5, y=6)
         if kind == "loss" and all((training[name] > 0).all() for name in names):
             axes.set_yscale("log")
+            plain_log(axes.yaxis)
         axes.legend()
-    letter_panels(panels)
-    return figure
+    if ax is None:
+        letter_panels(panels)
+    return panels
 
 
 @styled
 def plot_raster(
-    result: xr.DataTree | xr.Dataset, *, stimuli: int = 3, neurons: int = 150, trial: int = 0, span: float = 0.6
-) -> Figure:
+    result: xr.DataTree | xr.Dataset,
+    *,
+    stimuli: int = 3,
+    neurons: int = 150,
+    trial: int = 0,
+    start: Any = None,
+    duration: Any = 600.0,
+    populations: Sequence[str] | str | None = None,
+    colors: Colors = None,
+    ax: Axes | Sequence[Axes] | None = None,
+) -> Panels:
     """Draw the spikes of one trial of the first stimuli, and the population rates over all trials below.
 
     Parameters
@@ -82,112 +110,307 @@ def plot_raster(
         Largest number of neurons drawn, evenly chosen.
     trial : int
         Position of the trial.
-    span : float
-        Longest time drawn after the warm-up, s; at most half as much is drawn before.
+    start : float or Quantity, optional
+        Where the time drawn begins, ms from the end of the warm-up. Default: in the warm-up, half as long before its
+        end as is drawn after it.
+    duration : float or Quantity
+        Longest time drawn from the end of the warm-up, or from `start`, ms.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    colors : mapping or sequence of str, optional
+        Colours of populations, by name or in the order of the circuit.
+    ax : Axes or sequence of Axes, optional
+        One for the spikes of the first stimulus alone; or all rasters, then all rates.
+
+    Returns
+    -------
+    Panels
+        The rasters, then the rates.
     """
-    spikes = group(result, "spikes")
+    source = recorded(result)
+    if "row_size" not in source.data:
+        raise ValueError("a raster needs spike trains, the result has counts only")
+    n_stimuli, n_trials = (source.data.sizes.get(dim, 1) for dim in ("stimulus", "trial"))
+    for name, value, number in (("stimuli", stimuli - 1, n_stimuli), ("trial", trial, n_trials)):
+        if value < 0 or (name == "trial" and value >= number):
+            raise ValueError(f"`{name}` must be within the {number} there are, got {value + (name == 'stimuli')}")
+    alone = isinstance(ax, Axes) or (ax is not None and len(ax) == 1)
+    columns = 1 if alone else min(stimuli, n_stimuli)
+    begin, end = _shown_time(source, start, duration)
+    panels = panels_in(
+        ax, 1 if alone else 2, columns, (DOUBLE_COLUMN if columns > 1 else SINGLE_COLUMN * 1.2, 80),
+        **({} if alone else {"sharex": True, "sharey": "row", "height_ratios": [3, 1]}),
+    )  # fmt: skip
+    every = list(dict.fromkeys(population_names(source.data).tolist()))
+    palette = {name: colours(every, colors)[name] for name in chosen(populations, every)}
+    _draw_spikes(panels[:columns], source.data, palette, begin, end, trial=trial, neurons=neurons)
+    label = "Time after warm-up ({})".format("s" if end - begin > 2000 else "ms")
+    if not alone:
+        bin = nearest_steps((end - begin) / 45, source.step)
+        rates = population_rates(source.data, bin, start=begin, stop=end)
+        limits = panels[0].get_xlim()
+        for k, axes in enumerate(panels[columns:]):
+            _draw_rates(axes, rates, palette, stimulus=k)
+            axes.set_xlim(limits)  # the last bin may be incomplete
+            axes.set_ylabel("Rate (Hz)" if k == 0 else "")
+            sparse_ticks(axes, y=2)
+        panels[columns].set_ylim(bottom=0)
+    for axes in panels[-columns:]:
+        axes.set_xlabel(label)
+    panels[0].set_ylabel("Neuron")
+    return panels
+
+
+def _shown_time(source: Recorded, start: Any, duration: Any) -> tuple[float, float]:
+    """Return where the time that is drawn begins and ends, ms."""
+    attrs = source.data.attrs
+    recorded_time, warmup = 1e3 * float(attrs["duration"]), 1e3 * float(attrs.get("warmup", 0.0))
+    length = single_time(duration, "duration")
+    if not length > 0:
+        raise ValueError(f"`duration` must be a time > 0 ms, got {length:g} ms")
+    if start is None:
+        end = min(recorded_time, length)
+        # Half as much warm-up as recording is enough to see that the rates have settled.
+        return -min(warmup, 0.5 * end), end
+    begin = single_time(start, "start")
+    if not -warmup - 1e-6 <= begin < recorded_time:
+        raise ValueError(f"`start` must be in the recording, {-warmup:g} ms to {recorded_time:g} ms, got {begin:g} ms")
+    return begin, min(begin + length, recorded_time)
+
+
+def _draw_spikes(
+    panels: Sequence[Axes],
+    spikes: xr.Dataset,
+    palette: dict[str, str],
+    begin: float,
+    end: float,
+    *,
+    trial: int,
+    neurons: int,
+) -> None:
+    """Draw the spikes of one trial of the first stimuli, each neuron a row."""
     row_size = spikes["row_size"]
     if "stimulus" not in row_size.dims:
         row_size = row_size.expand_dims("stimulus")
-    row_size = row_size.transpose("stimulus", "trial", "neuron")
-    shape = row_size.shape
-    row = np.repeat(np.arange(row_size.size), row_size.to_numpy().ravel())
+    shape = row_size.transpose("stimulus", "trial", "neuron").shape
+    row = np.repeat(np.arange(row_size.size), row_size.transpose("stimulus", "trial", "neuron").to_numpy().ravel())
     stimulus_of, trial_of, neuron_of = np.unravel_index(row, shape)
-    populations = spikes["population"].to_numpy()
-    palette = colours(list(dict.fromkeys(populations.tolist())))
-    shown = np.unique(np.linspace(0, shape[2] - 1, min(neurons, shape[2])).astype(int))
+    names = population_names(spikes)
+    drawn = np.flatnonzero(np.isin(names, list(palette)))
+    shown = (
+        drawn[np.unique(np.linspace(0, len(drawn) - 1, min(neurons, len(drawn))).astype(int))] if len(drawn) else drawn
+    )
     place = np.full(shape[2], -1)
     place[shown] = np.arange(len(shown))
-    shown_time = min(float(spikes.attrs["duration"]), span)
-    unit, scale = ("s", 1.0) if shown_time > 2 else ("ms", 1e3)
-    time, end = scale * spikes["spike_time"].to_numpy(), scale * shown_time
-    # Half as much warm-up as recording is enough to see that the rates have settled.
-    start = -min(scale * float(spikes.attrs.get("warmup", 0.0)), 0.5 * end)
-    inside = (time >= start) & (time <= end)
-    edges = np.linspace(start, end, 46)
-    columns = min(stimuli, shape[0])
-    figure = new_figure(DOUBLE_COLUMN if columns > 1 else SINGLE_COLUMN * 1.2, 80)
-    panels = figure.subplots(2, columns, squeeze=False, sharex=True, sharey="row", height_ratios=[3, 1])
-    for k, (top, bottom) in enumerate(panels.T):
+    scale = 1.0 if end - begin <= 2000 else 1e-3  # ms or s
+    times = 1e3 * scale * spikes["spike_time"].to_numpy()
+    inside = (times >= scale * begin) & (times <= scale * end) & (trial_of == trial) & (place[neuron_of] >= 0)
+    size = max(1.2, min(4.0, 220 / max(len(shown), 1)))
+    for k, axes in enumerate(panels):
         for name, colour in palette.items():
-            mine = populations == name
-            member = (stimulus_of == k) & mine[neuron_of]
-            drawn = member & inside & (trial_of == trial) & (place[neuron_of] >= 0)
-            size = max(1.2, min(4.0, 220 / len(shown)))
-            style = {"color": colour, "markersize": size, "markeredgewidth": 0.5, "rasterized": True}
-            top.plot(time[drawn], place[neuron_of[drawn]], "|", **style)
-            number, _ = np.histogram(time[member], edges)
-            rate = scale * number / (np.diff(edges) * shape[1] * mine.sum())
-            bottom.stairs(rate, edges, color=colour, linewidth=0.8, baseline=None)
-            if k == columns - 1:
-                centre = float(place[mine & (place >= 0)].mean())
-                top.annotate(
-                    name, (1.0, centre), xycoords=("axes fraction", "data"), color=colour, rotation=90,
+            mine = inside & (stimulus_of == k) & (names == name)[neuron_of]
+            style: Any = {"color": colour, "markersize": size, "markeredgewidth": 0.5, "rasterized": True}
+            axes.plot(times[mine], place[neuron_of[mine]], "|", **style)
+            rows = place[(names == name) & (place >= 0)]
+            if k == len(panels) - 1 and len(rows):
+                axes.annotate(
+                    name, (1.0, float(rows.mean())), xycoords=("axes fraction", "data"), color=colour, rotation=90,
                     ha="left", va="center", xytext=(3, 0), textcoords="offset points", annotation_clip=False,
                 )  # fmt: skip
-        if start < 0:
-            for axes in (top, bottom):
-                axes.axvspan(start, 0, color=FAINT, alpha=0.5, linewidth=0, zorder=0)
-        top.set_xlim(start, end)
-        top.set_yticks([0, len(shown) - 1], ["1", str(shape[2])])
-        top.set_ylim(-1, len(shown))
-        sparse_ticks(bottom, y=2)
-        bottom.set_xlabel(f"Time after warm-up ({unit})")
+        if begin < 0:
+            axes.axvspan(scale * begin, 0, color=FAINT, alpha=0.5, linewidth=0, zorder=0)
+        axes.set_xlim(scale * begin, scale * end)
+        axes.set_yticks([0, max(len(shown) - 1, 1)], ["1", str(len(drawn))])
+        axes.set_ylim(-1, max(len(shown), 1))
         if shape[0] > 1:
             label = spikes["stimulus"].to_numpy()[k] if "stimulus" in spikes.coords else k
-            top.set_title(f"stimulus {label}")
-    panels[1, 0].set_ylim(bottom=0)
-    panels[0, 0].set_ylabel("Neuron")
-    panels[1, 0].set_ylabel("Rate (Hz)")
-    return figure
+            axes.set_title(f"stimulus {label}")
+
+
+def _draw_rates(
+    axes: Axes, rates: xr.DataArray, palette: dict[str, str], *, stimulus: int = 0, errors: bool = False
+) -> None:
+    """Draw population rates, means over trials, as steps; with errors as bands of one standard error."""
+    own = rates.isel(stimulus=stimulus) if "stimulus" in rates.dims else rates
+    bin, middles = float(own.attrs["bin"]), own["time"].to_numpy()
+    edges = np.append(middles - bin / 2, middles[-1] + bin / 2)
+    scale = 1e3 if edges[-1] - edges[0] <= 2 else 1.0
+    for name, colour in palette.items():
+        values = own.sel(population=name).transpose("trial", "time").to_numpy()
+        mean = values.mean(axis=0)
+        axes.stairs(mean, scale * edges, color=colour, linewidth=0.8, baseline=None, label=name)
+        if errors and len(values) > 1:
+            se = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+            axes.fill_between(
+                scale * edges, np.append(mean - se, mean[-1] - se[-1]), np.append(mean + se, mean[-1] + se[-1]),
+                step="post", color=colour, alpha=0.25, linewidth=0,
+            )  # fmt: skip
+    if edges[0] < -1e-9:
+        axes.axvspan(scale * edges[0], 0, color=FAINT, alpha=0.5, linewidth=0, zorder=0)
+    axes.set_xlim(scale * edges[0], scale * edges[-1])
 
 
 @styled
-def plot_rates(comparison: xr.Dataset) -> Figure:
-    """Draw simulated against predicted rates, and their difference, with standard errors."""
-    x, y, se = _triple(comparison, "rate")
-    figure = new_figure(DOUBLE_COLUMN * 0.8, 62)
-    left, right = figure.subplots(1, 2)
-    _identity(left, comparison, x, y, se, "rate (Hz)")
-    note = f"r = {correlation(comparison[prefix(comparison, 'rate') + '_r'])}"
+def plot_psth(
+    result: xr.DataTree | xr.Dataset,
+    bin: Any = None,
+    *,
+    start: Any = 0.0,
+    duration: Any = None,
+    stimulus: int = 0,
+    populations: Sequence[str] | str | None = None,
+    colors: Colors = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the peristimulus time histogram: population rates against time, means over trials with standard errors.
+
+    Parameters
+    ----------
+    result : DataTree or Dataset
+        A result with ``/spikes`` or ``/counts``, or such a group.
+    bin : float or Quantity, optional
+        Length of a bin, ms: a whole number of steps. Default: the one nearest to a fiftieth of the time drawn.
+    start : float or Quantity
+        Where the time drawn begins, ms from the end of the warm-up; negative within it.
+    duration : float or Quantity, optional
+        Time drawn, ms; default: to the end of the recording.
+    stimulus : int
+        Position of the stimulus if there are several.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    colors : mapping or sequence of str, optional
+        Colours of populations, by name or in the order of the circuit.
+    ax : Axes, optional
+        Where to draw.
+    """
+    source, begin = recorded(result), single_time(start, "start")
+    if "duration" not in source.data.attrs:
+        raise ValueError("the recording has no attribute `duration`, s")
+    whole = 1e3 * float(source.data.attrs["duration"]) - begin
+    length = whole if duration is None else single_time(duration, "duration")
+    if not 0 < length <= whole + 1e-6:
+        raise ValueError(f"`duration` must be a time > 0 ms and at most {whole:g} ms, got {length:g} ms")
+    width = source.bin(bin, length / 50)
+    rates = population_rates(result, width, start=begin, stop=begin + length)
+    number = rates.sizes.get("stimulus", 1)
+    if not 0 <= stimulus < number:
+        raise ValueError(f"`stimulus` must be a position among the {number} there are, got {stimulus}")
+    every = rates["population"].to_numpy().tolist()
+    palette = {name: colours(every, colors)[name] for name in chosen(populations, every)}
+    (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN * 1.2, 55))
+    _draw_rates(axes, rates, palette, stimulus=stimulus, errors=True)
+    unit = "ms" if length <= 2000 else "s"
+    axes.set(xlabel=f"Time after warm-up ({unit})", ylabel="Population rate (Hz)", ylim=(0, None))
+    sparse_ticks(axes, x=5)
+    if len(palette) > 1:
+        axes.legend(loc="best")
+    return axes
+
+
+@styled
+def plot_rates(
+    comparison: xr.Dataset,
+    *,
+    populations: Sequence[str] | str | None = None,
+    colors: Colors = None,
+    ax: Sequence[Axes] | None = None,
+) -> Panels:
+    """Draw simulated against predicted rates, and their difference, with standard errors.
+
+    Parameters
+    ----------
+    comparison : Dataset
+        A comparison, as `compare` returns it.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    colors : mapping or sequence of str, optional
+        Colours of populations, by name or in the order of the circuit.
+    ax : sequence of Axes, optional
+        Two.
+    """
+    _require(comparison, "rate")
+    selected = _select(comparison, populations)
+    palette = _palette(comparison, selected, colors)
+    x, y, se = _triple(selected, "rate")
+    left, right = panels = panels_in(ax, 1, 2, (DOUBLE_COLUMN * 0.8, 62))
+    _identity(left, selected, x, y, se, "rate (Hz)", palette)
+    r = _correlation(comparison, "rate", selected)
+    note = f"r = {correlation(r)}"
     left.text(0.97, 0.04, note, transform=left.transAxes, ha="right")
     right.axhline(0, color=INK, linewidth=0.8)
-    _scatter(right, comparison, x, y - x, se)
+    _scatter(right, selected, x, y - x, se, palette)
     right.set_xlabel("Predicted rate (Hz)")
     right.set_ylabel("Simulated − predicted (Hz)")
     sparse_ticks(right)
     _symmetric(right, y - x, se)
-    letter_panels([left, right])
-    return figure
+    if ax is None:
+        letter_panels(panels)
+    return panels
 
 
 @styled
-def plot_count_statistics(comparison: xr.Dataset) -> Figure:
+def plot_count_statistics(
+    comparison: xr.Dataset,
+    *,
+    populations: Sequence[str] | str | None = None,
+    colors: Colors = None,
+    ax: Sequence[Axes] | None = None,
+) -> Panels:
     """Draw simulated against predicted count variances and Fano factors.
 
     If single stimuli have few samples both are means over stimuli; the Fano factors are then ratios of mean variance
     and mean count, and carry no error bars.
+
+    Parameters
+    ----------
+    comparison : Dataset
+        A comparison, as `compare` returns it.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    colors : mapping or sequence of str, optional
+        Colours of populations, by name or in the order of the circuit.
+    ax : sequence of Axes, optional
+        Two.
     """
+    _require(comparison, "count_variance")
     window = 1e3 * float(comparison.attrs["window"])
-    figure = new_figure(DOUBLE_COLUMN * 0.8, 62)
-    left, right = figure.subplots(1, 2)
-    _identity(left, comparison, *_triple(comparison, "count_variance"), f"count variance in {window:g} ms", legend=True)
-    _identity(right, comparison, *_triple(comparison, "count_fano"), f"Fano factor in {window:g} ms", legend=False)
-    letter_panels([left, right])
-    return figure
+    selected = _select(comparison, populations)
+    palette = _palette(comparison, selected, colors)
+    left, right = panels = panels_in(ax, 1, 2, (DOUBLE_COLUMN * 0.8, 62))
+    text = f"count variance in {window:g} ms"
+    _identity(left, selected, *_triple(selected, "count_variance"), text, palette, legend=True)
+    text = f"Fano factor in {window:g} ms"
+    _identity(right, selected, *_triple(selected, "count_fano"), text, palette, legend=False)
+    if ax is None:
+        letter_panels(panels)
+    return panels
 
 
 @styled
-def plot_covariance(comparison: xr.Dataset) -> Figure:
-    """Draw predicted and simulated covariance matrices (without diagonals) and their elements against each other."""
+def plot_covariance(
+    comparison: xr.Dataset, *, populations: Sequence[str] | str | None = None, ax: Sequence[Axes] | None = None
+) -> Panels:
+    """Draw predicted and simulated covariance matrices (without diagonals) and their elements against each other.
+
+    Parameters
+    ----------
+    comparison : Dataset
+        A comparison, as `compare` returns it, with covariances.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    ax : sequence of Axes, optional
+        Three.
+    """
+    if not {"count_covariance_predicted", "covariance_predicted"} & set(comparison.variables):
+        raise ValueError("the comparison has no covariances: predict and simulate with covariances")
+    whole, comparison = comparison, _select(comparison, populations)
     name = "count_covariance" if "count_covariance_predicted" in comparison else "covariance"
     x, y = (comparison[f"{name}_{side}"].to_numpy().copy() for side in ("predicted", "simulated"))
     for matrix in (x, y):
         np.fill_diagonal(matrix, np.nan)
     pairs = np.triu_indices(len(x), 1)
     extent = np.nanquantile(np.abs(np.concatenate([x[pairs], y[pairs]])), 0.995) or 1.0
-    figure = new_figure(DOUBLE_COLUMN, 54)
-    panels = figure.subplots(1, 3)
+    panels = panels_in(ax, 1, 3, (DOUBLE_COLUMN, 54))
     n = len(x)
     for axes, matrix, title in zip(panels, (x, y), ("Predicted", "Simulated"), strict=False):
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=-extent, vmax=extent, interpolation="nearest", rasterized=True)
@@ -202,7 +425,7 @@ def plot_covariance(comparison: xr.Dataset) -> Figure:
     unit = comparison[f"{name}_predicted"].attrs["units"]
     title = f"Covariance in {1e3 * comparison.attrs['window']:g} ms" if name.startswith("count") else "Covariance"
     label = title if unit == "1" else f"{title} ({unit})"
-    bar = figure.colorbar(image, ax=panels[:2], shrink=0.75, aspect=18, pad=0.02, label=label)
+    bar = panels.figure.colorbar(image, ax=list(panels[:2]), shrink=0.75, aspect=18, pad=0.02, label=label)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.locator = MaxNLocator(3)
     scatter = panels[2]
@@ -214,30 +437,51 @@ def plot_covariance(comparison: xr.Dataset) -> Figure:
     )  # fmt: skip
     scatter.set(xlabel="Predicted, pairs i < j", ylabel="Simulated, pairs i < j", box_aspect=1)
     sparse_ticks(scatter)
-    ceiling = float(comparison[f"{name}_r_ceiling"])
-    note = f"r = {correlation(comparison[f'{name}_r'])}"
+    ceiling = float(comparison[f"{name}_r_ceiling"]) if comparison is whole else float("nan")
+    note = f"r = {correlation(whole[f'{name}_r'] if comparison is whole else _pearson(x[pairs], y[pairs]))}"
     if np.isfinite(ceiling):
         note += f"\n(exact: {ceiling:.2f})"
     scatter.text(0.97, 0.04, note, transform=scatter.transAxes, ha="right")
-    letter_panels(panels)
-    return figure
+    if ax is None:
+        letter_panels(panels)
+    return panels
 
 
 @styled
-def plot_z(comparison: xr.Dataset) -> Figure:
+def plot_z(
+    comparison: xr.Dataset,
+    *,
+    populations: Sequence[str] | str | None = None,
+    color: str = PALETTE[0],
+    ax: Axes | Sequence[Axes] | None = None,
+) -> Panels:
     """Draw histograms of the differences in standard errors, with the standard normal distribution.
 
     Means over stimuli are drawn if single stimuli have few samples.
+
+    Parameters
+    ----------
+    comparison : Dataset
+        A comparison, as `compare` returns it.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    color : str
+        Colour of the histograms.
+    ax : Axes or sequence of Axes, optional
+        One for rates and, where they are compared, one for count variances.
     """
+    _require(comparison, "rate")
+    comparison = _select(comparison, populations)
     names = [name for name in ("rate", "count_variance") if f"{name}_z" in comparison]
-    figure = new_figure(SINGLE_COLUMN * len(names), 52)
-    panels = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
+    panels = panels_in(ax, 1, len(names), (SINGLE_COLUMN * len(names), 52), sharey=True)
     grid = np.linspace(-4.5, 4.5, 181)
     for axes, name in zip(panels, names, strict=True):
         z = comparison[f"{prefix(comparison, name)}_z"].to_numpy().ravel()
         z = z[np.isfinite(z)]
         outside = np.abs(z) > 4.5
-        axes.hist(np.clip(z, -4.49, 4.49), bins=np.linspace(-4.5, 4.5, 28), density=True, color=PALETTE[0], alpha=0.55)
+        axes.hist(
+            np.clip(z, -4.49, 4.49), bins=np.linspace(-4.5, 4.5, 28).tolist(), density=True, color=color, alpha=0.55
+        )
         axes.plot(grid, stats.norm.pdf(grid), color=INK, linewidth=1)
         axes.set_xlabel(f"(simulated − predicted) / s.e., {name.replace('_', ' ')}")
         axes.set_xlim(-4.5, 4.5)
@@ -249,27 +493,33 @@ def plot_z(comparison: xr.Dataset) -> Figure:
         axes.text(0.98, 0.97, note, transform=axes.transAxes, ha="right", va="top")
     panels[0].set_ylabel("Density")
     panels[0].text(-0.9, 0.36, "normal", ha="right", color=INK)
-    letter_panels(panels)
-    return figure
+    if ax is None:
+        letter_panels(panels)
+    return panels
 
 
 @styled
-def plot_accuracy(curve: xr.Dataset, *, moment_accuracy: float | None = None) -> Figure:
+def plot_accuracy(
+    curve: xr.Dataset, *, moment_accuracy: float | None = None, color: str = PALETTE[0], ax: Axes | None = None
+) -> Axes:
     """Draw accuracy against decision time, with the moment network's accuracy and chance.
 
     Parameters
     ----------
     curve : Dataset
-        What `accuracy_against_time` returns.
+        Accuracies, as `accuracy_against_time` returns them.
     moment_accuracy : float, optional
         Accuracy of the moment network.
+    color : str
+        Colour of the spikes' accuracy.
+    ax : Axes, optional
+        Where to draw.
     """
-    figure = new_figure(SINGLE_COLUMN, 55)
-    axes = figure.subplots()
+    (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN, 55))
     time = 1e3 * curve["time"].to_numpy()
     accuracy, se = curve["accuracy"].to_numpy(), curve["accuracy_se"].to_numpy()
-    axes.fill_between(time, accuracy - se, accuracy + se, color=PALETTE[0], alpha=0.25, linewidth=0)
-    axes.plot(time, accuracy, color=PALETTE[0], marker="o" if len(time) < 15 else None, markersize=2.5)
+    axes.fill_between(time, accuracy - se, accuracy + se, color=color, alpha=0.25, linewidth=0)
+    axes.plot(time, accuracy, color=color, marker="o" if len(time) < 15 else None, markersize=2.5)
     chance = 1 / curve.attrs["n_outputs"]
     lines = [(chance, "chance", ":", MUTED)]
     if moment_accuracy is not None:
@@ -283,11 +533,127 @@ def plot_accuracy(curve: xr.Dataset, *, moment_accuracy: float | None = None) ->
     below = 0.5 * (accuracy[-1] + accuracy[len(accuracy) // 2])
     axes.annotate(
         "spikes ± s.e.", (time[-1], below), xytext=(0, -4), textcoords="offset points", ha="right", va="top",
-        color=PALETTE[0],
+        color=color,
     )  # fmt: skip
     axes.set(xlabel="Decision time (ms)", ylabel="Accuracy", xlim=(0, None), ylim=(0, 1.06))
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
-    return figure
+    return axes
+
+
+@styled
+def plot_confusion(
+    comparison: xr.Dataset, *, names: Sequence[str] | None = None, ax: Sequence[Axes] | None = None
+) -> Panels:
+    """Draw how often stimuli of each class are decided to be of each, by the moment network and by its spikes.
+
+    Parameters
+    ----------
+    comparison : Dataset
+        Decisions with labels, as `classification` or `compare` returns them.
+    names : sequence of str, optional
+        Names of the classes, in the order of the outputs; default: their numbers.
+    ax : sequence of Axes, optional
+        Two.
+    """
+    needed = ("true_class", "moment_decision", "spiking_decision")
+    if missing := [name for name in needed if name not in comparison]:
+        raise ValueError(f"a confusion matrix needs decisions and labels, there is no `{missing[0]}`: give `labels`")
+    truth = comparison["true_class"].to_numpy()
+    moment = comparison["moment_decision"].to_numpy()[:, None]
+    spiking = comparison["spiking_decision"].transpose("stimulus", "trial").to_numpy()
+    n = len(names) if names is not None else 1 + int(max(truth.max(), moment.max(), spiking.max()))
+    if n <= max(truth.max(), moment.max(), spiking.max()):
+        raise ValueError(f"`names` must name every output, got {n} names")
+    labels = [str(name) for name in (names if names is not None else range(n))]
+    panels = panels_in(ax, 1, 2, (DOUBLE_COLUMN * 0.85, 74))
+    for axes, decision, title in zip(panels, (moment, spiking), ("Moment network", "Spikes"), strict=True):
+        count = np.zeros((n, n))
+        np.add.at(count, (np.repeat(truth, decision.shape[1]), decision.ravel()), 1)
+        total = count.sum(axis=1, keepdims=True)
+        share = np.divide(count, total, out=np.full(count.shape, np.nan), where=total > 0)
+        image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(f"{title}: {percent(np.trace(count) / count.sum(), 3)} right")
+        axes.set_xlabel("Decision")
+        places = np.arange(n) if n <= _MANY_CLASSES else np.unique(np.linspace(0, n - 1, 6).astype(int))
+        shown = [labels[k] for k in places]
+        long = max(map(len, shown)) > 3
+        axes.set_xticks(places, shown, rotation=45 if long else 0, ha="right" if long else "center")
+        axes.set_yticks(places, shown)
+        axes.spines[:].set_visible(True)
+        if n <= _MANY_CLASSES:
+            _write_shares(axes, share)
+    panels[0].set_ylabel("True class")
+    bar = panels.figure.colorbar(image, ax=list(panels), shrink=0.75, aspect=18, pad=0.02, label="Share of the class")
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    if ax is None:
+        letter_panels(panels)
+    return panels
+
+
+def _write_shares(axes: Axes, share: Array) -> None:
+    """Write percentages into the cells of a matrix, leaving zeros out."""
+    for (row, column), value in np.ndenumerate(share):
+        if np.isfinite(value) and value >= 0.005:
+            colour = "white" if value > 0.6 else INK
+            axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=6, color=colour)
+
+
+@styled
+def plot_inputs(
+    inputs: xr.DataArray, *, titles: Sequence[object] | None = None, number: int = 8, ax: Sequence[Axes] | None = None
+) -> Panels:
+    """Draw the first stimuli: images where they have rows and columns, else bars of their features.
+
+    Parameters
+    ----------
+    inputs : DataArray
+        Over (stimulus, row, column) or (stimulus, feature); names of features may stand in the coordinate `feature`.
+    titles : sequence, optional
+        What to write above each, such as its true class; default: the stimulus.
+    number : int
+        Largest number of stimuli drawn.
+    ax : sequence of Axes, optional
+        One for each stimulus drawn.
+    """
+    image = {"row", "column"} <= set(inputs.dims)
+    if "stimulus" not in inputs.dims or not (image or "feature" in inputs.dims):
+        raise ValueError(
+            f"inputs must be over stimulus and row, column or feature, got {', '.join(map(str, inputs.dims)) or 'none'}"
+        )
+    shown = min(number, inputs.sizes["stimulus"])
+    if shown < 1:
+        raise ValueError(f"`number` must be ≥ 1, got {number}")
+    over = ("stimulus", "row", "column") if image else ("stimulus", "feature")
+    values = inputs.transpose(*over).to_numpy()[:shown].astype(np.float64)
+    own = inputs["stimulus"].to_numpy() if "stimulus" in inputs.coords else np.arange(shown)
+    above = [f"stimulus {label}" for label in own] if titles is None else [str(title) for title in titles]
+    width = DOUBLE_COLUMN if image or shown > 3 else SINGLE_COLUMN * 1.2
+    panels = panels_in(ax, 1, shown, (width, 30 if image else 42), sharey=not image)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    for axes, one, title in zip(panels, values, above, strict=False):
+        axes.set_title(title)
+        if image:
+            axes.imshow(one, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
+            axes.set_axis_off()
+            continue
+        axes.barh(np.arange(len(one)), one, color=PALETTE[0], height=0.8)
+        axes.axvline(0, color=INK, linewidth=0.6)
+        axes.set_xlabel("Value")
+        axes.xaxis.set_major_locator(MaxNLocator(2))
+        axes.set_ylim(len(one) - 0.5, -0.5)
+    if not image:
+        _name_features(panels[0], inputs)
+    return panels
+
+
+def _name_features(axes: Axes, inputs: xr.DataArray) -> None:
+    """Label bars by the names of their features, where there are few."""
+    n = inputs.sizes["feature"]
+    if "feature" in inputs.coords and n <= 20:
+        axes.set_yticks(np.arange(n), [str(name)[:24] for name in inputs["feature"].to_numpy()])
+    else:
+        axes.set_yticks([0, n - 1], ["1", str(n)])
+        axes.set_ylabel("Feature")
 
 
 def _triple(comparison: xr.Dataset, name: str) -> tuple[Array, Array, Array]:
@@ -299,22 +665,62 @@ def _triple(comparison: xr.Dataset, name: str) -> tuple[Array, Array, Array]:
     return x, y, comparison[f"{key}_se"].transpose(..., "neuron").to_numpy()
 
 
-def _populations(comparison: xr.Dataset) -> dict[str, npt.NDArray[np.bool_]]:
+def _require(comparison: xr.Dataset, name: str) -> None:
+    """Raise unless a dataset is a comparison of a quantity."""
+    if not isinstance(comparison, xr.Dataset):
+        raise TypeError(f"expected what `compare` returns, got {type(comparison).__name__}")
+    if f"{name}_predicted" not in comparison:
+        raise ValueError(f"the dataset has no comparison of `{name}`: expected what `compare` returns")
+
+
+def _members(comparison: xr.Dataset) -> dict[str, npt.NDArray[np.bool_]]:
     if "population" not in comparison.coords:
         return {"": np.ones(comparison.sizes["neuron"], dtype=bool)}
     names = comparison["population"].to_numpy()
     return {name: names == name for name in dict.fromkeys(names.tolist())}
 
 
-def _scatter(axes: Axes, comparison: xr.Dataset, x: Array, y: Array, se: Array) -> None:
+def _select(comparison: xr.Dataset, populations: Sequence[str] | str | None) -> xr.Dataset:
+    """Return the comparison of the neurons of some populations."""
+    if populations is None:
+        return comparison
+    members = _members(comparison)
+    wanted = chosen(populations, list(members))
+    mine = np.flatnonzero(np.any([members[name] for name in wanted], axis=0))
+    return comparison.isel({dim: mine for dim in ("neuron", "neuron_j") if dim in comparison.dims})
+
+
+def _palette(comparison: xr.Dataset, selected: xr.Dataset, colors: Colors) -> dict[str, str]:
+    """Return the colours of the populations that are drawn, as in a figure of all."""
+    every = colours(list(_members(comparison)), colors)
+    return {name: every[name] for name in _members(selected)}
+
+
+def _correlation(comparison: xr.Dataset, name: str, selected: xr.Dataset) -> float:
+    """Return the correlation of the values drawn."""
+    key = prefix(comparison, name)
+    if selected is comparison:
+        return float(comparison[f"{key}_r"])
+    return _pearson(*(selected[f"{key}_{side}"].to_numpy().ravel() for side in ("predicted", "simulated")))
+
+
+def _pearson(x: Array, y: Array) -> float:
+    both = np.isfinite(x) & np.isfinite(y)
+    if both.sum() < 3 or not (np.ptp(x[both]) > 0 and np.ptp(y[both]) > 0):
+        return float("nan")
+    return float(np.corrcoef(x[both], y[both])[0, 1])
+
+
+def _scatter(axes: Axes, comparison: xr.Dataset, x: Array, y: Array, se: Array, palette: dict[str, str]) -> None:
     """Draw one point with its error for each neuron (and stimulus), in the colour of its population."""
-    members = _populations(comparison)
-    for name, colour in colours(list(members)).items():
+    members = _members(comparison)
+    for name, colour in palette.items():
         mine = members[name]
         a, b, error = (values[..., mine].ravel() for values in (x, y, se))
         dense = a.size > _MANY
+        # Of an unknown error no bar is drawn.
         bars = axes.errorbar(
-            a, b, yerr=np.nan_to_num(error), fmt="o", color=colour, label=name, markersize=2.4,
+            a, b, yerr=np.where(np.isfinite(error), error, 0.0), fmt="o", color=colour, label=name, markersize=2.4,
             markeredgewidth=0, elinewidth=0.6, alpha=0.5 if a.size > 100 else 0.85,
         )  # fmt: skip
         if dense:
@@ -323,17 +729,25 @@ def _scatter(axes: Axes, comparison: xr.Dataset, x: Array, y: Array, se: Array) 
 
 
 def _identity(
-    axes: Axes, comparison: xr.Dataset, x: Array, y: Array, se: Array, quantity: str, *, legend: bool = True
+    axes: Axes,
+    comparison: xr.Dataset,
+    x: Array,
+    y: Array,
+    se: Array,
+    quantity: str,
+    palette: dict[str, str],
+    *,
+    legend: bool = True,
 ) -> None:
     """Draw simulated against predicted values with the line on which they are equal."""
     low, high = _limits(x, y)
     axes.plot([low, high], [low, high], color=INK, linewidth=0.8, zorder=1)
-    _scatter(axes, comparison, x, y, se)
+    _scatter(axes, comparison, x, y, se, palette)
     axes.set(xlim=(low, high), ylim=(low, high), box_aspect=1)
     axes.set_xlabel(f"Predicted {quantity}")
     axes.set_ylabel(f"Simulated {quantity}")
     sparse_ticks(axes)
-    if legend and len(_populations(comparison)) > 1:
+    if legend and len(palette) > 1:
         axes.legend(loc="upper left", handletextpad=0.3)
 
 
@@ -350,7 +764,7 @@ def _limits(*values: Array) -> tuple[float, float]:
 
 
 def _symmetric(axes: Axes, values: Array, se: Array) -> None:
-    reach = np.abs(values) + np.nan_to_num(se)
+    reach = np.abs(values) + np.where(np.isfinite(se), se, 0.0)
     reach = reach[np.isfinite(reach)]
     limit = 1.1 * float(reach.max()) if reach.size and reach.max() > 0 else 1.0
     axes.set_ylim(-limit, limit)

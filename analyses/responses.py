@@ -1,7 +1,4 @@
-"""Responses of population rates to a step, averaged over trials.
-
-A quantity over two parameters, predicted and simulated.
-"""
+"""Responses of population rates to a step, and diagrams of a quantity over two parameters of a sweep."""
 
 from __future__ import annotations
 
@@ -11,24 +8,27 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from mnnbio.analyses.spectra import bin_of
+from mnnbio.results import single_time
+
 Array = npt.NDArray[np.float64]
 
 
 def step_response(
-    rates: xr.DataArray, at: float, *, before: float = 0.1, after: float = 0.2, settled: float = 0.1
+    rates: xr.DataArray, at: Any, *, before: Any = 100.0, after: Any = 200.0, settled: Any = 100.0
 ) -> xr.Dataset:
     """Average population rates around a step, and measure what it changed.
 
     Parameters
     ----------
     rates : DataArray
-        What `population_rates` returns.
-    at : float
-        Time of the step, s from the end of the warm-up.
-    before, after : float
-        Time shown and averaged before the step, and shown after it, s.
-    settled : float
-        Length of the end of `after` that is averaged as the new state, s.
+        Population rates, as `population_rates` returns them.
+    at : float or Quantity
+        Time of the step, ms from the end of the warm-up.
+    before, after : float or Quantity
+        Time shown and averaged before the step, and shown after it, ms.
+    settled : float or Quantity
+        Length of the end of `after` that is averaged as the new state, ms.
 
     Returns
     -------
@@ -43,23 +43,34 @@ def step_response(
     ValueError
         If the times around the step were not recorded, or `settled` is longer than `after`.
     """
-    if not 0 < settled <= after or before <= 0:
+    bin = bin_of(rates)
+    step, pre, post, end = (
+        single_time(value, name)
+        for value, name in ((at, "at"), (before, "before"), (after, "after"), (settled, "settled"))
+    )
+    if not 0 < end <= post or pre <= 0:
         raise ValueError(
-            "`before`, `after` and `settled` must be > 0 s and `settled` at most `after`, got "
-            f"{before:g}, {after:g} and {settled:g}"
+            "`before`, `after` and `settled` must be > 0 ms and `settled` at most `after`, got "
+            f"{pre:g}, {post:g} and {end:g} ms"
         )
-    bin, time = float(rates.attrs["bin"]), rates["time"].to_numpy() - at
-    start, stop = time[0] - bin / 2, time[-1] + bin / 2
-    if start > -before + 1e-9 or stop < after - 1e-9:
+    time = 1e3 * rates["time"].to_numpy() - step
+    if not len(time):
+        raise ValueError("the rates hold no time")
+    start, stop = time[0] - 500 * bin, time[-1] + 500 * bin
+    if start > -pre + 1e-6 or stop < post - 1e-6:
         raise ValueError(
-            f"the rates cover {start:g} s to {stop:g} s around the step, {-before:g} s to {after:g} s are asked for"
+            f"the rates cover {start:g} ms to {stop:g} ms around the step, {-pre:g} ms to {post:g} ms are asked for"
+        )
+    if min(pre, post, end) < 1e3 * bin:
+        raise ValueError(
+            f"`before`, `after` and `settled` must hold a bin of {1e3 * bin:g} ms, got {min(pre, end):g} ms"
         )
     lead = [str(d) for d in rates.dims if d not in ("trial", "time", "population")]
-    inside = (time > -before) & (time < after)
+    inside = (time > -pre) & (time < post)
     values = rates.transpose(*lead, "trial", "time", "population").to_numpy()[..., inside, :]
     shown = time[inside]
     baseline = values[..., shown < 0, :].mean(axis=-2)
-    steady = values[..., shown > after - settled, :].mean(axis=-2)
+    steady = values[..., shown > post - end, :].mean(axis=-2)
     data: dict[str, Any] = {}
     one, two = (*lead, "population"), (*lead, "time", "population")
     for name, sample, axis, dims, text in (
@@ -74,10 +85,10 @@ def step_response(
     place = np.abs(deviation).argmax(axis=-2)
     peak = np.take_along_axis(deviation, place[..., None, :], axis=-2)[..., 0, :]
     data["peak"] = (one, peak, {"units": "Hz", "long_name": "largest deviation from the baseline"})
-    data["peak_time"] = (one, shown[shown > 0][place], {"units": "s", "long_name": "time of it after the step"})
+    data["peak_time"] = (one, 1e-3 * shown[shown > 0][place], {"units": "s", "long_name": "time of it after the step"})
     coords: dict[str, Any] = {name: rates.coords[name] for name in (*lead, "population") if name in rates.coords}
-    coords["time"] = ("time", shown, {"units": "s", "long_name": "time after the step"})
-    return xr.Dataset(data, coords=coords, attrs={"at": at, "trials": rates.sizes["trial"]})
+    coords["time"] = ("time", 1e-3 * shown, {"units": "s", "long_name": "time after the step"})
+    return xr.Dataset(data, coords=coords, attrs={"at": 1e-3 * step, "trials": rates.sizes["trial"]})
 
 
 def _se(sample: Array, axis: int) -> Array:

@@ -9,12 +9,16 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import signal
 
+from mnnbio.results import single_time
+from mnnbio.units import in_unit
+
 Array = npt.NDArray[Any]
 
-SEGMENT = 0.25  # s
+_SEGMENT = 250.0  # ms
+_LOWEST = 0.005  # 1/ms
 
 
-def population_spectra(rates: xr.DataArray, segment: float | None = None) -> xr.Dataset:
+def population_spectra(rates: xr.DataArray, segment: Any = None) -> xr.Dataset:
     r"""Estimate spectra of population rates by Welch's method.
 
     The spectral density is two-sided, :math:`S_{ab}(f) = \int \mathrm{cov}[A_a(t), A_b(t + u)] e^{-2\pi i f u} du` with
@@ -26,10 +30,10 @@ def population_spectra(rates: xr.DataArray, segment: float | None = None) -> xr.
     Parameters
     ----------
     rates : DataArray
-        What `population_rates` returns.
-    segment : float, optional
-        Length of a segment, s; its inverse is the resolution in frequency. By default a quarter of a second, or a whole
-        trial if that is shorter.
+        Population rates, as `population_rates` returns them.
+    segment : float or Quantity, optional
+        Length of a segment, ms; its inverse is the resolution in frequency. It is rounded to whole bins. By default
+        250 ms, or a whole trial if that is shorter.
 
     Returns
     -------
@@ -41,21 +45,22 @@ def population_spectra(rates: xr.DataArray, segment: float | None = None) -> xr.
     Raises
     ------
     ValueError
-        If a segment holds fewer than 8 bins, or a trial no segment.
+        If a segment holds fewer than 8 bins, or a trial no segment; or these are no population rates.
 
     References
     ----------
     P. D. Welch (1967), The use of fast Fourier transform for the estimation of power spectra, IEEE Trans. Audio
     Electroacoust. 15, 70-73, Eq. 12 for the correlation of overlapping segments.
     """
-    bin = float(rates.attrs["bin"])
+    bin = bin_of(rates)
     available = rates.sizes["time"]
-    segment = min(SEGMENT, available * bin) if segment is None else segment
-    size = round(segment / bin)
+    whole = 1e3 * available * bin
+    length = min(_SEGMENT, whole) if segment is None else single_time(segment, "segment")
+    size = round(1e-3 * length / bin)
     if size < 8:
-        raise ValueError(f"`segment` must hold 8 bins of {bin:g} s or more, got {segment:g} s")
+        raise ValueError(f"`segment` must hold 8 bins of {1e3 * bin:g} ms or more, got {length:g} ms")
     if size > available:
-        raise ValueError(f"`segment` is longer than a trial, {available * bin:g} s, got {segment:g} s")
+        raise ValueError(f"`segment` is longer than a trial, {whole:g} ms, got {length:g} ms")
     lead = [str(d) for d in rates.dims if d not in ("trial", "time", "population")]
     values = rates.transpose(*lead, "trial", "population", "time").to_numpy().astype(np.float64)
     taper = signal.windows.hann(size, sym=False)
@@ -74,6 +79,27 @@ def population_spectra(rates: xr.DataArray, segment: float | None = None) -> xr.
     density = np.real(np.einsum("...faa->...fa", cross))
     frequency = np.fft.rfftfreq(size, bin)[1:]
     return _dataset(rates, lead, frequency, cross, density, spread * np.sqrt((1 + 2 * overlap**2) / samples), samples)
+
+
+def bin_of(rates: xr.DataArray) -> float:
+    """Return the length of the bins of population rates, s.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If these are no population rates.
+    """
+    if not isinstance(rates, xr.DataArray):
+        raise TypeError(f"expected what `population_rates` returns, a DataArray, got {type(rates).__name__}")
+    missing = [dim for dim in ("trial", "time", "population") if dim not in rates.dims]
+    if missing or "bin" not in rates.attrs:
+        raise ValueError(
+            "expected what `population_rates` returns, over trial, time and population with the attribute `bin`, got "
+            f"an array over {', '.join(map(str, rates.dims)) or 'nothing'}"
+        )
+    if not np.isfinite(rates.to_numpy()).all():
+        raise ValueError("the population rates must be finite, got NaN or infinite values")
+    return float(rates.attrs["bin"])
 
 
 def _dataset(
@@ -102,15 +128,15 @@ def _dataset(
     )
 
 
-def oscillation(spectra: xr.Dataset, low: float = 5.0, high: float | None = None) -> xr.Dataset:
+def oscillation(spectra: xr.Dataset, low: Any = _LOWEST, high: Any = None) -> xr.Dataset:
     r"""Find the strongest oscillation of every population.
 
     Parameters
     ----------
     spectra : Dataset
-        What `population_spectra` returns.
-    low, high : float
-        Frequencies searched, Hz; by default from 5 Hz to the highest.
+        Spectra, as `population_spectra` returns them.
+    low, high : float or Quantity
+        Frequencies searched, 1/ms, as `predict_spectra` takes them; by default from 0.005/ms (5 Hz) to the highest.
 
     Returns
     -------
@@ -124,10 +150,17 @@ def oscillation(spectra: xr.Dataset, low: float = 5.0, high: float | None = None
     ValueError
         If fewer than five frequencies are between `low` and `high`.
     """
+    if not isinstance(spectra, xr.Dataset) or not {"power", "frequency"} <= set(spectra.variables):
+        raise TypeError(f"expected what `population_spectra` returns, got {type(spectra).__name__}")
     frequency = spectra["frequency"].to_numpy()
-    searched = np.flatnonzero((frequency >= low) & (frequency <= (np.inf if high is None else high)))
+    least = 1e3 * float(in_unit(low, "1/ms", "low"))
+    most = frequency[-1] if high is None else 1e3 * float(in_unit(high, "1/ms", "high"))
+    searched = np.flatnonzero((frequency >= least) & (frequency <= most))
     if len(searched) < 5:
-        raise ValueError(f"fewer than five frequencies lie between {low:g} Hz and {high} Hz: widen them")
+        raise ValueError(
+            f"fewer than five frequencies lie between {least:g} Hz and {most:g} Hz, of {frequency[0]:g} Hz to "
+            f"{frequency[-1]:g} Hz: widen them; `low` and `high` are numbers in 1/ms, or quantities"
+        )
     power = spectra["power"].transpose(..., "population", "frequency")
     values = power.to_numpy()[..., searched]
     best = values.argmax(axis=-1)

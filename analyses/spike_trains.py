@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from mnnbio.analyses.alignment import group
+from mnnbio.analyses.binned_counts import recorded
 from mnnbio.results import counts, estimate_fano
+from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
+_WINDOW = 100.0  # ms
 
 
-def spike_statistics(
-    result: xr.DataTree | xr.Dataset, *, windows: Sequence[float] = (0.1,), min_intervals: int = 10
-) -> xr.Dataset:
+def spike_statistics(result: xr.DataTree | xr.Dataset, *, windows: Any = None, min_intervals: int = 10) -> xr.Dataset:
     r"""Describe every neuron's spike trains.
 
     Intervals I between successive spikes of one trial, after the warm-up, are pooled over trials:
@@ -35,8 +34,9 @@ def spike_statistics(
     ----------
     result : DataTree or Dataset
         A result with ``/spikes``, or that group.
-    windows : sequence of float
-        Counting windows of the Fano factor, s.
+    windows : sequence of float, or Quantity; optional
+        Counting windows of the Fano factor, ms, each a whole number of steps; one number does as well, and an empty
+        sequence leaves the Fano factor out. Default: the one nearest to 100 ms, or the whole trial if that is shorter.
     min_intervals : int
         Neurons with fewer intervals (or pairs of them) get NaN.
 
@@ -45,12 +45,13 @@ def spike_statistics(
     Dataset
         Over ([stimulus,] neuron): ``rate`` (Hz), ``spike_count``, ``interval_count``, ``cv``, ``cv2``, ``lv`` and the
         errors of these three; over
-        (window, [stimulus,] neuron): ``fano``, ``fano_se`` and ``window_count`` (window), the number of counts of each.
+        (window, [stimulus,] neuron): ``fano``, ``fano_se`` and ``window_count`` (window), the number of counts of each;
+        the coordinate `window` is in s.
 
     Raises
     ------
     ValueError
-        If there are no spike trains, or a window is longer than the recording.
+        If there are no spike trains, or a window is longer than the recording or not a whole number of steps.
 
     References
     ----------
@@ -58,9 +59,17 @@ def spike_statistics(
     *J. Neurophysiol.* 75, 1806-1814, Eq. 5. Shinomoto, S., Shima, K., Tanji, J. (2003). Differences in spiking patterns
     among cortical neurons. *Neural Comput.* 15, 2823-2842, Eq. 2.1.
     """
-    spikes = group(result, "spikes")
-    sizes = spikes["row_size"]
+    source = recorded(result)
+    if "row_size" not in source.data:
+        raise ValueError("statistics of intervals need spike trains, the result has counts only")
+    spikes, sizes = source.data, source.data["row_size"]
+    if "duration" not in spikes.attrs:
+        raise ValueError("the spike trains have no attribute `duration`, s: give it to `ragged`")
     duration = float(spikes.attrs["duration"])
+    asked = [None] if windows is None else np.atleast_1d(in_unit(windows, "ms", "windows"))
+    lengths = [source.bin(window, min(_WINDOW, 1e3 * duration), "window") for window in asked]
+    if not isinstance(min_intervals, int | np.integer) or min_intervals < 1:
+        raise ValueError(f"`min_intervals` must be a whole number ≥ 1, got {min_intervals!r}")
     dims = tuple(str(dim) for dim in sizes.dims if dim != "trial")
     shape = tuple(sizes.sizes[dim] for dim in dims)
     coords = {name: c for name, c in sizes.coords.items() if "trial" not in c.dims}
@@ -80,12 +89,14 @@ def spike_statistics(
     variance = _mean((interval - mean[owner]) ** 2, owner, size, 2) * n / np.maximum(n - 1, 1)
     enough = n >= min_intervals
     spread = np.sqrt(variance)
-    cv = np.where(enough, spread / mean, np.nan)
+    cv = np.divide(spread, mean, out=np.full(size, np.nan), where=enough & (mean > 0))  # all at one time: undefined
     # How much one interval moves the CV, to first order; not at all where all are equal.
     d, s, m = interval - mean[owner], spread[owner], mean[owner]
-    influence = np.divide(d**2 - s**2, 2 * s * m, out=np.zeros(len(d)), where=s > 0) - s * d / m**2
+    influence = np.divide(d**2 - s**2, 2 * s * m, out=np.zeros(len(d)), where=s > 0)
+    influence -= np.divide(s * d, m**2, out=np.full(len(d), np.nan), where=m > 0)
     cv_se = np.where(enough, np.sqrt(_mean(influence**2, owner, size, 2) / np.maximum(n, 1)), np.nan)
-    contrast = (later - earlier) / (later + earlier)
+    # Two intervals of zero are equal: spikes of one time from a recording with coarse steps.
+    contrast = np.divide(later - earlier, later + earlier, out=np.zeros(len(later)), where=later + earlier > 0)
     follows = np.diff(np.flatnonzero(paired)) == 1
     trials = sizes.sizes["trial"]
     table: dict[str, tuple[npt.NDArray[Any], str, str]] = {
@@ -109,14 +120,14 @@ def spike_statistics(
         coords=coords,
     )
     fano, fano_se, samples = [], [], []
-    for window in windows:
-        values = counts(spikes, float(window)).transpose("trial", "window", ...).to_numpy()
+    for length in lengths:
+        values = counts(spikes, length).transpose("trial", "window", ...).to_numpy()
         estimate = estimate_fano(values.reshape(-1, *shape))
         fano.append(estimate.value)
         fano_se.append(estimate.se)
         samples.append(values.shape[0] * values.shape[1])
     out = out.assign_coords(
-        window=("window", np.asarray(windows, dtype=np.float64), {"long_name": "counting window", "units": "s"})
+        window=("window", 1e-3 * np.asarray(lengths, dtype=np.float64), {"long_name": "counting window", "units": "s"})
     )
     out["fano"] = (("window", *dims), np.reshape(fano, (-1, *shape)), {"long_name": "Fano factor", "units": "1"})
     out["fano_se"] = (

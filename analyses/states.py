@@ -1,7 +1,4 @@
-"""How much the neurons of a population fire together.
-
-The state of a network: synchronous or asynchronous, regular or irregular.
-"""
+"""Synchrony of populations, and the state of a network: synchronous or asynchronous, regular or irregular."""
 
 from __future__ import annotations
 
@@ -11,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from mnnbio.analyses.alignment import group
-from mnnbio.analyses.binned_counts import binned_counts, population_rates
+from mnnbio.analyses.binned_counts import binned_counts, population_names, population_rates, recorded
 from mnnbio.analyses.spectra import oscillation, population_spectra
 from mnnbio.analyses.spike_trains import spike_statistics
 
 Array = npt.NDArray[np.float64]
+
+_SYNCHRONY_BIN = 5.0  # ms
 
 MEASURES = {
     "chi": "synchrony of Golomb and Rinzel",
@@ -26,7 +24,7 @@ MEASURES = {
 }
 
 
-def synchrony(result: xr.DataTree | xr.Dataset, bin: float = 5e-3, *, blocks: int = 10) -> xr.Dataset:
+def synchrony(result: xr.DataTree | xr.Dataset, bin: Any = None, *, blocks: int = 10) -> xr.Dataset:
     r"""Measure synchrony of every population from spike counts in bins.
 
     With x\ :sub:`i` the counts of N neurons, A their mean, and variances over time:
@@ -42,8 +40,9 @@ def synchrony(result: xr.DataTree | xr.Dataset, bin: float = 5e-3, *, blocks: in
     ----------
     result : DataTree or Dataset
         A result with ``/spikes`` or counts of neurons.
-    bin : float
-        Length of a bin, s. Synchrony on shorter times is not seen.
+    bin : float or Quantity, optional
+        Length of a bin, ms: a whole number of steps. Synchrony on shorter times is not seen. Default: the one nearest
+        to 5 ms.
     blocks : int
         Blocks that each trial is cut into for the standard errors (delete-one jackknife over all blocks).
 
@@ -61,14 +60,18 @@ def synchrony(result: xr.DataTree | xr.Dataset, bin: float = 5e-3, *, blocks: in
     ----------
     D. Golomb, J. Rinzel (1994), Clustering in globally coupled inhibitory neurons, Physica D 72, 259-282.
     """
-    table = binned_counts(result, bin)
+    if not isinstance(blocks, int | np.integer) or blocks < 2:
+        raise ValueError(f"`blocks` must be a whole number ≥ 2, got {blocks!r}")
+    table = binned_counts(result, recorded(result).bin(bin, _SYNCHRONY_BIN))
     if "neuron" not in table.dims:
         raise ValueError("synchrony needs counts of single neurons, these are of populations")
     length = table.sizes["time"] // blocks
     if length < 2:
         raise ValueError(f"{table.sizes['time']} bins a trial are too few for {blocks} blocks: shorten `bin`")
-    names = table["population"].to_numpy()
+    names = population_names(table)
     order = list(dict.fromkeys(names.tolist()))
+    if not order:
+        raise ValueError("synchrony needs neurons, the result has none")
     lead = [str(d) for d in table.dims if d not in ("trial", "time", "neuron")]
     cut = table.isel(time=slice(length * blocks)).transpose(*lead, "trial", "time", "neuron")
     shape = cut.shape
@@ -81,7 +84,7 @@ def synchrony(result: xr.DataTree | xr.Dataset, bin: float = 5e-3, *, blocks: in
         data[name] = (dims, value, {"units": "1", "long_name": text})
         data[f"{name}_se"] = (dims, se, {"units": "1", "long_name": f"standard error of the {text}"})
     coords = {name: table.coords[name] for name in lead if name in table.coords} | {"population": order}
-    return xr.Dataset(data, coords=coords, attrs={"bin": bin, "blocks": blocks})
+    return xr.Dataset(data, coords=coords, attrs={"bin": table.attrs["bin"], "blocks": blocks})
 
 
 def _jackknife(values: Array) -> tuple[Array, Array]:
@@ -116,8 +119,8 @@ EVERYTHING = "all"
 def network_state(
     result: xr.DataTree | xr.Dataset,
     *,
-    bin: float = 1e-3,
-    segment: float | None = None,
+    bin: Any = None,
+    segment: Any = None,
     synchronous_above: float = 0.35,
     regular_below: float = 0.2,
     min_intervals: int = 5,
@@ -139,10 +142,11 @@ def network_state(
     ----------
     result : DataTree or Dataset
         A result with ``/spikes``, or that group.
-    bin : float
-        Bin of the global activity, s; short against the period of an oscillation.
-    segment : float, optional
-        Length of the segments of its spectrum, s; see `population_spectra`.
+    bin : float or Quantity, optional
+        Bin of the global activity, ms: a whole number of steps, short against the period of an oscillation. Default:
+        the one nearest to 1 ms.
+    segment : float or Quantity, optional
+        Length of the segments of its spectrum, ms; see `population_spectra`.
     synchronous_above, regular_below : float
         The limits.
     min_intervals : int
@@ -155,18 +159,29 @@ def network_state(
         intervals"; ``rate`` (Hz), ``cv``, ``excess_variance``, ``frequency_peak`` (Hz) and ``prominence`` of the
         global activity's spectrum (see `oscillation`).
 
+    Raises
+    ------
+    ValueError
+        If there are no spike trains or no neurons, or the bin or the segment does not suit them.
+
     References
     ----------
     N. Brunel (2000), J. Comput. Neurosci. 8, 183-208, sec. 1 and Fig. 8.
     """
-    spikes = group(result, "spikes")
+    found_in = recorded(result)
+    if "row_size" not in found_in.data:
+        raise ValueError("the state of a network needs spike trains, the result has counts only")
+    spikes = found_in.data
+    if not spikes.sizes["neuron"]:
+        raise ValueError("the state of a network needs neurons, the result has none")
     pooled = _pooled(population_rates(spikes, bin))
+    width = float(pooled.attrs["bin"])
     statistics = spike_statistics(spikes, windows=(), min_intervals=min_intervals)
     n = spikes.sizes["neuron"]
     rate = pooled.mean(["trial", "time"]).isel(population=0, drop=True)
     variance = pooled.var(["trial", "time"], ddof=1).isel(population=0, drop=True)
     with np.errstate(divide="ignore", invalid="ignore"):
-        excess = variance / rate**2 - 1 / (n * bin * rate)
+        excess = variance / rate**2 - 1 / (n * width * rate)
     cv = statistics["cv"].mean("neuron")
     peak = oscillation(population_spectra(pooled, segment)).isel(population=0, drop=True)
     order = xr.where(excess > synchronous_above, "synchronous", "asynchronous")
@@ -184,7 +199,7 @@ def network_state(
     out = xr.Dataset({name: value.drop_attrs() for name, (value, _, _) in found.items()})
     for name, (_, units, text) in found.items():
         out[name].attrs = {"long_name": text} | ({"units": units} if units else {})
-    return out.assign_attrs(bin=bin, synchronous_above=synchronous_above, regular_below=regular_below, neurons=n)
+    return out.assign_attrs(bin=width, synchronous_above=synchronous_above, regular_below=regular_below, neurons=n)
 
 
 def _pooled(rates: xr.DataArray) -> xr.DataArray:

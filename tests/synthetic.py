@@ -7,12 +7,19 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from mnnbio.circuit.circuit import Circuit
-from mnnbio.circuit.parts import GaussianDrive, Population, Readout
-from mnnbio.neurons.lif import LIFParameters
-from mnnbio.results.estimates import estimate_covariance, estimate_fano, estimate_mean, estimate_variance
-from mnnbio.results.ragged import counts, ragged
-from mnnbio.results.schema import array, neuron_coords, versions
+from mnnbio.circuit import Circuit, GaussianDrive, Population, Readout
+from mnnbio.neurons import LIFParameters
+from mnnbio.results import (
+    array,
+    counts,
+    estimate_covariance,
+    estimate_fano,
+    estimate_mean,
+    estimate_variance,
+    neuron_coords,
+    ragged,
+    versions,
+)
 
 WINDOW, DURATION, WARMUP, DT = 0.1, 2.0, 0.2, 1e-4
 
@@ -149,7 +156,7 @@ def _predict(rates, group, shared, sizes, window, lead, pick) -> xr.Dataset:
 
 def _estimate(spikes, sizes, window, lead, trials, duration) -> xr.Dataset:
     def samples(length: float) -> np.ndarray:
-        table = counts(spikes, length).transpose("trial", "window", *lead, "neuron").to_numpy()
+        table = counts(spikes, 1e3 * length).transpose("trial", "window", *lead, "neuron").to_numpy()
         return table.reshape(-1, *table.shape[2:]).astype(float)
 
     vector, matrix = (*lead, "neuron"), (*lead, "neuron", "neuron_j")

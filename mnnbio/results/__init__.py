@@ -11,8 +11,8 @@ from mnnbio.results.estimates import (
     variance_of_sums,
 )
 from mnnbio.results.files import ResultFileError, load, read_attributes, read_variable, save, written_aside
-from mnnbio.results.ragged import counts, ragged, spike_trains
-from mnnbio.results.schema import QUANTITIES, array, neuron_coords, versions
+from mnnbio.results.ragged import counts, nearest_steps, ragged, single_time, spike_trains, whole_steps
+from mnnbio.results.schema import QUANTITIES, array, label_stimuli, neuron_coords, versions, with_stimuli
 
 __all__ = [
     "QUANTITIES",
@@ -26,14 +26,19 @@ __all__ = [
     "estimate_mean",
     "estimate_variance",
     "fano_of_sums",
+    "label_stimuli",
     "load",
+    "nearest_steps",
     "neuron_coords",
     "ragged",
     "read_attributes",
     "read_variable",
     "save",
+    "single_time",
     "spike_trains",
     "variance_of_sums",
     "versions",
+    "whole_steps",
+    "with_stimuli",
     "written_aside",
 ]

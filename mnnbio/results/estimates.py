@@ -1,12 +1,12 @@
 """Estimates from repeated spike counts, each with its standard error.
 
-Every function takes samples along the first axis (trials and windows together) and returns value and standard error.
-The standard errors assume that the samples are independent; windows much longer than the interspike interval are.
+Functions ``estimate_*`` take samples along the first axis (trials and windows together) and return value and standard
+error. The standard errors assume that the samples are independent; windows much longer than the interspike interval
+are.
 
-Estimates from sums of powers and products of counts: those of `estimates.py`, without the counts.
-
-The sums are integers modulo 2⁶⁴. Shifted to a whole number near the mean, still modulo 2⁶⁴, they become sums of powers
-of small deviations, exact again, so that nothing cancels however large the counts are.
+Functions ``*_of_sums`` make the same estimates from sums of powers and products of counts, without the counts. The sums
+are integers modulo 2⁶⁴. Shifted to a whole number near the mean, still modulo 2⁶⁴, they become sums of powers of small
+deviations, exact again, so that nothing cancels however large the counts are.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 # name: (unit, long name). `<name>_se` is the standard error of the same quantity.
@@ -73,19 +74,65 @@ def neuron_coords(sizes: dict[str, int], *, second: bool = False) -> dict[str, t
     Parameters
     ----------
     sizes : dict
-        Number of neurons of each population, in the order of the circuit.
+        Number of neurons of each population, in the order of the circuit; no populations give no neurons.
     second : bool
         Whether to add those of `neuron_j`, the second dimension of a covariance.
     """
     labels = {
         "neuron": np.arange(sum(sizes.values())),
-        "population": np.repeat(np.array(list(sizes), dtype=str), list(sizes.values())),
-        "index": np.concatenate([np.arange(size) for size in sizes.values()]),
+        "population": np.repeat(np.array(list(sizes), dtype=str), np.array(list(sizes.values()), dtype=np.int64)),
+        "index": np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(size) for size in sizes.values())]),
     }
     coords = {name: ("neuron", values) for name, values in labels.items()}
     if second:
         coords |= {f"{name}_j": ("neuron_j", values) for name, values in labels.items()}
     return coords
+
+
+def with_stimuli(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset whose stimuli have the coordinate `stimulus`: their numbers, unless they are labelled."""
+    if "stimulus" not in dataset.dims or "stimulus" in dataset.coords:
+        return dataset
+    return dataset.assign_coords(stimulus=np.arange(dataset.sizes["stimulus"]))
+
+
+Result = TypeVar("Result", xr.Dataset, xr.DataTree)
+
+
+def label_stimuli(result: Result, labels: npt.ArrayLike) -> Result:
+    """Return a prediction or a simulation whose stimuli have names of their own.
+
+    Parameters
+    ----------
+    result : Dataset or DataTree
+        With the dimension `stimulus`; in a tree every group that has it is labelled.
+    labels : array_like (stimulus,)
+        Numbers or text, each once. `compare` asks for the same labels, in the same order, on both sides.
+
+    Returns
+    -------
+    Dataset or DataTree
+        A copy.
+
+    Raises
+    ------
+    ValueError
+        If there are no stimuli, or the labels do not suit their number or repeat themselves.
+    """
+    values = np.asarray(labels)
+    nodes = [result] if isinstance(result, xr.Dataset) else list(result.subtree)
+    sizes = {node.sizes["stimulus"] for node in nodes if "stimulus" in node.sizes}
+    if not sizes:
+        raise ValueError("there are no stimuli to label: the result has no dimension `stimulus`")
+    if values.ndim != 1 or sizes != {len(values)}:
+        raise ValueError(f"`labels` must be one for each of {sorted(sizes)} stimuli, got shape {values.shape}")
+    if len(np.unique(values)) < len(values):
+        raise ValueError(f"`labels` must differ from each other, got {values.tolist()}")
+    if isinstance(result, xr.Dataset):
+        return result.assign_coords(stimulus=values)
+    return result.map_over_datasets(
+        lambda dataset: dataset.assign_coords(stimulus=values) if "stimulus" in dataset.dims else dataset
+    )
 
 
 def versions() -> dict[str, str]:

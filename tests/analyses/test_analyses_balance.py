@@ -7,11 +7,9 @@ from scipy import sparse
 
 from mnnbio.analyses import binned_counts
 from mnnbio.analyses.balance import current_balance, current_correlation
-from mnnbio.circuit.circuit import Circuit
-from mnnbio.circuit.parts import GaussianDrive, ModeMatrix, PoissonDrive, PoissonSource, Population, Projection
-from mnnbio.neurons.lif import LIFParameters
-from mnnbio.results.ragged import ragged
-from mnnbio.results.schema import neuron_coords
+from mnnbio.circuit import Circuit, GaussianDrive, ModeMatrix, PoissonDrive, PoissonSource, Population, Projection
+from mnnbio.neurons import LIFParameters
+from mnnbio.results import neuron_coords, ragged
 
 RNG = np.random.default_rng(0)
 MIXED = RNG.normal(0, 1, (4, 3))  # weights of both signs, from a source
@@ -96,12 +94,12 @@ def test_inhibition_that_follows_excitation_is_correlated_with_it():
             Projection("E", "E", weights=full), Projection("E", "I", weights=full), Projection("I", "E", weights=-full)
         ],
     )  # fmt: skip
-    found = current_correlation(trains, circuit, 5e-3, neurons=3)
+    found = current_correlation(trains, circuit, 5.0, neurons=3)
     # Sums of n Poisson counts with a common rate of variance v and mean m: correlation n v / (n v + m).
     v, m = 4 * 0.05**2, 4 * 0.05
     assert found.sizes["neuron"] == 6
     np.testing.assert_allclose(found["correlation"][:3], n * v / (n * v + m), atol=4 / np.sqrt(steps))
     assert found["correlation"][3:].isnull().all()  # nothing inhibits them
-    counts = xr.Dataset({"count": binned_counts(trains, 5e-3).sum("neuron").expand_dims(population=["E"], axis=-1)})
+    counts = xr.Dataset({"count": binned_counts(trains, 5.0).sum("neuron").expand_dims(population=["E"], axis=-1)})
     with pytest.raises(ValueError, match="need counts of single neurons"):
         current_correlation(counts, circuit)

@@ -10,10 +10,8 @@ from mnnbio.analyses import dynamics_plots as plots
 from mnnbio.analyses.dynamics import state_sentence
 from mnnbio.analyses.html_report import circuit_tables, dynamics_illustrations
 from mnnbio.analyses.responses import phase_diagram
-from mnnbio.circuit.circuit import Circuit
-from mnnbio.circuit.connectivity import FixedIndegree
-from mnnbio.circuit.parts import GaussianDrive, Population, Projection
-from mnnbio.neurons.lif import LIFParameters
+from mnnbio.circuit import Circuit, FixedIndegree, GaussianDrive, Population, Projection
+from mnnbio.neurons import LIFParameters
 
 
 def recurrent() -> Circuit:
@@ -73,7 +71,7 @@ def test_every_figure_is_drawn_with_a_caption(measured, several):
 
 def test_spectra_are_drawn_beside_their_prediction(measured):
     spectra = measured["dynamics/spectra"].to_dataset()
-    figure = plots.plot_spectra(spectra, spectra[["power"]])
+    figure = plots.plot_spectra(spectra, spectra[["power"]]).figure
     dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--" and len(line.get_xdata())]
     assert len(dashed) == 2
     np.testing.assert_allclose(dashed[0].get_ydata(), spectra["power"].sel(population="E"))
@@ -83,7 +81,7 @@ def test_a_response_is_drawn():
     time = np.linspace(-0.1, 0.2, 31)
     values = (("time", "population"), np.ones((31, 1)))
     response = xr.Dataset({"response": values, "response_se": values}, coords={"time": time, "population": ["E"]})
-    axes = plots.plot_response(response).axes[0]
+    axes = plots.plot_response(response)
     assert axes.get_xlim() == pytest.approx((-100, 200))
 
 
@@ -148,7 +146,7 @@ def test_further_parameters_must_be_selected():
 def test_phase_diagrams_are_drawn_with_states():
     diagram = phase_diagram(sweep(), "g", "nu")
     diagram["state"] = (("nu", "g"), [["asynchronous irregular"] * 3, ["synchronous regular", "silent", "silent"]])
-    figure = plots.plot_phase_diagram(diagram, "g", "nu", labels={"g": "inhibition g"})
+    figure = plots.plot_phase_diagram(diagram, "g", "nu", labels={"g": "inhibition g"}).figure
     assert [axes.get_title() for axes in figure.axes[:3]] == ["Predicted", "Simulated", "Simulated − predicted"]
     assert figure.axes[0].get_xlabel() == "inhibition g"
     assert [text.get_text() for text in figure.axes[1].texts] == ["AI", "AI", "AI", "SR", "–", "–"]

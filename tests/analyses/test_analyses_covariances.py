@@ -7,7 +7,7 @@ import xarray as xr
 
 from mnnbio.analyses import binned_counts
 from mnnbio.analyses.covariances import mean_covariances, population_covariances
-from mnnbio.results.ragged import counts
+from mnnbio.results import counts
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +16,8 @@ def made() -> synthetic.Synthetic:
 
 
 def test_they_are_those_of_the_matrix_of_all_pairs(made):
-    found = population_covariances(made.simulation, 0.1)
-    table = counts(made.simulation["spikes"].to_dataset(), 0.1)
+    found = population_covariances(made.simulation, 100.0)
+    table = counts(made.simulation["spikes"].to_dataset(), 100.0)
     samples = table.stack(sample=("trial", "window")).transpose("sample", "neuron").to_numpy()
     matrix = np.cov(samples, rowvar=False) / 0.1
     place = {"a": slice(0, 9), "b": slice(9, 15)}
@@ -32,7 +32,7 @@ def test_they_are_those_of_the_matrix_of_all_pairs(made):
 
 def test_shared_spikes_are_found_within_their_errors():
     made = synthetic.make({"a": 9, "b": 6}, trials=40, duration=10.0, shared=6.0, seed=2)
-    found = population_covariances(made.simulation, 0.1)
+    found = population_covariances(made.simulation, 100.0)
     # Each third neuron shares 6 Hz with the others of its population: 3 · 2 of 9 · 8 pairs, 2 · 1 of 6 · 5.
     for name, truth in (("a", 6.0 * 6 / 72), ("b", 6.0 * 2 / 30)):
         pair = found.sel(population=name, population_j=name)
@@ -57,7 +57,7 @@ def test_stimuli_stay_apart():
     found = population_covariances(made.simulation)
     alone = made.simulation["spikes"].to_dataset()
     table = (
-        counts(alone, 0.1).isel(stimulus=1).stack(sample=("trial", "window")).transpose("sample", "neuron").to_numpy()
+        counts(alone, 100.0).isel(stimulus=1).stack(sample=("trial", "window")).transpose("sample", "neuron").to_numpy()
     )
     assert float(found["population_covariance"].isel(stimulus=1).squeeze()) == pytest.approx(
         np.cov(table, rowvar=False).sum() / 0.1
@@ -77,9 +77,9 @@ def test_means_of_a_matrix(made):
 
 def test_too_little_is_refused(made):
     with pytest.raises(ValueError, match="4 windows a trial are too few for 10 blocks"):
-        population_covariances(made.simulation, 1.0)
+        population_covariances(made.simulation, 1000.0)
     table = (
-        binned_counts(made.simulation, 0.1).sum("neuron").expand_dims(population=["a"], axis=-1).assign_attrs(bin=0.1)
+        binned_counts(made.simulation, 100.0).sum("neuron").expand_dims(population=["a"], axis=-1).assign_attrs(bin=0.1)
     )
     with pytest.raises(ValueError, match="need counts of single neurons"):
         population_covariances(xr.Dataset({"count": table}))

@@ -69,7 +69,7 @@ def test_no_stimuli_no_decisions():
 
 def test_accuracy_grows_with_time_to_the_stored_decisions(made):
     readout = stored_readout(made.simulation)
-    times = [0.005, 0.02, 0.1]
+    times = [5.0, 20.0, 100.0]
     curve = accuracy_against_time(made.simulation, readout, made.labels, times)
     whole = classification(made.prediction, made.simulation, made.labels)
     assert float(curve["accuracy"][-1]) == pytest.approx(float(whole["spiking_accuracy"]))
@@ -117,8 +117,8 @@ def test_accuracy_against_time_says_what_is_missing(made):
     readout = stored_readout(made.simulation)
     spikes = made.simulation["spikes"].to_dataset()
     with pytest.raises(ValueError, match=r"10 neurons of 'hidden', spikes of 4 are stored: record the whole"):
-        accuracy_against_time(spikes.isel(neuron=slice(4)), readout, made.labels, [0.1])
-    with pytest.raises(ValueError, match=r"at most the duration, 0.1 s, got \[0.2\]"):
-        accuracy_against_time(spikes, readout, made.labels, [0.2])
+        accuracy_against_time(spikes.isel(neuron=slice(4)), readout, made.labels, [100.0])
+    with pytest.raises(ValueError, match=r"at most the duration, 100 ms, got \[200.0\]"):
+        accuracy_against_time(spikes, readout, made.labels, [200.0])
     with pytest.raises(ValueError, match="needs a `stimulus` dimension"):
-        accuracy_against_time(spikes.isel(stimulus=0), readout, made.labels, [0.1])
+        accuracy_against_time(spikes.isel(stimulus=0), readout, made.labels, [100.0])

@@ -13,10 +13,10 @@ from mnnbio.analyses.responses import step_response
 from mnnbio.analyses.spectra import oscillation, population_spectra
 from mnnbio.analyses.spike_trains import spike_statistics
 from mnnbio.analyses.states import network_state, synchrony
-from mnnbio.results.ragged import ragged
-from mnnbio.results.schema import neuron_coords
+from mnnbio.results import neuron_coords, ragged
 
-STEP = 1e-3
+STEP = 1e-3  # s
+MS = 1.0
 
 
 def from_counts(table: np.ndarray, sizes: dict[str, int], *, warmup: float = 0.0) -> xr.Dataset:
@@ -50,7 +50,7 @@ def modulated(amplitude: float, frequency: float, *, trials=4, steps=2000, n=50,
 
 def test_rates_of_populations_are_means_over_their_neurons():
     table = poisson(30.0, (3, 200, 5))
-    rates = population_rates(from_counts(table, {"a": 2, "b": 3}), 0.01)
+    rates = population_rates(from_counts(table, {"a": 2, "b": 3}), 10.0)
     binned = table.reshape(3, 20, 10, 5).sum(axis=2) / 0.01
     np.testing.assert_allclose(rates.sel(population="a"), binned[..., :2].mean(axis=-1))
     np.testing.assert_allclose(rates.sel(population="b"), binned[..., 2:].mean(axis=-1))
@@ -60,53 +60,53 @@ def test_rates_of_populations_are_means_over_their_neurons():
 
 def test_bins_can_begin_in_the_warmup():
     trains = from_counts(poisson(30.0, (1, 300, 2)), {"a": 2}, warmup=0.1)
-    assert population_rates(trains, 0.01).sizes["time"] == 20
-    assert population_rates(trains, 0.01, start=-0.1).sizes["time"] == 30
+    assert population_rates(trains, 10.0).sizes["time"] == 20
+    assert population_rates(trains, 10.0, start=-100.0).sizes["time"] == 30
 
 
 def test_stored_counts_are_summed():
     table = poisson(30.0, (2, 100, 4))
-    direct = binned_counts(from_counts(table, {"a": 4}), 0.01)
-    stored = xr.Dataset({"count": binned_counts(from_counts(table, {"a": 4}), 0.002)})
+    direct = binned_counts(from_counts(table, {"a": 4}), 10.0)
+    stored = xr.Dataset({"count": binned_counts(from_counts(table, {"a": 4}), 2.0)})
     stored = stored.assign_coords(time=stored["time"] - 0.001)  # stored counts carry the starts of their bins
-    np.testing.assert_array_equal(binned_counts(stored, 0.01), direct)
-    np.testing.assert_allclose(binned_counts(stored, 0.01)["time"], direct["time"])
+    np.testing.assert_array_equal(binned_counts(stored, 10.0), direct)
+    np.testing.assert_allclose(binned_counts(stored, 10.0)["time"], direct["time"])
     whole = xr.DataTree.from_dict({"/counts": stored})
-    np.testing.assert_array_equal(population_rates(whole, 0.01), population_rates(from_counts(table, {"a": 4}), 0.01))
-    with pytest.raises(ValueError, match=r"multiple of the stored bin, 0\.002 s, got 0\.003 s"):
-        binned_counts(stored, 0.003)
-    with pytest.raises(ValueError, match=r"does not fit into the 0\.1 s counted"):
-        binned_counts(stored, 0.2)
+    np.testing.assert_array_equal(population_rates(whole, 10.0), population_rates(from_counts(table, {"a": 4}), 10.0))
+    with pytest.raises(ValueError, match=r"whole number of steps, the stored bin = 2 ms, got 3 ms, 1\.5 steps"):
+        binned_counts(stored, 3.0)
+    with pytest.raises(ValueError, match="a bin of 200 ms does not fit into the 100 ms counted"):
+        binned_counts(stored, 200.0)
 
 
 def test_counts_of_populations_are_rates_with_the_sizes_of_the_circuit():
     table = poisson(30.0, (2, 100, 4))
-    summed = binned_counts(from_counts(table, {"a": 4}), 0.01).sum("neuron").expand_dims(population=["a"], axis=-1)
+    summed = binned_counts(from_counts(table, {"a": 4}), 10.0).sum("neuron").expand_dims(population=["a"], axis=-1)
     summed = summed.assign_coords(time=summed["time"] - 0.005).assign_attrs(bin=0.01)
     counts = xr.Dataset({"count": summed})
     text = json.dumps({"populations": [{"name": "a", "size": 4}]})
     whole = xr.DataTree.from_dict({"/": xr.Dataset({"circuit": text}), "/counts": counts})
-    direct = population_rates(from_counts(table, {"a": 4}), 0.02)
-    np.testing.assert_allclose(population_rates(whole, 0.02), direct)
+    direct = population_rates(from_counts(table, {"a": 4}), 20.0)
+    np.testing.assert_allclose(population_rates(whole, 20.0), direct)
     with pytest.raises(ValueError, match="give the whole result"):
-        population_rates(counts, 0.02)
+        population_rates(counts, 20.0)
 
 
 def test_bad_bins_and_results_are_refused():
-    with pytest.raises(ValueError, match="`bin` must be a time > 0 s, got 0"):
+    with pytest.raises(ValueError, match="`bin` must be a time > 0 ms, got 0 ms"):
         binned_counts(from_counts(poisson(1.0, (1, 10, 1)), {"a": 1}), 0.0)
     with pytest.raises(ValueError, match="neither /spikes nor /counts; it has /, /prediction"):
-        binned_counts(xr.DataTree.from_dict({"/prediction": xr.Dataset()}), 0.01)
+        binned_counts(xr.DataTree.from_dict({"/prediction": xr.Dataset()}), 10.0)
     with pytest.raises(ValueError, match="expected spike trains or counts, got a dataset of rate"):
-        binned_counts(xr.Dataset({"rate": 1.0}), 0.01)
+        binned_counts(xr.Dataset({"rate": 1.0}), 10.0)
 
 
 # Spectra.
 
 
 def test_spectra_are_those_of_scipy():
-    rates = population_rates(from_counts(modulated(0.5, 40.0), {"a": 20, "b": 30}), STEP)
-    spectra = population_spectra(rates, 0.25)
+    rates = population_rates(from_counts(modulated(0.5, 40.0), {"a": 20, "b": 30}), MS)
+    spectra = population_spectra(rates, 250.0)
     x = rates.to_numpy() - rates.mean(["trial", "time"]).to_numpy()
     options = {"fs": 1 / STEP, "nperseg": 250, "detrend": False, "return_onesided": False, "scaling": "density"}
     f, own = signal.welch(x[..., 0], axis=-1, **options)
@@ -121,7 +121,7 @@ def test_spectra_are_those_of_scipy():
 
 def test_the_spectrum_of_poisson_trains_is_flat_at_rate_over_number():
     n, rate = 20, 25.0
-    spectra = population_spectra(population_rates(from_counts(poisson(rate, (20, 2000, n)), {"a": n}), STEP), 0.2)
+    spectra = population_spectra(population_rates(from_counts(poisson(rate, (20, 2000, n)), {"a": n}), MS), 200.0)
     z = ((spectra["power"] - rate / n) / spectra["power_se"]).to_numpy()
     assert abs(z.mean()) < 4 / np.sqrt(z.size)
     assert 0.8 < z.std() < 1.25  # the errors are of the right size, the overlap included
@@ -130,7 +130,7 @@ def test_the_spectrum_of_poisson_trains_is_flat_at_rate_over_number():
 def test_an_oscillation_is_found_at_its_frequency():
     frequency, amplitude, n, rate = 43.0, 0.6, 50, 20.0
     trains = from_counts(modulated(amplitude, frequency, n=n, rate=rate), {"a": n})
-    spectra = population_spectra(population_rates(trains, STEP), 0.5)
+    spectra = population_spectra(population_rates(trains, MS), 500.0)
     found = oscillation(spectra).sel(population="a")
     assert float(found["frequency_peak"]) == pytest.approx(frequency, abs=0.5)
     assert float(found["prominence"]) > 20
@@ -144,7 +144,7 @@ def test_a_common_modulation_is_coherent_and_a_delay_turns_the_phase():
     delay = 4
     table = modulated(0.8, 50.0, trials=8, n=80)
     table[..., 40:] = np.roll(table[..., 40:], delay, axis=-2)
-    spectra = population_spectra(population_rates(from_counts(table, {"a": 40, "b": 40}), STEP), 0.2)
+    spectra = population_spectra(population_rates(from_counts(table, {"a": 40, "b": 40}), MS), 200.0)
     pair = spectra.sel(population="a", population_j="b", frequency=50.0)
     # A cosine of amplitude A in a Hann window of T has power A² T / 6, the Poisson noise of 40 trains 20/40 Hz.
     power = (0.8 * 20.0) ** 2 * 0.2 / 6
@@ -156,19 +156,19 @@ def test_a_common_modulation_is_coherent_and_a_delay_turns_the_phase():
 
 def test_spectra_of_several_stimuli_are_separate():
     table = np.stack([poisson(rate, (3, 600, 10), 5) for rate in (10.0, 40.0)])
-    spectra = population_spectra(population_rates(from_counts(table, {"a": 10}), STEP), 0.2)
-    alone = population_spectra(population_rates(from_counts(table[1], {"a": 10}), STEP), 0.2)
+    spectra = population_spectra(population_rates(from_counts(table, {"a": 10}), MS), 200.0)
+    alone = population_spectra(population_rates(from_counts(table[1], {"a": 10}), MS), 200.0)
     xr.testing.assert_allclose(spectra["power"].isel(stimulus=1).drop_vars("stimulus", errors="ignore"), alone["power"])
 
 
 def test_bad_segments_are_refused():
-    rates = population_rates(from_counts(poisson(10.0, (1, 100, 2)), {"a": 2}), STEP)
-    with pytest.raises(ValueError, match=r"must hold 8 bins of 0\.001 s or more, got 0\.005 s"):
-        population_spectra(rates, 0.005)
-    with pytest.raises(ValueError, match=r"longer than a trial, 0\.1 s, got 0\.2 s"):
-        population_spectra(rates, 0.2)
+    rates = population_rates(from_counts(poisson(10.0, (1, 100, 2)), {"a": 2}), MS)
+    with pytest.raises(ValueError, match="must hold 8 bins of 1 ms or more, got 5 ms"):
+        population_spectra(rates, 5.0)
+    with pytest.raises(ValueError, match="longer than a trial, 100 ms, got 200 ms"):
+        population_spectra(rates, 200.0)
     with pytest.raises(ValueError, match="fewer than five frequencies lie between 480 Hz"):
-        oscillation(population_spectra(rates, 0.1), low=480.0)
+        oscillation(population_spectra(rates, 100.0), low=0.48)
 
 
 # Synchrony.
@@ -213,7 +213,7 @@ def test_synchrony_needs_neurons_and_bins():
     trains = from_counts(poisson(10.0, (1, 100, 2)), {"a": 2})
     with pytest.raises(ValueError, match="20 bins a trial are too few for 20 blocks"):
         synchrony(trains, blocks=20)
-    rates = xr.Dataset({"count": binned_counts(trains, 0.005).sum("neuron").expand_dims(population=["a"], axis=-1)})
+    rates = xr.Dataset({"count": binned_counts(trains, 5.0).sum("neuron").expand_dims(population=["a"], axis=-1)})
     rates["count"].attrs["bin"] = 0.005
     with pytest.raises(ValueError, match="needs counts of single neurons"):
         synchrony(rates)
@@ -240,8 +240,8 @@ def test_errors_of_interval_statistics_are_those_of_repetitions(shape):
 
 def test_a_step_of_the_rate_is_measured():
     rate = np.where(np.arange(1000) < 500, 20.0, 50.0)
-    rates = population_rates(from_counts(poisson(rate[:, None], (40, 1000, 30)), {"a": 30}), 0.005)
-    r = step_response(rates, 0.5).sel(population="a")
+    rates = population_rates(from_counts(poisson(rate[:, None], (40, 1000, 30)), {"a": 30}), 5.0)
+    r = step_response(rates, 500.0).sel(population="a")
     for name, truth in (("baseline", 20.0), ("steady", 50.0), ("change", 30.0)):
         assert abs(float(r[name]) - truth) < 4 * float(r[f"{name}_se"]), name
     assert float(r["response"].sel(time=slice(None, 0)).mean()) == pytest.approx(float(r["baseline"]))
@@ -250,16 +250,20 @@ def test_a_step_of_the_rate_is_measured():
 
 
 def test_a_single_trial_has_no_error():
-    rates = population_rates(from_counts(poisson(20.0, (1, 1000, 5)), {"a": 5}), 0.01)
-    assert step_response(rates, 0.5)["change_se"].isnull().all()
+    rates = population_rates(from_counts(poisson(20.0, (1, 1000, 5)), {"a": 5}), 10.0)
+    assert step_response(rates, 500.0)["change_se"].isnull().all()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"at": 0.05}, "cover -0.05 s to 0.95 s around the step"), ({"at": 0.5, "settled": 0.3}, "`settled` at most")],
+    [
+        ({"at": 50.0}, "cover -50 ms to 950 ms around the step, -100 ms to 200 ms are asked for"),
+        ({"at": 500.0, "settled": 300.0}, "`settled` at most"),
+        ({"at": 500.0, "settled": 3.0}, "must hold a bin of 10 ms, got 3 ms"),
+    ],
 )
 def test_times_that_do_not_fit_are_refused(options, message):
-    rates = population_rates(from_counts(poisson(20.0, (1, 1000, 5)), {"a": 5}), 0.01)
+    rates = population_rates(from_counts(poisson(20.0, (1, 1000, 5)), {"a": 5}), 10.0)
     with pytest.raises(ValueError, match=message):
         step_response(rates, **options)
 

@@ -15,9 +15,9 @@ from mnnbio.analyses import report
 from mnnbio.analyses.captions import accuracy_verdict, correlation, number, percent, probability, verdict
 from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.decisions import classification
-from mnnbio.results.files import ResultFileError, load, save
+from mnnbio.results import ResultFileError, load, save
 
-FIGURES = ("training", "rates", "count_statistics", "covariance", "z", "accuracy", "raster")
+FIGURES = ("training", "inputs", "confusion", "rates", "count_statistics", "covariance", "z", "accuracy", "raster")
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,10 @@ def full(made, tmp_path_factory):
         tree["comparison"] = compare(tree, tree, labels=made.labels, permutations=9)
     training = {"loss": ("epoch", [1.0, 0.5]), "accuracy": ("epoch", [0.5, 0.9])}
     tree["training"] = xr.Dataset(training, coords={"epoch": [1, 2]})
+    pixels = np.random.default_rng(0).random((20, 3, 4))
+    tree["inputs"] = xr.Dataset(
+        {"input": (("stimulus", "row", "column"), pixels)}, coords={"target": ("stimulus", made.labels)}
+    )
     save(tree, folder / "result.nc")
     report(load(folder / "result.nc"), folder / "report.html", title="A <title>")
     return folder
@@ -75,6 +79,8 @@ def test_sections_appear_only_for_what_there_is(tmp_path):
     page = report(tree, tmp_path / "report.html").read_text()  # the comparison is made on the way
     assert re.findall(r'<section id="(\w+)">', page) == ["rates", "count_statistics", "covariance", "z", "raster"]
     assert "What limits" not in page
+    assert "<td>a</td><td>4</td>" in page  # the only population, by its name
+    assert "<td>all neurons</td>" not in page
     spikes = xr.DataTree.from_dict({"/spikes": s.simulation["spikes"].to_dataset()})
     page = report(spikes, tmp_path / "spikes.html").read_text()
     assert re.findall(r'<section id="(\w+)">', page) == ["raster"]

@@ -5,8 +5,7 @@ import pytest
 import synthetic
 
 from mnnbio.analyses.spike_trains import spike_statistics
-from mnnbio.results.ragged import ragged
-from mnnbio.results.schema import neuron_coords
+from mnnbio.results import neuron_coords, ragged
 
 
 def trains(intervals: np.ndarray, *, trials: int, duration: float):
@@ -27,7 +26,7 @@ def test_gamma_process(shape):
     rng = np.random.default_rng(1)
     mean, duration, trials, n = 0.02, 40.0, 2, 20
     s = spike_statistics(
-        trains(rng.gamma(shape, mean / shape, (trials * n, 2600)), trials=trials, duration=duration), windows=[1.0]
+        trains(rng.gamma(shape, mean / shape, (trials * n, 2600)), trials=trials, duration=duration), windows=[1000.0]
     )
     for name, truth in (("cv", shape**-0.5), ("lv", 3 / (2 * shape + 1)), ("rate", 1 / mean)):
         values = s[name].to_numpy()
@@ -39,7 +38,7 @@ def test_gamma_process(shape):
 
 
 def test_clock():
-    s = spike_statistics(trains(np.full((2, 30), 0.1), trials=1, duration=2.05), windows=[0.5])
+    s = spike_statistics(trains(np.full((2, 30), 0.1), trials=1, duration=2.05), windows=[500.0])
     np.testing.assert_allclose(s["cv"], 0, atol=1e-12)
     np.testing.assert_allclose(s["cv2"], 0, atol=1e-12)
     np.testing.assert_allclose(s["lv"], 0, atol=1e-12)
@@ -66,7 +65,7 @@ def test_intervals_never_span_trials_or_the_warmup():
 
 def test_rate_and_fano_are_those_of_the_simulation():
     made = synthetic.make({"a": 3}, trials=5, seed=3)
-    s = spike_statistics(made.simulation, windows=[synthetic.WINDOW, 0.5])
+    s = spike_statistics(made.simulation, windows=[1e3 * synthetic.WINDOW, 500.0])
     simulation = made.simulation["simulation"]
     np.testing.assert_allclose(s["rate"], simulation["rate"])
     np.testing.assert_allclose(s["fano"].isel(window=0), simulation["count_fano"])
@@ -85,5 +84,5 @@ def test_silent_neurons_are_nan():
 
 def test_a_window_longer_than_the_recording_raises():
     made = synthetic.make({"a": 2}, trials=2, seed=4)
-    with pytest.raises(ValueError, match=r"window of 5.0 s does not fit"):
-        spike_statistics(made.simulation, windows=[5.0])
+    with pytest.raises(ValueError, match="window of 5000 ms does not fit"):
+        spike_statistics(made.simulation, windows=[5000.0])

@@ -85,7 +85,7 @@ def test_clusters_switch_between_low_and_high_rates():
     wandering = {}
     for ratio in (1.0, 2.5):
         simulation = run(clustered(ratio, scale=0.5), 2000, 500)
-        table = counts(simulation["spikes"].to_dataset(), 0.1).isel(trial=0, neuron=slice(2000)).to_numpy()
+        table = counts(simulation["spikes"].to_dataset(), 100.0).isel(trial=0, neuron=slice(2000)).to_numpy()
         wandering[ratio] = (table.reshape(20, 50, 40).mean(axis=-1) / 0.1).std(axis=0).mean()
     assert wandering[2.5] > 1.8 * wandering[1.0]
 

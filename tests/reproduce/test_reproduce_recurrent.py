@@ -27,8 +27,8 @@ from mnnbio import (
 )
 from mnnbio.analyses.binned_counts import population_rates
 from mnnbio.analyses.spectra import population_spectra
+from mnnbio.theory.inputs import external_input, wire
 from mnnbio.theory.stationary import stationary_state
-from mnnbio.theory.wiring import external_input, wire
 
 pytestmark = [
     pytest.mark.slow,
@@ -129,7 +129,7 @@ def test_spectra_of_population_activity(compared):
     """Power in bands of 20 Hz; the stronger the loops, the more the resonance exceeds linear response."""
     name, net, result, _, _, _ = compared
     tolerance = {"low": 0.2, "320/80": 0.2, "middle": 0.45}[name]
-    estimate = population_spectra(population_rates(result, bin=5e-3), segment=0.5)
+    estimate = population_spectra(population_rates(result, bin=5.0), segment=500.0)
     predicted = predict_spectra(net, estimate["frequency"].values * 1e-3, dt=0.1)
     for low, high in ((2, 20), (20, 40), (40, 60)):
         band = (estimate["frequency"] > low) & (estimate["frequency"] <= high)
@@ -174,7 +174,7 @@ def test_the_response_to_a_step():
         [GaussianDrive("E", mean=mean, std=1.0), GaussianDrive("I", mean=0.85, std=1.0)],
     )
     result = simulate(net, 100.0, 30, 100.0, 0.1, seed=5, record=Counts(bin=5.0, per="population"))
-    rates = population_rates(result, bin=5e-3).transpose("trial", "time", "population").values
+    rates = population_rates(result, bin=5.0).transpose("trial", "time", "population").values
     times = np.arange(0.0, 100.5, 0.5)
     course = predict_time_course(net, times, dt=0.1, step=0.1, cells=250)["rate"].values
     predicted = course[:-1].reshape(20, 10, 2).mean(1)
