@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from mnnbio import export, predict, simulate
-from mnnbio.analyses.comparison import compare
+from mnnbio.analyses import compare
 from mnnbio.theory.validity import CorrelationWarning, FiniteWeightWarning
 from mnnbio.training.estimators import MomentClassifier
 

@@ -26,9 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mnnbio import build, export
+from mnnbio import GaussianDrive, build, export
 from mnnbio.circuit.circuit import Circuit
-from mnnbio.circuit.parts import GaussianDrive
 from mnnbio.nn.losses import cross_entropy
 from mnnbio.nn.mlp import MomentMLP
 from mnnbio.training.data import read_idx
