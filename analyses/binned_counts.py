@@ -10,7 +10,7 @@ import xarray as xr
 
 from mnnbio.analyses.alignment import group
 from mnnbio.analyses.circuit_text import circuit_description, result_of
-from mnnbio.results import counts, nearest_steps, single_time, whole_steps
+from mnnbio.results import counts, rounded_to_steps, single_time, whole_steps
 
 _RATE_BIN = 1.0  # ms
 
@@ -36,7 +36,7 @@ class Recorded(NamedTuple):
             If it is not a time > 0, or not a whole number of steps.
         """
         if bin is None:
-            return nearest_steps(default, self.step)
+            return rounded_to_steps(default, self.step)
         length = single_time(bin, name)
         if not length > 0:
             raise ValueError(f"`{name}` must be a time > 0 ms, got {length:g} ms")

@@ -23,7 +23,7 @@ from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.decisions import accuracy_against_time
 from mnnbio.analyses.dynamics import oscillation_sentence, state_sentence
 from mnnbio.analyses.figure_style import Illustration, figure_of, save_figure
-from mnnbio.results import nearest_steps, written_aside
+from mnnbio.results import rounded_to_steps, written_aside
 
 
 def report(
@@ -37,7 +37,7 @@ def report(
     """Write a self-contained HTML report of a result.
 
     Sections appear for what the result has: ``/training`` gives the training curve, ``/inputs`` examples of the stimuli
-    (its variable ``input`` over stimulus and row, column or feature), ``/spikes`` the raster and, with a readout and
+    (see `mnnbio.results.example_inputs`), ``/spikes`` the raster and, with a readout and
     known classes, accuracy against decision time; decisions with known classes the confusion matrices; ``/comparison``
     (or ``/prediction`` and ``/simulation``) the rest, ``/dynamics`` (see `dynamics`) population rates, spectra,
     irregularity and balance. Decisions and inputs are taken from the result in the group ``/decisions`` if there is
@@ -264,8 +264,6 @@ def _input_illustration(decider: xr.DataTree) -> Iterator[Illustration]:
         return
     inputs = decider["inputs"].to_dataset()
     shown = inputs["input"]
-    if "stimulus" not in shown.dims or not ({"row", "column"} <= set(shown.dims) or "feature" in shown.dims):
-        return
     titles = inputs["target"].to_numpy().tolist() if "target" in inputs.variables else None
     text = "The first stimuli"
     text += ", under the classes or values that they belong to" if titles is not None else ""
@@ -295,7 +293,7 @@ def _accuracy_illustration(decider: xr.DataTree, comparison: xr.Dataset) -> Iter
     names = labels if readout.labels is None else np.array(readout.labels)[labels]
     source = recorded(decider)
     times = 1e3 * float(spikes.attrs["duration"]) * np.linspace(0.05, 1, 20)
-    times = np.unique([nearest_steps(time, source.step) for time in times.tolist()])
+    times = np.unique([rounded_to_steps(time, source.step) for time in times.tolist()])
     curve = accuracy_against_time(decider, readout, names, times)
     spent = captions.number(curve["spikes"][-1])
     text = (

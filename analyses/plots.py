@@ -35,7 +35,7 @@ from mnnbio.analyses.figure_style import (
     sparse_ticks,
     styled,
 )
-from mnnbio.results import nearest_steps, single_time
+from mnnbio.results import rounded_to_steps, single_time
 
 Array = npt.NDArray[np.float64]
 # More markers than this become pixels inside vector files.
@@ -146,7 +146,7 @@ def plot_raster(
     _draw_spikes(panels[:columns], source.data, palette, begin, end, trial=trial, neurons=neurons)
     label = "Time after warm-up ({})".format("s" if end - begin > 2000 else "ms")
     if not alone:
-        bin = nearest_steps((end - begin) / 45, source.step)
+        bin = rounded_to_steps((end - begin) / 45, source.step)
         rates = population_rates(source.data, bin, start=begin, stop=end)
         limits = panels[0].get_xlim()
         for k, axes in enumerate(panels[columns:]):
@@ -607,7 +607,8 @@ def plot_inputs(
     Parameters
     ----------
     inputs : DataArray
-        Over (stimulus, row, column) or (stimulus, feature); names of features may stand in the coordinate `feature`.
+        Over (stimulus, row, column) or (stimulus, feature), whatever the first dimension is called; names of features
+        may stand in the coordinate `feature`.
     titles : sequence, optional
         What to write above each, such as its true class; default: the stimulus.
     number : int
@@ -615,17 +616,21 @@ def plot_inputs(
     ax : sequence of Axes, optional
         One for each stimulus drawn.
     """
+    if not isinstance(inputs, xr.DataArray):
+        raise TypeError(f"expected inputs, a DataArray, got {type(inputs).__name__}")
     image = {"row", "column"} <= set(inputs.dims)
-    if "stimulus" not in inputs.dims or not (image or "feature" in inputs.dims):
+    of_one = ("row", "column") if image else ("feature",)
+    others = [dim for dim in inputs.dims if dim not in of_one]
+    if len(others) != 1 or not set(of_one) <= set(inputs.dims):
         raise ValueError(
             f"inputs must be over stimulus and row, column or feature, got {', '.join(map(str, inputs.dims)) or 'none'}"
         )
-    shown = min(number, inputs.sizes["stimulus"])
+    lead = others[0]
+    shown = min(number, inputs.sizes[lead])
     if shown < 1:
-        raise ValueError(f"`number` must be ≥ 1, got {number}")
-    over = ("stimulus", "row", "column") if image else ("stimulus", "feature")
-    values = inputs.transpose(*over).to_numpy()[:shown].astype(np.float64)
-    own = inputs["stimulus"].to_numpy() if "stimulus" in inputs.coords else np.arange(shown)
+        raise ValueError(f"`number` must be ≥ 1 and there must be inputs, got {number} of {inputs.sizes[lead]}")
+    values = inputs.transpose(lead, *of_one).to_numpy()[:shown].astype(np.float64)
+    own = inputs[lead].to_numpy()
     above = [f"stimulus {label}" for label in own] if titles is None else [str(title) for title in titles]
     width = DOUBLE_COLUMN if image or shown > 3 else SINGLE_COLUMN * 1.2
     panels = panels_in(ax, 1, shown, (width, 30 if image else 42), sharey=not image)

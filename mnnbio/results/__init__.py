@@ -11,8 +11,16 @@ from mnnbio.results.estimates import (
     variance_of_sums,
 )
 from mnnbio.results.files import ResultFileError, load, read_attributes, read_variable, save, written_aside
-from mnnbio.results.ragged import counts, nearest_steps, ragged, single_time, spike_trains, whole_steps
-from mnnbio.results.schema import QUANTITIES, array, label_stimuli, neuron_coords, versions, with_stimuli
+from mnnbio.results.ragged import counts, ragged, rounded_to_steps, single_time, spike_trains, whole_steps
+from mnnbio.results.schema import (
+    QUANTITIES,
+    array,
+    example_inputs,
+    label_stimuli,
+    neuron_coords,
+    versions,
+    with_stimuli,
+)
 
 __all__ = [
     "QUANTITIES",
@@ -25,14 +33,15 @@ __all__ = [
     "estimate_fano",
     "estimate_mean",
     "estimate_variance",
+    "example_inputs",
     "fano_of_sums",
     "label_stimuli",
     "load",
-    "nearest_steps",
     "neuron_coords",
     "ragged",
     "read_attributes",
     "read_variable",
+    "rounded_to_steps",
     "save",
     "single_time",
     "spike_trains",

@@ -210,7 +210,7 @@ def whole_steps(length: float, dt: float, name: str, *, step: str = "dt") -> int
     )
 
 
-def nearest_steps(length: float, dt: float | None) -> float:
+def rounded_to_steps(length: float, dt: float | None) -> float:
     """Return the whole number of steps nearest to a time, at least one; the time itself where no step is known."""
     if dt is None:
         return length
@@ -294,6 +294,6 @@ def _tolerance(length: float, last: float, step: float | None) -> float:
     Of a simulation a small part of a step; of other trains what rounding of the times themselves leaves. It must not
     grow with the window: a millionth of 1,000 s would be ten steps.
     """
-    rounding = 8 * np.finfo(np.float64).eps * abs(last)
+    rounding = 8 * float(np.finfo(np.float64).eps) * abs(last)
     own = _PART_OF_STEP * 1e3 * float(step) if step is not None else min(1e-6 * length, 1e-6)
     return max(own, rounding)

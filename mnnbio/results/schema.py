@@ -135,6 +135,43 @@ def label_stimuli(result: Result, labels: npt.ArrayLike) -> Result:
     )
 
 
+def example_inputs(
+    inputs: npt.ArrayLike,
+    *,
+    targets: npt.ArrayLike | None = None,
+    image_shape: tuple[int, int] | None = None,
+    feature_names: Iterable[str] = (),
+    number: int = 8,
+) -> xr.Dataset:
+    """Return the first inputs of a classifier, to be kept in a result as its group ``inputs`` and shown in a report.
+
+    Parameters
+    ----------
+    inputs : array_like (stimulus, feature)
+    targets : array_like (stimulus,), optional
+        True classes or values.
+    image_shape : tuple of int, optional
+        Rows and columns, if the features are the pixels of an image.
+    feature_names : iterable of str
+    number : int
+        Largest number of examples.
+
+    Returns
+    -------
+    Dataset
+        ``input`` over (example, row, column) or (example, feature), and the coordinate ``target``.
+    """
+    values = np.asarray(inputs)[:number]
+    names = [str(name) for name in feature_names]
+    coords: dict[str, Any] = {} if targets is None else {"target": ("example", np.asarray(targets)[:number])}
+    dims: tuple[str, ...] = ("example", "feature")
+    if image_shape is not None:
+        values, dims = values.reshape(-1, *image_shape), ("example", "row", "column")
+    else:
+        coords |= {"feature": names} if len(names) == values.shape[1] else {}
+    return xr.Dataset({"input": (dims, values, {"long_name": "input of the network"})}, coords=coords)
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the packages that a number may depend on, as attributes `<package>_version`."""
     found = {}

@@ -247,7 +247,7 @@ def simulate(session: Session) -> None:
                 progress=session.progress,
             )
             tree.attrs[KEY] = key
-            session.store.put(part, labelled(tree, coords))
+            session.store.put(part, with_inputs(labelled(tree, coords), session, planned))
 
 
 def circuit_of(session: Session, network: MomentNetwork, planned: PlannedSimulation) -> Circuit:
@@ -276,6 +276,21 @@ def labelled(tree: xr.DataTree, coords: xr.Dataset) -> xr.DataTree:
     result = tree.copy()
     result["simulation"] = xr.DataTree(tree.children["simulation"].to_dataset().assign_coords(coords.coords))
     return result
+
+
+def with_inputs(tree: xr.DataTree, session: Session, planned: PlannedSimulation) -> xr.DataTree:
+    """Return a simulation with the first samples that it was shown, which the report draws."""
+    from mnnbio.results import example_inputs
+
+    task, samples = session.task, planned.samples[:8]
+    targets = task.y_test[samples]
+    shown = example_inputs(
+        task.x_test[samples],
+        targets=np.array(task.class_names)[targets] if task.class_names else targets,
+        image_shape=task.image_shape,
+        feature_names=task.feature_names,
+    )
+    return tree.assign({"inputs": xr.DataTree(shown)})
 
 
 def _describe(part: str, planned: PlannedSimulation) -> str:

@@ -15,7 +15,7 @@ from mnnbio.analyses import report
 from mnnbio.analyses.captions import accuracy_verdict, correlation, number, percent, probability, verdict
 from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.decisions import classification
-from mnnbio.results import ResultFileError, load, save
+from mnnbio.results import ResultFileError, example_inputs, load, save
 
 FIGURES = ("training", "inputs", "confusion", "rates", "count_statistics", "covariance", "z", "accuracy", "raster")
 
@@ -35,10 +35,8 @@ def full(made, tmp_path_factory):
         tree["comparison"] = compare(tree, tree, labels=made.labels, permutations=9)
     training = {"loss": ("epoch", [1.0, 0.5]), "accuracy": ("epoch", [0.5, 0.9])}
     tree["training"] = xr.Dataset(training, coords={"epoch": [1, 2]})
-    pixels = np.random.default_rng(0).random((20, 3, 4))
-    tree["inputs"] = xr.Dataset(
-        {"input": (("stimulus", "row", "column"), pixels)}, coords={"target": ("stimulus", made.labels)}
-    )
+    pixels = np.random.default_rng(0).random((20, 12))
+    tree["inputs"] = xr.DataTree(example_inputs(pixels, targets=made.labels, image_shape=(3, 4)))
     save(tree, folder / "result.nc")
     report(load(folder / "result.nc"), folder / "report.html", title="A <title>")
     return folder
