@@ -6,6 +6,7 @@ What was executed is stored beside the outputs, so that outputs of other code ar
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 import tempfile
@@ -33,6 +34,7 @@ def execute(notebook: Any, folder: str) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
+    os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # progress bars as text are what is stored
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)

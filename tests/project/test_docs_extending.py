@@ -10,10 +10,14 @@ import matplotlib
 import pytest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^## ([^\n]+)\n.*?```python\n(.*?)```", PAGE, flags=re.MULTILINE | re.DOTALL))
+SECTIONS = {
+    part.split("\n")[0]: part.split("```python\n")[1].split("```")[0]
+    for part in PAGE.split("\n## ")[1:]
+    if "```python" in part
+}
 ROWS = {  # of the table in the design, and the section that shows each
     *("Connectivity", "Distribution", "Course in time", "Profile of distance", "Drive", "Neuron", "Synapse"),
-    *("Analysis, figure",),
+    *("Recording", "Theory by type", "Analysis, figure"),
 }
 
 
