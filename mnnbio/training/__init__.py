@@ -5,6 +5,7 @@ from mnnbio.training.data import Task, load_task, read_idx
 from mnnbio.training.encoding import make_encoder
 from mnnbio.training.estimators import MomentClassifier, MomentRegressor
 from mnnbio.training.loop import TRAINING_FILE, Training, TrainingOptions, train
+from mnnbio.training.table_files import TableWarning
 from mnnbio.training.tables import load_table
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "TRAINING_FILE",
     "MomentClassifier",
     "MomentRegressor",
+    "TableWarning",
     "Task",
     "Training",
     "TrainingOptions",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import zipfile
+import warnings
 from os import PathLike
 from pathlib import Path
 
@@ -13,9 +13,12 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from mnnbio.training.data import Kind, Task
+from mnnbio.training.table_files import TableWarning, has_decimal_comma, is_number, read_columns
 
 # A column of text with more values than this is taken for an identifier, not a category.
 MAX_CATEGORIES = 50
+# Names of columns in a message.
+MOST_SHOWN = 12
 # Whole numbers with at most this many values are taken for classes when `kind` is not given.
 MAX_INFERRED_CLASSES = 20
 
@@ -30,13 +33,15 @@ def load_table(
     """Read a table and split it into training and test data.
 
     In a CSV file with a header, every column but `target` is a feature; columns of text (or of true and false) become
-    one 0/1 feature per value. In an NPZ file, `target` names a one-dimensional array, and every other array is a
-    feature (n,) or several (n, k).
+    one 0/1 feature per value. Fields may be separated by commas, semicolons or tabs; with semicolons and tabs, numbers
+    may have decimal commas. Spaces around names, labels and values do not count. "NA", "None" and the like are missing
+    values in a column of numbers, and values like others in a column of text. In an NPZ file, `target` names an array
+    (n,) or (n, 1), and every other array is a feature (n,) or several (n, k).
 
     Parameters
     ----------
     path : path
-        A ``.csv`` or ``.npz`` file. NPZ files are read without unpickling.
+        A ``.csv``, ``.tsv`` or ``.npz`` file. NPZ files are read without unpickling.
     target : str
         Name of the column to predict.
     kind : {"classification", "regression"}, optional
@@ -56,17 +61,28 @@ def load_table(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file cannot be read as a table, a column is missing, a value is missing or infinite, or the target
+        If the file cannot be read as a table, rows differ in their number of fields, two columns have one name, a
+        column is missing, a value is missing or infinite, a column is neither of numbers nor of text, or the target
         does not suit the kind.
+
+    Warns
+    -----
+    TableWarning
+        If the row numbers that ``DataFrame.to_csv`` writes are left out, or two labels differ in their capitals only.
     """
     path = Path(path)
     if kind not in (None, "classification", "regression"):
         raise ValueError(f"Invalid value {kind!r} for `kind`. Must be one of ['classification', 'regression']")
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"`test_fraction` must be in (0, 1), got {test_fraction}")
+    if isinstance(test_fraction, bool) or not isinstance(test_fraction, float | int) or not 0 < test_fraction < 1:
+        raise ValueError(f"`test_fraction` must be in (0, 1), got {test_fraction!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise ValueError(f"`seed` must be a whole number from 0 to 2³² − 1, got {seed!r}")
+    if not isinstance(target, str):
+        raise TypeError(f"`target` must be the name of a column, got {target!r}")
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
-    table = _read(path)
+    target = target.strip()
+    table = read_columns(path, target)
     if target not in table.columns:
         raise ValueError(f"{path} has no column {target!r}{_nearest(target, list(table.columns))}")
     if not len(table):
@@ -93,42 +109,15 @@ def load_table(
     )
 
 
-def _read(path: Path) -> pd.DataFrame:
-    suffix = path.suffix.lower()
-    if suffix == ".csv":
-        try:
-            return pd.read_csv(path, skipinitialspace=True)
-        except ValueError as error:  # what pandas' parser and the decoder raise
-            raise ValueError(f"{path} cannot be read as CSV: {error}") from error
-    if suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except (zipfile.BadZipFile, OSError, EOFError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read as NPZ: {error}") from error
-        return _from_arrays(arrays, path)
-    raise ValueError(f"a table must be a .csv or .npz file, got {path}")
-
-
-def _from_arrays(arrays: dict[str, npt.NDArray[np.generic]], path: Path) -> pd.DataFrame:
-    """Return the arrays side by side; an array (n, k) becomes the columns name_0 … name_{k−1}."""
-    columns: dict[str, npt.NDArray[np.generic]] = {}
-    rows = {len(array) for array in arrays.values() if array.ndim in (1, 2)}
-    for name, array in arrays.items():
-        if array.ndim not in (1, 2) or len(rows) != 1:
-            shapes = {key: value.shape for key, value in arrays.items()}
-            raise ValueError(f"the arrays in {path} must be (n,) or (n, k) with one n, got {shapes}")
-        if array.ndim == 1:
-            columns[name] = array
-        else:
-            columns.update({f"{name}_{k}": array[:, k] for k in range(array.shape[1])})
-    return pd.DataFrame(columns)
-
-
 def _nearest(name: str, names: list[str]) -> str:
     """Return a hint at the columns there are."""
     close = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; its columns are {names}"
+    return f"; did you mean {close[0]!r}?" if close else f"; its columns are {_listed(names)}"
+
+
+def _listed(names: list[str]) -> str:
+    shown = [str(name) for name in names[:MOST_SHOWN]]
+    return f"{shown}" if len(names) <= MOST_SHOWN else f"{shown[:-1]}".removesuffix("]") + f", …] ({len(names)} in all)"
 
 
 def _target(
@@ -136,15 +125,16 @@ def _target(
 ) -> tuple[npt.NDArray[np.int64] | npt.NDArray[np.float64], tuple[str, ...]]:
     """Return class indices and names, or values and no names."""
     where = f"target {column.name!r} of {path}"
-    if column.isna().any():
-        raise ValueError(f"the {where} is missing in row {_row(column.isna().to_numpy())}; drop or fill such rows")
+    if (missing := _missing(column)).any():
+        raise ValueError(f"the {where} is missing in row {_row(missing)}; drop or fill such rows")
     numeric = _is_numeric(column)
     if kind is None:
         whole = numeric and bool((column % 1 == 0).all()) and column.nunique() <= MAX_INFERRED_CLASSES
         kind = "classification" if whole or not numeric else "regression"
     if kind == "regression":
         if not numeric:
-            raise ValueError(f"the {where} must be numbers for a regression, got {column.iloc[0]!r}")
+            bad = next((value for value in column if not is_number(str(value))), column.iloc[0])
+            raise ValueError(f"the {where} must be numbers for a regression, got {bad!r}")
         values = column.to_numpy(dtype=np.float64)
         if not np.isfinite(values).all():
             raise ValueError(f"the {where} must be finite, got an infinite value in row {_row(~np.isfinite(values))}")
@@ -152,7 +142,22 @@ def _target(
     classes, indices = np.unique(column.to_numpy(), return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"the {where} must have at least two classes, got only {classes[0]!r}")
-    return indices.astype(np.int64), tuple(str(name) for name in classes.tolist())
+    names = tuple(str(name) for name in classes.tolist())
+    counts = np.bincount(indices)
+    if counts.min() < 2:
+        raise ValueError(
+            f"every class of the {where} must have at least two rows, to train and to test, got one of "
+            f"{names[int(counts.argmin())]!r}; add rows, or join or drop the class"
+        )
+    first: dict[str, str] = {}
+    for name in names:
+        if (other := first.setdefault(name.casefold(), name)) != name:
+            warnings.warn(
+                f"the {where} has the labels {other!r} and {name!r}, which differ in capitals only: two classes",
+                TableWarning,
+                stacklevel=3,
+            )
+    return indices.astype(np.int64), names
 
 
 def _features(table: pd.DataFrame, path: Path) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
@@ -160,10 +165,9 @@ def _features(table: pd.DataFrame, path: Path) -> tuple[npt.NDArray[np.float64],
     columns: list[npt.NDArray[np.float64]] = []
     names: list[str] = []
     for name, column in table.items():
-        if column.isna().any():
+        if (missing := _missing(column)).any():
             raise ValueError(
-                f"{path} has a missing value in row {_row(column.isna().to_numpy())}, column {name!r}; "
-                "drop or fill such rows"
+                f"{path} has a missing value in row {_row(missing)}, column {name!r}; drop or fill such rows"
             )
         if _is_numeric(column):
             values = column.to_numpy(dtype=np.float64)
@@ -172,6 +176,7 @@ def _features(table: pd.DataFrame, path: Path) -> tuple[npt.NDArray[np.float64],
             columns.append(values)
             names.append(str(name))
             continue
+        _require_text(column, path)
         categories = np.unique(column.to_numpy().astype(str))
         if len(categories) > MAX_CATEGORIES:
             raise ValueError(
@@ -182,6 +187,29 @@ def _features(table: pd.DataFrame, path: Path) -> tuple[npt.NDArray[np.float64],
         columns.extend((text == category).astype(np.float64) for category in categories)
         names.extend(f"{name}={category}" for category in categories)
     return np.column_stack(columns), tuple(names)
+
+
+def _require_text(column: pd.Series, path: Path) -> None:
+    """Raise a `ValueError` if the values of a column of text are numbers for the most part."""
+    values = [str(value) for value in column]
+    commas = [k for k, value in enumerate(values) if has_decimal_comma(value)]
+    if commas and 2 * len(commas) >= len(values):
+        raise ValueError(
+            f"column {column.name!r} of {path} has numbers with commas, got {values[commas[0]]!r} in row "
+            f"{commas[0] + 1}; write them with points and without separators of thousands"
+        )
+    others = [k for k, value in enumerate(values) if not is_number(value)]
+    if others and 2 * len(others) <= len(values):
+        raise ValueError(
+            f"column {column.name!r} of {path} has numbers, and {values[others[0]]!r} in row {others[0] + 1}; "
+            "replace it, or drop such rows"
+        )
+
+
+def _missing(column: pd.Series) -> npt.NDArray[np.bool_]:
+    """Return where a value is missing: NaN among numbers, nothing among text."""
+    missing = column.isna().to_numpy()
+    return missing if pd.api.types.is_numeric_dtype(column) else missing | (column == "").to_numpy(dtype=bool)
 
 
 def _is_numeric(column: pd.Series) -> bool:

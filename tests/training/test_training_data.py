@@ -98,7 +98,7 @@ BIG = "name,y\n" + "\n".join(f"n{k},{k % 2}" for k in range(60))
         (flowers(), {"target": "species", "kind": "cluster"}, "Invalid value 'cluster' for `kind`. Must be one of"),
         (flowers(), {"target": "species", "test_fraction": 1.0}, r"`test_fraction` must be in \(0, 1\), got 1.0"),
         (flowers(), {"target": "species", "kind": "regression"}, "must be numbers for a regression, got 'a'"),
-        (flowers(2), {"target": "species"}, "is too small to be split"),
+        (flowers(4), {"target": "species"}, "is too small to be split"),
         (
             flowers().replace("\n3,", "\n,"),
             {"target": "species"},
@@ -115,7 +115,7 @@ BIG = "name,y\n" + "\n".join(f"n{k},{k % 2}" for k in range(60))
         ("x,y\n", {"target": "y"}, "has no rows"),
         ("y\n1\n2\n", {"target": "y"}, "has no column besides the target 'y'"),
         (BIG, {"target": "y"}, "column 'name' of .* is text with 60 different values"),
-        ("", {"target": "y"}, "cannot be read as CSV: No columns"),
+        ("", {"target": "y"}, "cannot be read as CSV: it is empty"),
         ('a,b\n"1,2\n', {"target": "b"}, "cannot be read as CSV"),
     ],
 )
