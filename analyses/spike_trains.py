@@ -122,17 +122,17 @@ def spike_statistics(result: xr.DataTree | xr.Dataset, *, windows: Any = None, m
     fano, fano_se, samples = [], [], []
     for length in lengths:
         values = counts(spikes, length).transpose("trial", "window", ...).to_numpy()
-        estimate = estimate_fano(values.reshape(-1, *shape))
+        estimate = estimate_fano(values.reshape(values.shape[0] * values.shape[1], *shape))
         fano.append(estimate.value)
         fano_se.append(estimate.se)
         samples.append(values.shape[0] * values.shape[1])
     out = out.assign_coords(
         window=("window", 1e-3 * np.asarray(lengths, dtype=np.float64), {"long_name": "counting window", "units": "s"})
     )
-    out["fano"] = (("window", *dims), np.reshape(fano, (-1, *shape)), {"long_name": "Fano factor", "units": "1"})
+    out["fano"] = (("window", *dims), np.reshape(fano, (len(lengths), *shape)), {"long_name": "Fano factor", "units": "1"})
     out["fano_se"] = (
         ("window", *dims),
-        np.reshape(fano_se, (-1, *shape)),
+        np.reshape(fano_se, (len(lengths), *shape)),
         {"long_name": "standard error of it", "units": "1"},
     )
     out["window_count"] = ("window", np.array(samples, dtype=np.int64), {"long_name": "number of counts", "units": "1"})

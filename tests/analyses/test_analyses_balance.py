@@ -1,15 +1,33 @@
 """Currents of excitation and inhibition against sums over synapses written out."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 import xarray as xr
+from brian2 import second
 from scipy import sparse
 
 from mnnbio.analyses import binned_counts
 from mnnbio.analyses.balance import current_balance, current_correlation
-from mnnbio.circuit import Circuit, GaussianDrive, ModeMatrix, PoissonDrive, PoissonSource, Population, Projection
+from mnnbio.circuit import (
+    Circuit,
+    Drive,
+    GaussianDrive,
+    InputCumulants,
+    InputSteps,
+    JumpTrain,
+    ModeMatrix,
+    PoissonDrive,
+    PoissonSource,
+    Population,
+    Projection,
+)
 from mnnbio.neurons import LIFParameters
 from mnnbio.results import neuron_coords, ragged
+from mnnbio.values import Oscillation, Ramp, Samples, Steps
 
 RNG = np.random.default_rng(0)
 MIXED = RNG.normal(0, 1, (4, 3))  # weights of both signs, from a source
@@ -57,6 +75,67 @@ def test_currents_are_sums_over_synapses(circuit):
     np.testing.assert_allclose(found["inhibition"], 1e3 * i)
     np.testing.assert_allclose(found["net"], 1e3 * (e + i))
     np.testing.assert_allclose(found["cancelled"], 1 - np.abs(e + i) / (e - i))
+
+
+def test_inputs_that_change_are_averaged_over_the_recording():
+    steps = Steps([0.0, 50.0], [1.0, 1.5])
+    circuit = Circuit(
+        populations=[
+            PoissonSource("input", 3, rates=Steps([0.0, 150.0], [[0.01, 0.0, 0.02], [0.03, 0.0, 0.02]])),
+            Population("E", 4, LIFParameters()),
+            Population("I", 2, LIFParameters()),
+        ],
+        projections=[Projection("input", "E", weights=np.ones((4, 3)))],
+        drives=[
+            GaussianDrive("E", mean=steps, std=0.5),
+            GaussianDrive("E", mean=Oscillation(-0.5, 0.3, 0.01), std=Ramp(0.0, 100.0, 0.1, 0.5)),
+            PoissonDrive("I", rate=Samples(np.full(600, 2.0), 0.5), weight=-0.25),
+        ],
+    )
+    # 50 of 300 ms at 1, 250 at 1.5; three whole periods; the source's rates 0.04 spikes/ms in the mean.
+    for options in ({"duration": 300}, {"duration": 0.3 * second}):
+        found = current_balance(rates(np.ones(6)), circuit, **options)
+        np.testing.assert_allclose(found["excitation"][:4], 1e3 * (425 / 300 + 0.04), rtol=1e-9)
+        np.testing.assert_allclose(found["inhibition"], [-500] * 4 + [-500] * 2, rtol=1e-9)
+    with_time = xr.Dataset({"rate": rates(np.ones(6))}, attrs={"duration": 0.3})
+    np.testing.assert_allclose(current_balance(with_time, circuit)["net"], found["net"])
+    # Without a duration, a long time: the last of steps.
+    np.testing.assert_allclose(current_balance(rates(np.ones(6)), circuit)["excitation"][0], 1e3 * (1.5 + 0.05))
+
+
+def test_currents_of_stimuli_that_change():
+    mean = Steps([0.0, 100.0], [[[1.0], [2.0]], [[3.0], [2.0]]])  # (time, stimulus, neuron)
+    circuit = Circuit([Population("E", 1, LIFParameters())], drives=[GaussianDrive("E", mean=mean, std=1.0)])
+    two = xr.DataArray(np.ones((2, 1)), dims=["stimulus", "neuron"], coords=neuron_coords({"E": 1}), name="rate")
+    np.testing.assert_allclose(current_balance(two, circuit, duration=200)["excitation"][:, 0], [2000, 2000])
+
+
+@dataclass(frozen=True, eq=False)
+class Pulses(Drive):
+    """Jumps of 2 mV at some rate, and a current: a drive of a user's own."""
+
+    level: Any = 0.0
+
+    INPUTS: ClassVar[Mapping[str, int]] = {"level": 1}
+
+    def cumulants(self, dt):
+        return InputCumulants(mean=self.level, jumps=(JumpTrain(-2.0, 0.1),))
+
+    def steps(self, dt):
+        return InputSteps(mean=self.level, jumps=(JumpTrain(-2.0, 0.1),))
+
+
+def test_a_drive_of_a_users_own_counts_by_its_cumulants():
+    circuit = Circuit([Population("E", 2, LIFParameters())], drives=[Pulses("E", Steps([0.0, 10.0], [0.5, 0.7]))])
+    one = xr.DataArray(np.ones(2), dims=["neuron"], coords=neuron_coords({"E": 2}), name="rate")
+    np.testing.assert_allclose(current_balance(one, circuit, duration=20)["excitation"], 400.0)
+    np.testing.assert_allclose(current_balance(one, circuit, duration=20)["inhibition"], 0.0)
+
+
+@pytest.mark.parametrize("duration", [0, -5, np.nan])
+def test_no_time_to_average_over_is_refused(circuit, duration):
+    with pytest.raises(ValueError, match="`duration` must be"):
+        current_balance(rates(np.ones(6)), circuit, duration=duration)
 
 
 def test_errors_of_currents_are_those_of_repetitions(circuit):

@@ -5,13 +5,15 @@ import pytest
 import synthetic
 import xarray as xr
 
-from mnnbio.analyses import dynamics, report
+from mnnbio.analyses import current_correlation, dynamics, report
 from mnnbio.analyses import dynamics_plots as plots
 from mnnbio.analyses.dynamics import state_sentence
 from mnnbio.analyses.html_report import circuit_tables, dynamics_illustrations
 from mnnbio.analyses.responses import phase_diagram
 from mnnbio.circuit import Circuit, FixedIndegree, GaussianDrive, Population, Projection
 from mnnbio.neurons import LIFParameters
+from mnnbio.spikes import simulate
+from mnnbio.values import Steps
 
 
 def recurrent() -> Circuit:
@@ -43,6 +45,16 @@ def test_dynamics_measure_everything(measured):
     assert set(measured["dynamics"].children) == {"rates", "spectra", "synchrony", "intervals", "state", "currents"}
     assert str(measured["dynamics/state/state"].item()) == "asynchronous irregular"
     assert "currents" not in dynamics(measured).children
+
+
+def test_dynamics_of_inputs_that_change_in_time():
+    mean = Steps([0.0, 50.0], [1.0, 1.5])
+    circuit = Circuit([Population("E", 20, LIFParameters())], drives=[GaussianDrive("E", mean=mean, std=0.5)])
+    result = simulate(circuit, 300, trials=2, seed=1, codegen="runtime")
+    found = dynamics(result, circuit)
+    assert set(found.children) == {*dynamics(result).children, "currents"}
+    np.testing.assert_allclose(found["currents/excitation"], 1e3 * (50 * 1.0 + 250 * 1.5) / 300)
+    assert current_correlation(result, circuit)["correlation"].isnull().all()  # nothing is recurrent
 
 
 def test_a_sentence_names_the_state(measured, several):

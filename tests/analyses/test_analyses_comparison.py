@@ -1,5 +1,6 @@
 """Comparison of predictions and simulations, on Poisson trains whose every statistic is known."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -12,7 +13,8 @@ from scipy import stats
 
 from mnnbio.analyses.alignment import FewSamplesWarning, TimeStepWarning, WarmupWarning, WindowWarning
 from mnnbio.analyses.comparison import compare
-from mnnbio.results import load, save
+from mnnbio.analyses.comparison_table import Comparison, summary
+from mnnbio.results import label_stimuli, load, save
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +159,81 @@ def test_everything_in_one_file(tmp_path):
     again = compare(back, back, permutations=9)
     xr.testing.assert_allclose(again.to_dataset().drop_attrs(), back["comparison"].to_dataset().drop_attrs())
     assert again.attrs["window"] == pytest.approx(0.1)
+
+
+# --- what is printed ---
+
+
+def test_a_comparison_prints_ten_lines(many):
+    with pytest.warns(FewSamplesWarning):
+        c = compare(many.prediction, many.simulation, permutations=9)
+    lines = repr(c).splitlines()
+    assert len(lines) <= 10
+    assert lines[0].split(maxsplit=1) == ["prediction", "diffusion, closure moments, dt 0.1 ms, window 100 ms"]
+    assert "8 × 100 ms, 200 ms warm-up, dt 0.1 ms, window 100 ms, seed 2" in lines[1]
+    text = str(c)
+    for part in (
+        "30 (hidden 20, output 10), 40 stimuli",
+        "Hz predicted",
+        "r = ",
+        "r.m.s.",
+        "worst ",
+        "variances",
+        "verdict",
+    ):
+        assert part in text
+    assert "differences of rates are no larger than chance allows (p = " in lines[-1]
+    assert "<pre>" in c._repr_html_()
+
+
+def test_what_is_printed_is_what_was_found(single, compared):
+    text = str(compared)
+    assert f"r = {float(compared['rate_r']):.3f}" in text
+    assert f"r.m.s. {float(compared['rate_z_rms']):.3g}" in text
+    assert f"median {100 * float(compared['rate_median_relative_error']):.2g}" in text
+    wrong = single.prediction.copy()
+    wrong["rate"] = wrong["rate"] * np.where(wrong["population"] == "output", 1.2, 1.0)
+    text = str(compare(wrong, single.simulation, permutations=9))
+    assert "worst output (1" in text
+    assert "the differences of rates are real (p < 0.0001)" in text
+
+
+def test_the_whole_table_is_at_hand(compared, tmp_path):
+    plain = compared.to_dataset()
+    assert type(plain) is xr.Dataset
+    assert repr(plain).startswith("<xarray.Dataset>")
+    assert set(plain.data_vars) == set(compared.data_vars)
+    assert plain.attrs == compared.attrs
+    assert "rate_r" in repr(compared[["rate_r"]])  # a selection prints as a dataset
+    assert isinstance(compared.isel(neuron=slice(5), neuron_j=slice(5)), Comparison)
+    tree = xr.DataTree.from_dict({"/comparison": compared})
+    save(tree, tmp_path / "c.nc")
+    stored = load(tmp_path / "c.nc")["comparison"].to_dataset()
+    assert type(stored) is xr.Dataset
+    assert summary(stored) == repr(compared)
+    assert repr(pickle.loads(pickle.dumps(compared))) == repr(compared)
+
+
+def test_continuous_time_and_long_windows_are_named():
+    s = small()
+    with pytest.warns(TimeStepWarning):
+        c = compare(s.prediction.assign_attrs(dt="continuous"), s.simulation, permutations=9)
+    assert "continuous time, window 100 ms" in str(c)
+
+
+# --- labels of stimuli ---
+
+
+def test_stimuli_are_aligned_by_their_labels(many):
+    left, right = many.prediction, many.simulation["simulation"].to_dataset().assign_attrs(many.simulation.attrs)
+    right = right.assign_attrs(n_samples=100)
+    names = [f"angle {k}" for k in range(40)]
+    c = compare(label_stimuli(left, names), label_stimuli(right, names), permutations=9)
+    assert c["rate_z"]["stimulus"].to_numpy().tolist() == names
+    for other in (right, label_stimuli(right, names[::-1]), right.drop_vars("stimulus")):
+        with pytest.raises(ValueError, match=r"`stimulus` does not match at 40 of 40 places, .*'angle 0' in the pred"):
+            compare(label_stimuli(left, names), other)
+    compare(left.drop_vars("stimulus"), right, permutations=9)  # no labels are numbers
 
 
 # --- what does not match ---

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import synthetic
 
+from mnnbio.analyses.binned_counts import population_rates
 from mnnbio.analyses.spike_trains import spike_statistics
 from mnnbio.results import neuron_coords, ragged
 
@@ -86,3 +87,26 @@ def test_a_window_longer_than_the_recording_raises():
     made = synthetic.make({"a": 2}, trials=2, seed=4)
     with pytest.raises(ValueError, match="window of 5000 ms does not fit"):
         spike_statistics(made.simulation, windows=[5000.0])
+
+
+def train(times, **attrs):
+    return ragged(times, [[len(times)]], ("trial", "neuron"), neuron_coords({"cell": 1}), duration=1.0, **attrs)
+
+
+def test_spikes_at_one_time_have_no_irregularity():
+    s = spike_statistics(train([0.5] * 12), min_intervals=2)
+    assert np.isnan(s["cv"][0])
+    assert float(s["lv"][0]) == 0
+    pairs = spike_statistics(train([0.1, 0.1, 0.2, 0.2, 0.3, 0.3, 0.4]), min_intervals=2)
+    assert float(pairs["lv"][0]) == 3  # intervals of 0 and 100 ms in turn
+
+
+def test_no_neurons_have_no_statistics():
+    nobody = ragged([], np.zeros((2, 0)), ("trial", "neuron"), neuron_coords({}), duration=1.0)
+    assert spike_statistics(nobody)["cv"].shape == (0,)
+    assert population_rates(nobody).sizes == {"trial": 2, "time": 1000, "population": 0}
+
+
+def test_a_short_trial_is_its_own_window():
+    made = synthetic.make({"a": 2}, trials=5, duration=0.05, window=0.05, seed=4)
+    assert spike_statistics(made.simulation)["window"].to_numpy().tolist() == [0.05]
