@@ -56,7 +56,7 @@ def export(model: Any, stimulus: Any, *, labels: Sequence[Any] | None = None) ->
     ----------
     model : MomentMLP, MomentCNN, MomentClassifier or MomentRegressor
         A network, or a fitted estimator.
-    stimulus : array_like, shape (features,) or (stimulus, features)
+    stimulus : array_like or Tensor, shape (features,) or (stimulus, features)
         What the network is shown, as the network takes it. With two dimensions, the circuit has several stimuli.
     labels : sequence, optional
         Names of the outputs; by default the classes of a fitted classifier.
@@ -77,6 +77,8 @@ def export(model: Any, stimulus: Any, *, labels: Sequence[Any] | None = None) ->
     -----
     ReadoutNoiseWarning
         If the readout has noise of its own: the circuit leaves it out.
+    FeatureRangeWarning
+        If features are lower than Poisson rates can carry: they count as the lowest possible.
     """
     if labels is None:
         labels = getattr(model, "classes_", None)
@@ -91,7 +93,7 @@ def export(model: Any, stimulus: Any, *, labels: Sequence[Any] | None = None) ->
     populations: list[PoissonSource | Population] = []
     projections, drives = [], list[Drive]()
     with torch.no_grad():
-        inputs = network.encoder(features.to(network.readout.weight))
+        inputs = network.encoder(network.encoder.clipped(features.to(network.readout.weight), stacklevel=3))
     source, pool = INPUT, None
     for name, block in zip(names, network.blocks, strict=True):
         weights, bias, noise = _currents(block, pool)

@@ -2,7 +2,7 @@
 
 from mnnbio.nn.cnn import MomentCNN
 from mnnbio.nn.convolution import MomentAvgPool2d, MomentConv2d, MomentSumPool2d
-from mnnbio.nn.encoders import Encoder, GaussianEncoder, MeanDecoder, PoissonEncoder, WindowDecoder
+from mnnbio.nn.encoders import Encoder, FeatureRangeWarning, GaussianEncoder, MeanDecoder, PoissonEncoder, WindowDecoder
 from mnnbio.nn.interoperability import mlp_from_moment_neural_network
 from mnnbio.nn.linear import ModeLinear, MomentLinear, SparseLinear
 from mnnbio.nn.losses import (
@@ -29,6 +29,7 @@ __all__ = [
     "Background",
     "Closure",
     "Encoder",
+    "FeatureRangeWarning",
     "GaussianBackground",
     "GaussianEncoder",
     "MeanDecoder",

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from mnnbio.machine import check_choice
 from mnnbio.moments import ImageShape
 from mnnbio.neurons import LIFParameters
 from mnnbio.nn.convolution import MomentAvgPool2d, MomentConv2d, MomentSumPool2d
@@ -110,8 +111,7 @@ class MomentCNN(MomentNetwork):
         if not numbers["channels"]:
             raise ValueError("`channels` must name at least one convolution, got none; use MomentMLP without any")
         (checked_outputs,) = _counts([outputs], "outputs")
-        if pooling not in get_args(Pool):
-            raise ValueError(f"Invalid value {pooling!r} for `pooling`. Must be one of {sorted(get_args(Pool))}")
+        check_choice("pooling", pooling, get_args(Pool))
         super().__init__(
             shape.size,
             checked_outputs,

@@ -1,13 +1,13 @@
-"""How features enter the network: as Poisson spike trains, one or two per feature, or as Gaussian currents.
+"""Encoders of features as Poisson spike trains, one or two per feature, or as Gaussian currents, and decoders.
 
 An encoder owns the scaling of the features (buffers `shift` and `scale`), so that whatever holds the model, a
-simulator included, takes the features as the user has them.
-
-What is read from the outputs of a network: their mean, or the moments of their average over a window.
+simulator included, takes the features as the user has them. A decoder reads the outputs of a network: their mean, or
+the moments of their average over a window.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -16,6 +16,10 @@ from torch import nn
 from mnnbio.moments import Diagonal
 from mnnbio.nn.losses import check_window
 from mnnbio.nn.state import Moments, looked_at
+
+
+class FeatureRangeWarning(UserWarning):
+    """Features are lower than an encoder can carry, and count as the lowest value that it can."""
 
 
 class _Scaled(nn.Module):
@@ -59,6 +63,22 @@ class _Scaled(nn.Module):
         if features.ndim == 0 or features.shape[-1] != self.in_features:
             raise ValueError(f"expected {self.in_features} features, got an input of shape {tuple(features.shape)}")
         return (features - self.shift) / self.scale
+
+    def clipped(self, features: torch.Tensor, stacklevel: int = 2) -> torch.Tensor:
+        """Return features with those that the encoder cannot carry raised to the lowest value that it can.
+
+        Parameters
+        ----------
+        features : Tensor, shape (..., in_features)
+        stacklevel : int
+            Of the warning: 1 is this function, 2 the caller.
+
+        Warns
+        -----
+        FeatureRangeWarning
+            If there are such features; with their number, and the lowest.
+        """
+        return features
 
 
 class PoissonEncoder(_Scaled):
@@ -119,10 +139,27 @@ class PoissonEncoder(_Scaled):
             place = tuple(int(k) for k in (z < 0).nonzero()[0])
             raise ValueError(
                 f"Poisson rates must be ≥ 0, got the value {features[place].item():g} at index {place}; "
-                "features that can be negative need on/off channels (on_off=True) or Gaussian currents"
+                "features that can be negative need on/off channels (on_off=True; encoding='on_off' of the estimators) "
+                "or Gaussian currents"
             )
         rates = self.max_rate * z
         return Moments(rates, Diagonal(rates))
+
+    def clipped(self, features: torch.Tensor, stacklevel: int = 2) -> torch.Tensor:
+        """Return features with those below `shift`, whose rate would be negative, raised to it; all with `on_off`."""
+        z = self.scaled(features)
+        if self.on_off or not bool((z < 0).any()):
+            return features
+        place = tuple(int(k) for k in (z == z.amin()).nonzero()[0])
+        least = self.shift[place[-1]]
+        warnings.warn(
+            f"{int((z < 0).sum())} of {features.numel()} values are too low for Poisson rates and count as the lowest "
+            f"possible: {features[place].item():g} at index {place} as {least.item():g}. Such values are carried with "
+            "encoding='on_off' of the estimators (on_off=True of PoissonEncoder)",
+            FeatureRangeWarning,
+            stacklevel=stacklevel,
+        )
+        return torch.maximum(features, self.shift.to(features))
 
     def config(self) -> dict[str, Any]:
         """Return what builds this encoder again, apart from its buffers."""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mnnbio.machine import check_choice
 from mnnbio.neurons import LIFParameters
 from mnnbio.nn.convolution import MomentAvgPool2d, MomentConv2d, MomentSumPool2d
 from mnnbio.nn.encoders import Encoder, PoissonEncoder, encoder_from_config
@@ -95,8 +96,7 @@ class MomentNetwork(nn.Module):
         eps: float,
     ) -> None:
         super().__init__()
-        if closure not in get_args(Closure):
-            raise ValueError(f"Invalid value {closure!r} for `closure`. Must be one of {sorted(get_args(Closure))}")
+        check_choice("closure", closure, get_args(Closure))
         if closure == "poisson" and correlations == "none":
             raise ValueError("closure='poisson' is about variances, which correlations='none' leaves out")
         self.closure = closure
@@ -248,8 +248,7 @@ def arguments_from_config(kind: str, config: dict[str, Any], own: set[str]) -> d
         raise ValueError(f"the configuration is of a {config['network']}, not of a {kind}")
     if set(config) != expected:
         raise ValueError(f"a network's configuration has the keys {sorted(expected)}, got {sorted(config)}")
-    if config["dtype"] not in DTYPES:
-        raise ValueError(f"Invalid value {config['dtype']!r} for `dtype`. Must be one of {sorted(DTYPES)}")
+    check_choice("dtype", config["dtype"], sorted(DTYPES))
     background = config["background"]
     arguments = config | {
         "lif": LIFParameters(**config["lif"]),

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mnnbio.machine import check_choice
 from mnnbio.moments import Diagonal, Neuron, NeuronTensors, moment_activation
 from mnnbio.neurons import LIFParameters
 from mnnbio.nn.state import Moments, looked_at
@@ -138,10 +139,7 @@ class MomentActivation(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        if correlations not in get_args(Correlations):
-            raise ValueError(
-                f"Invalid value {correlations!r} for `correlations`. Must be one of {sorted(get_args(Correlations))}"
-            )
+        check_choice("correlations", correlations, sorted(get_args(Correlations)))
         if not 0 <= fixed_std < float("inf"):
             raise ValueError(f"`fixed_std` must be ≥ 0 mV/√ms, got {fixed_std}")
         if fixed_std and correlations != "none":
@@ -204,8 +202,7 @@ def checked_learn(learn: Iterable[NeuronParameter], lif: LIFParameters) -> tuple
     names = list(learn) if not isinstance(learn, str) else [learn]
     choices = get_args(NeuronParameter)
     for name in names:
-        if name not in choices:
-            raise ValueError(f"Invalid value {name!r} in `learn`. Must be one of {list(choices)}")
+        check_choice("learn", name, choices)
     if "t_ref" in names and not np.all(np.asarray(lif.t_ref) > 0):
         raise ValueError("`t_ref` can be learned only from a start above 0 ms: give `lif` a positive t_ref")
     return tuple(name for name in choices if name in names)

@@ -6,7 +6,6 @@ One file is replaced in one step, so weights and what describes them cannot come
 from __future__ import annotations
 
 import json
-import os
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
+from mnnbio.machine import written_aside
 from mnnbio.nn import MomentCNN, MomentMLP, MomentNetwork
 
 MODEL_FILE = "model.safetensors"
@@ -44,18 +44,10 @@ def write_file(path: Path, kind: str, tensors: dict[str, torch.Tensor], descript
     OSError
         If the file cannot be written; what was there before is left whole.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     header = {"format": f"mnnbio {kind}", "description": json.dumps(description)}
     content = to_bytes({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, header)
-    aside = path.with_name(f".{path.name}.part")  # one name: what a kill leaves is overwritten next time
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written_aside(path) as aside:
+        aside.write_bytes(content)
 
 
 def read_file(path: Path, kind: str) -> Stored:

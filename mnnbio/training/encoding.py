@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mnnbio.machine import check_choice
 from mnnbio.nn import Encoder, GaussianEncoder, PoissonEncoder
 
 Encoding = Literal["auto", "poisson", "on_off", "gaussian"]
@@ -49,8 +50,7 @@ def make_encoder(features: npt.NDArray[np.floating], encoding: Encoding, scaling
         ("encoding", encoding, get_args(Encoding)),
         ("scaling", scaling, get_args(Scaling)),
     ):
-        if value not in choices:
-            raise ValueError(f"Invalid value {value!r} for `{name}`. Must be one of {sorted(choices)}")
+        check_choice(name, value, sorted(choices))
     if encoding == "auto":
         encoding = "on_off" if (features < 0).any() else "poisson"
     if encoding == "poisson":

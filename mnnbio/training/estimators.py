@@ -14,6 +14,7 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from mnnbio.machine import check_choice
 from mnnbio.neurons import LIFParameters
 from mnnbio.nn import DTYPES, Closure, Encoder, MomentCNN, MomentMLP, MomentNetwork
 from mnnbio.training.encoding import Encoding, Scaling, make_encoder
@@ -39,7 +40,8 @@ class MomentEstimator(BaseEstimator):
     encoding : {"auto", "poisson", "on_off", "gaussian"}
         How features become inputs: "poisson", one Poisson spike train per feature (features ≥ 0); "on_off", two, for
         values above and below the mean; "gaussian", a current. "auto" takes "poisson" if no training value is
-        negative, else "on_off".
+        negative, else "on_off". Where new data are lower than "poisson" can carry they are raised to 0, with a
+        `mnnbio.nn.FeatureRangeWarning`.
     scaling : {"feature", "global", "none"}
         Whether features are scaled one by one, all by one factor (pixels), or not. The scaling is learned from the
         training data and kept in the network's encoder.
@@ -146,10 +148,8 @@ class MomentEstimator(BaseEstimator):
 
     def _fit(self, x: npt.NDArray[np.floating], targets: npt.NDArray[Any], outputs: int) -> MomentNetwork:
         """Train a network on checked features, and targets as class indices (n,) or values (n, outputs)."""
-        if self.dtype not in DTYPES:
-            raise ValueError(f"Invalid value {self.dtype!r} for `dtype`. Must be one of {sorted(DTYPES)}")
-        if self.loss not in self.losses:
-            raise ValueError(f"Invalid value {self.loss!r} for `loss`. Must be one of {sorted(self.losses)}")
+        check_choice("dtype", self.dtype, sorted(DTYPES))
+        check_choice("loss", self.loss, sorted(self.losses))
         seed = int(check_random_state(self.random_state).randint(2**31))
         options = TrainingOptions(
             loss=self.losses[self.loss],
@@ -205,11 +205,13 @@ class MomentEstimator(BaseEstimator):
 
     @torch.no_grad()
     def _outputs(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return the mean output of the network, shape (n, outputs)."""
+        """Return the mean output of the network, shape (n, outputs).
+
+        Features that are lower than its encoder can carry, as those of new data may be, are raised, with a warning.
+        """
         check_is_fitted(self)
-        x = validate_data(self, X, reset=False, dtype=INPUT_DTYPES)
-        starts = range(0, len(x), EVALUATION_BATCH)
-        parts = (torch.tensor(x[start : start + EVALUATION_BATCH], dtype=torch.float64) for start in starts)
+        x = torch.tensor(validate_data(self, X, reset=False, dtype=INPUT_DTYPES), dtype=torch.float64)
+        parts = self.model_.encoder.clipped(x, stacklevel=5).split(EVALUATION_BATCH)
         return torch.cat([self.model_(part).mean for part in parts]).numpy()
 
 

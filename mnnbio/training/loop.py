@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args
 import torch
 from tqdm import tqdm
 
+from mnnbio.machine import check_choice
 from mnnbio.nn import (
     MomentNetwork,
     Moments,
@@ -98,10 +99,7 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         for name, choices in (("loss", get_args(Loss)), ("schedule", get_args(Schedule))):
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"Invalid value {getattr(self, name)!r} for `{name}`. Must be one of {sorted(choices)}"
-                )
+            check_choice(name, getattr(self, name), sorted(choices))
         for name, least in (("epochs", 1), ("batch_size", 2), ("patience", 1), ("seed", 0)):
             value = getattr(self, name)
             if name == "patience" and value is None:

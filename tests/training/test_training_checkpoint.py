@@ -33,7 +33,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     def disk_full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_module.os, "fsync", disk_full)
+    monkeypatch.setattr("os.fsync", disk_full)
     with pytest.raises(OSError, match="No space left"):
         save_model(network(seed=2), tmp_path)
     monkeypatch.undo()

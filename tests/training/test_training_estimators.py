@@ -11,7 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from mnnbio import export
 from mnnbio.neurons.lif import LIFParameters
 from mnnbio.nn.cnn import MomentCNN
-from mnnbio.nn.encoders import GaussianEncoder, PoissonEncoder
+from mnnbio.nn.encoders import FeatureRangeWarning, GaussianEncoder, PoissonEncoder
 from mnnbio.training.encoding import make_encoder
 from mnnbio.training.estimators import MomentClassifier, MomentRegressor
 from mnnbio.training.tables import load_table
@@ -198,8 +198,30 @@ def test_wrong_data(classifier, iris):
         MomentClassifier().fit(x[:50], y[:50])
     with pytest.raises(ValueError, match=r"encoding='poisson' needs features ≥ 0, got -5\.1 in row 0, feature 0; use"):
         MomentClassifier(encoding="poisson").fit(-x, y)
+
+
+def test_features_below_the_range_of_training_are_raised_to_it_with_a_warning(classifier, iris):
+    x, _ = iris
+    low = x.copy()
+    low[3, 1], low[7, 2] = -0.5, -2.0
+    with pytest.warns(FeatureRangeWarning, match=r"2 of 600 values .* -2 at index \(7, 2\) as 0.*encoding='on_off'"):
+        proba = classifier.predict_proba(low)
+    np.testing.assert_array_equal(proba, classifier.predict_proba(np.maximum(low, 0.0)))
+    with pytest.warns(FeatureRangeWarning, match="2 of 600"):
+        assert classifier.score(low, classifier.predict(np.maximum(low, 0.0))) == 1.0
+    with pytest.warns(FeatureRangeWarning, match=r"1 of 4 values .* -2 at index \(2,\)") as caught:
+        circuit = export(classifier, low[7])
+    assert caught[0].filename == __file__
+    np.testing.assert_array_equal(circuit.populations[0].rates[2], 0.0)
     with pytest.raises(ValueError, match="rates must be ≥ 0"):
-        classifier.predict(-x)
+        classifier.model_(torch.tensor(low))
+
+
+def test_features_below_the_range_are_carried_by_on_off_channels_and_currents(iris):
+    x, y = iris
+    for encoding in ("on_off", "gaussian"):
+        classifier = MomentClassifier((5,), encoding=encoding, epochs=2, random_state=0).fit(x, y)
+        assert np.isfinite(classifier.predict_proba(x - 20)).all()
 
 
 def test_from_a_table_in_a_few_lines(tmp_path):
