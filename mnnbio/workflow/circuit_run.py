@@ -227,4 +227,4 @@ def summary(tree: xr.DataTree) -> str:
             left = "–" if theory is None else f"{theory[k]:.3f}"
             right = "–" if theory is None or not theory[k] else f"{100 * (value / theory[k] - 1):+.1f} %"
             lines.append(f"{label:<14}{left:>16}{value:>20.3f}{right:>13}")
-    return "\n".join([*lines, "", state_sentence(tree["dynamics"])])
+    return "\n".join([*lines, "", state_sentence(tree.children["dynamics"])])
