@@ -1,6 +1,4 @@
-"""Vectorised draws of connections: millions of pairs a second, a few tens of megabytes of working memory.
-
-Rules that say who is connected to whom.
+"""Rules of connectivity, and their vectorised draws: millions of pairs a second in some tens of megabytes.
 
 A rule names a random (or fixed) set of pairs; the circuit draws it once, from its seed.
 """
@@ -151,6 +149,14 @@ class Connectivity(ABC):
     def mean_indegree(self, n_target: int, n_source: int, *, autapses: bool) -> float:
         """Return the expected number of synapses of a target neuron, averaged over targets."""
 
+    def degree_spread(self, n_target: int, n_source: int, *, autapses: bool) -> tuple[float, float]:
+        """Return the variance of in-degrees among targets, and of out-degrees among sources, over their means.
+
+        By default, that of pairs drawn one by one with the mean probability.
+        """
+        drawn = 1 - min(self.mean_indegree(n_target, n_source, autapses=autapses) / n_source, 1.0)
+        return drawn, drawn
+
     def check(self, n_target: int, n_source: int, *, autapses: bool) -> None:
         """Raise a `ValueError` if the rule does not fit populations of these sizes."""
         if not autapses and n_target != n_source:
@@ -174,6 +180,10 @@ class AllToAll(Connectivity):
         """Return the number of sources."""
         return float(n_source - (not autapses))
 
+    def degree_spread(self, n_target: int, n_source: int, *, autapses: bool) -> tuple[float, float]:
+        """Return zeros: all degrees are equal."""
+        return 0.0, 0.0
+
 
 @dataclass(frozen=True)
 class OneToOne(Connectivity):
@@ -192,6 +202,10 @@ class OneToOne(Connectivity):
     def mean_indegree(self, n_target: int, n_source: int, *, autapses: bool) -> float:
         """Return 1."""
         return 1.0
+
+    def degree_spread(self, n_target: int, n_source: int, *, autapses: bool) -> tuple[float, float]:
+        """Return zeros: all degrees are equal."""
+        return 0.0, 0.0
 
 
 @dataclass(frozen=True)
@@ -217,13 +231,16 @@ class Bernoulli(Connectivity):
 
 @dataclass(frozen=True)
 class FixedIndegree(Connectivity):
-    """Each target neuron has exactly `n` synapses, from distinct sources or, with `multapses`, from any."""
+    """Each target neuron has exactly `n` synapses, from distinct sources or, with `multapses`, from any.
 
-    n: int
+    An `n` that is no whole number is a mean: each target has one of the two whole numbers beside it, at random.
+    """
+
+    n: float
     multapses: bool = False
 
     def __post_init__(self) -> None:
-        check_count(self.n, "a degree")
+        object.__setattr__(self, "n", _degree(self.n))
 
     def check(self, n_target: int, n_source: int, *, autapses: bool) -> None:
         """Raise a `ValueError` if there are fewer than `n` sources."""
@@ -233,23 +250,30 @@ class FixedIndegree(Connectivity):
     def sample(self, n_target: int, n_source: int, rng: np.random.Generator, *, autapses: bool) -> Pairs:
         """Draw the sources of every target."""
         self.check(n_target, n_source, autapses=autapses)
-        draw = any_in_rows if self.multapses else distinct_in_rows
-        return pairs_of_rows(draw(n_target, self.n, n_source - (not autapses), rng), skip_self=not autapses)
+        return _pairs_of_degree(n_target, self.n, n_source, rng, multapses=self.multapses, autapses=autapses)
 
     def mean_indegree(self, n_target: int, n_source: int, *, autapses: bool) -> float:
         """Return `n`."""
         return float(self.n)
 
+    def degree_spread(self, n_target: int, n_source: int, *, autapses: bool) -> tuple[float, float]:
+        """Return that of in-degrees, 0 for a whole number, and of out-degrees."""
+        _, drawn = super().degree_spread(n_target, n_source, autapses=autapses)
+        return _rounding_spread(self.n), 1.0 if self.multapses else drawn
+
 
 @dataclass(frozen=True)
 class FixedOutdegree(Connectivity):
-    """Each source neuron has exactly `n` synapses, onto distinct targets or, with `multapses`, onto any."""
+    """Each source neuron has exactly `n` synapses, onto distinct targets or, with `multapses`, onto any.
 
-    n: int
+    An `n` that is no whole number is a mean: each source has one of the two whole numbers beside it, at random.
+    """
+
+    n: float
     multapses: bool = False
 
     def __post_init__(self) -> None:
-        check_count(self.n, "a degree")
+        object.__setattr__(self, "n", _degree(self.n))
 
     def check(self, n_target: int, n_source: int, *, autapses: bool) -> None:
         """Raise a `ValueError` if there are fewer than `n` targets."""
@@ -259,13 +283,17 @@ class FixedOutdegree(Connectivity):
     def sample(self, n_target: int, n_source: int, rng: np.random.Generator, *, autapses: bool) -> Pairs:
         """Draw the targets of every source."""
         self.check(n_target, n_source, autapses=autapses)
-        draw = any_in_rows if self.multapses else distinct_in_rows
-        targets = draw(n_source, self.n, n_target - (not autapses), rng)
-        return turned(*pairs_of_rows(targets, skip_self=not autapses), n_source, n_target)
+        pairs = _pairs_of_degree(n_source, self.n, n_target, rng, multapses=self.multapses, autapses=autapses)
+        return turned(*pairs, n_source, n_target)
 
     def mean_indegree(self, n_target: int, n_source: int, *, autapses: bool) -> float:
         """Return the number of synapses per target."""
         return self.n * n_source / n_target
+
+    def degree_spread(self, n_target: int, n_source: int, *, autapses: bool) -> tuple[float, float]:
+        """Return that of in-degrees, and of out-degrees, 0 for a whole number."""
+        drawn, _ = super().degree_spread(n_target, n_source, autapses=autapses)
+        return 1.0 if self.multapses else drawn, _rounding_spread(self.n)
 
 
 @dataclass(frozen=True)
@@ -303,6 +331,40 @@ class FixedTotalNumber(Connectivity):
         """Return the number of synapses per target."""
         return self.n / n_target
 
+    def degree_spread(self, n_target: int, n_source: int, *, autapses: bool) -> tuple[float, float]:
+        """Return ones with multapses, where degrees are almost those of a Poisson process."""
+        return (1.0, 1.0) if self.multapses else super().degree_spread(n_target, n_source, autapses=autapses)
+
+
+def _degree(value: Any) -> float:
+    """Return a degree, an integer where it is a whole number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < np.inf:
+        raise ValueError(f"a degree must be a number ≥ 0, got {value!r}")
+    return int(value) if float(value).is_integer() else float(value)
+
+
+def _pairs_of_degree(
+    n_rows: int, degree: float, n_columns: int, rng: np.random.Generator, *, multapses: bool, autapses: bool
+) -> Pairs:
+    """Return pairs of which every row has as many as the degree says, or, where it is no whole number, on average."""
+    draw = any_in_rows if multapses else distinct_in_rows
+    whole, rest = divmod(degree, 1)
+    partners = draw(n_rows, int(whole) + (rest > 0), n_columns - (not autapses), rng)
+    if rest == 0:
+        return pairs_of_rows(partners, skip_self=not autapses)
+    # In rows that get one fewer, which one goes is random: the partners stand in order.
+    kept = np.ones(partners.shape, bool)
+    fewer = np.flatnonzero(rng.random(n_rows) >= rest)
+    kept[fewer, rng.integers(0, partners.shape[1], len(fewer))] = False
+    rows, columns = pairs_of_rows(partners, skip_self=not autapses)
+    return rows[kept.ravel()], columns[kept.ravel()]
+
+
+def _rounding_spread(degree: float) -> float:
+    """Return variance over mean of a degree that is rounded at random."""
+    rest = degree % 1
+    return rest * (1 - rest) / degree if rest else 0.0
+
 
 def probability(value: Any) -> float:
     """Return a probability as a float.
@@ -324,6 +386,6 @@ def check_count(n: Any, what: str) -> None:
         raise ValueError(f"{what} must be a whole number ≥ 0, got {n!r}")
 
 
-def _check_fits(n: int, available: int, what: str, of: str, *, multapses: bool) -> None:
-    if n > available and not (multapses and available > 0):
+def _check_fits(n: float, available: int, what: str, of: str, *, multapses: bool) -> None:
+    if np.ceil(n) > available and not (multapses and available > 0):
         raise ValueError(f"{what} {n} is larger than the {available} available {of}")

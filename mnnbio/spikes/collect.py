@@ -1,18 +1,16 @@
-"""Power sums of counts in windows, accumulated window after window.
-
-Put the blocks that a run hands on into a recording, never holding more than it and a few blocks.
-"""
+"""Recordings from the blocks that a run hands on, which never hold more than themselves and a few blocks."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.spikes.recorded import BinnedCounts, Recording, WindowMoments
-from mnnbio.spikes.recording import Block, Channel, CountMoments, Counts, Per
+from mnnbio.spikes.recorded import BinnedCounts, Recording, Reduced, WindowMoments
+from mnnbio.spikes.recording import Block, Channel, CountMoments, Counts, Per, Reduction
 from mnnbio.spikes.runs import Run
 
 Int32 = npt.NDArray[np.int32]
@@ -138,7 +136,9 @@ def collect(blocks: Iterable[Block], run: Run, replicas: int) -> Recording:
     spikes = _Spikes(of_kind(str), run, replicas)
     counts = _Counts(of_kind(Counts), run, replicas)
     moments = _Moments(of_kind(CountMoments), run, replicas)
-    owners = {name: collector for collector in (spikes, counts, moments) for name in collector.sizes}
+    reductions = [_Reductions(kind, of_kind(kind), run, replicas) for kind in _reduction_types(run)]
+    collectors: list[_Collector] = [spikes, counts, moments, *reductions]
+    owners = {name: collector for collector in collectors for name in collector.sizes}
     batch = 0
     for block in blocks:
         if block.batch != batch:
@@ -156,12 +156,17 @@ def collect(blocks: Iterable[Block], run: Run, replicas: int) -> Recording:
         seed=run.seed,
         counts=counts.result() if counts.sizes else None,
         moments=moments.sums.result(run.dt) if moments.sizes else None,
+        reduced={own.kind.GROUP: own.reduced() for own in reductions},
         presentations=run.pairs if run.is_share else None,
     )
 
 
+def _reduction_types(run: Run) -> list[type[Reduction]]:
+    return list({type(kind): None for kind in run.kinds.values() if isinstance(kind, Reduction)})
+
+
 class _Collector(ABC):
-    """What takes the blocks of some channels."""
+    """Collector of the blocks of some channels."""
 
     def __init__(self, channels: Sequence[Channel], run: Run, replicas: int) -> None:
         self.run, self.replicas = run, replicas
@@ -274,3 +279,40 @@ class _Moments(_Collector):
         for replica, presentation in enumerate(range(place.start, place.stop)):
             self.sums.add(presentation, int(self.run.pairs[presentation, 0]), self.next, together[:, replica])
         self.next += ready
+
+
+class _Reductions(_Collector):
+    """Reductions of a user's own kind, presentation by presentation."""
+
+    def __init__(self, kind: type[Reduction], channels: Sequence[Channel], run: Run, replicas: int) -> None:
+        super().__init__(channels, run, replicas)
+        found = run.kinds[channels[0].population]
+        assert isinstance(found, kind)
+        self.kind: Reduction = found
+        self.bin_steps = channels[0].bin_steps
+        self.n_bins = run.times.duration_steps // self.bin_steps
+        self.states: dict[tuple[int, str], tuple[int, Any]] = {}
+
+    def add(self, block: Block) -> None:
+        place, name = self.presentations(block.batch), block.channel.population
+        for replica, presentation in enumerate(range(place.start, place.stop)):
+            known = self.states.get((presentation, name))
+            first, state = (0, self.kind.start(block.channel.size, self.n_bins)) if known is None else known
+            counts = block.values[: self.n_bins - first, replica]
+            if len(counts):
+                state = self.kind.add(state, first, counts)
+            self.states[presentation, name] = first + len(counts), state
+
+    def reduced(self) -> Reduced:
+        """Return the arrays of all presentations, those of several populations together."""
+        tables = {
+            name: [self.kind.result(self.states[number, name][1]) for number in range(len(self.run.pairs))]
+            for name in self.sizes
+        }
+        values = {}
+        for variable, dims in self.kind.VARIABLES.items():
+            parts = [np.stack([np.asarray(row[variable]) for row in rows]) for rows in tables.values()]
+            axis = 1 + dims.index("neuron") if "neuron" in dims else None
+            together = np.stack(parts, axis=1) if axis is None else np.concatenate(parts, axis=axis)
+            values[variable] = together.reshape(*self.run.shape, *together.shape[1:])
+        return Reduced(populations=self.sizes, kind=self.kind, values=values)

@@ -31,7 +31,7 @@ from mnnbio.results import (
     with_stimuli,
 )
 from mnnbio.spikes.collect import stretch_windows
-from mnnbio.spikes.recorded import BinnedCounts, Recording, WindowMoments
+from mnnbio.spikes.recorded import BinnedCounts, Recording, Reduced, WindowMoments
 
 Array = npt.NDArray[np.float64]
 Sampler = Callable[[float], xr.DataArray]  # length of a window, ms → counts, ([stimulus,] trial, window, neuron)
@@ -200,10 +200,10 @@ def labelled_result(
         part = estimates_of_moments(moments, stimuli=circuit.n_stimuli is not None, duration=recording.duration)
         parts.append(part.assign_coords(_coords(circuit, moments.populations)))
     groups["/simulation"] = _together(parts).assign_attrs(duration=attrs["duration"], window=window * 1e-3)
+    groups |= {f"/{group}": _reduced_dataset(circuit, reduced) for group, reduced in recording.reduced.items()}
     groups["/simulation"] = groups["/simulation"].assign(_decisions(circuit, recording, groups))
-    return xr.DataTree.from_dict(
-        {name: with_stimuli(groups[name]) for name in ("/", "/simulation", "/spikes", "/counts") if name in groups}
-    )
+    order = ["/", "/simulation", "/spikes", "/counts", *(f"/{group}" for group in recording.reduced)]
+    return xr.DataTree.from_dict({name: with_stimuli(groups[name]) for name in order if name in groups})
 
 
 def _spike_dataset(circuit: Circuit, recording: Recording) -> xr.Dataset:
@@ -227,6 +227,23 @@ def _count_dataset(circuit: Circuit, binned: BinnedCounts) -> xr.Dataset:
     coords["time"] = ("time", start, {"units": "s", "long_name": "start of the bin, zero at the end of the warm-up"})
     dims = [*(["stimulus"] if has_stimuli else []), "trial", "time", binned.per]
     return xr.Dataset({"count": array("count", dims, table, bin=step)}, coords=coords)
+
+
+def _reduced_dataset(circuit: Circuit, reduced: Reduced) -> xr.Dataset:
+    """Return the arrays of a user's own kind of recording."""
+    has_stimuli = circuit.n_stimuli is not None
+    lead = [*(["stimulus"] if has_stimuli else []), "trial"]
+    variables, kind = {}, reduced.kind
+    for name, own in kind.VARIABLES.items():
+        dims = [*lead, *([] if "neuron" in own else ["population"]), *own]
+        values = reduced.values[name] if has_stimuli else reduced.values[name][0]
+        variables[name] = (dims, values, dict(kind.ATTRS.get(name, {"units": "1"})))
+    dataset = xr.Dataset(variables)
+    if "neuron" in dataset.dims:
+        dataset = dataset.assign_coords(_coords(circuit, reduced.populations))
+    elif "population" in dataset.dims:
+        dataset = dataset.assign_coords(population=np.array(list(reduced.populations), dtype=str))
+    return dataset
 
 
 def _coords(circuit: Circuit, populations: Mapping[str, int]) -> dict[str, Any]:

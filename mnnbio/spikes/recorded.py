@@ -1,16 +1,16 @@
-"""What a run hands back, spikes, binned counts and moments of counts, and how the shares of a run are merged."""
+"""Recordings of a run, spikes, binned counts and moments of counts, and how the shares of a run are merged."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.spikes.recording import Per
+from mnnbio.spikes.recording import Per, Reduction
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -74,8 +74,26 @@ class WindowMoments:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Reduced:
+    """Arrays to which the counts of some populations were reduced.
+
+    Attributes
+    ----------
+    populations : dict
+        Size of each population.
+    kind : Reduction
+    values : dict of ndarray, shape (stimulus, trial, ...)
+        (presentation, ...) where only some presentations were run.
+    """
+
+    populations: Mapping[str, int]
+    kind: Reduction
+    values: Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Recording:
-    """What was recorded of every presentation.
+    """Record of all presentations of a run.
 
     Attributes
     ----------
@@ -93,6 +111,8 @@ class Recording:
     counts : BinnedCounts or None
     moments : WindowMoments or None
         Of the populations that are recorded so.
+    reduced : dict of Reduced
+        By group of the result.
     presentations : ndarray of int64, shape (presentation, 2), or None
         The (stimulus, trial) pairs that were run, in the order of `row_size`; None: all of them.
     """
@@ -106,6 +126,7 @@ class Recording:
     seed: int
     counts: BinnedCounts | None = None
     moments: WindowMoments | None = None
+    reduced: Mapping[str, Reduced] = field(default_factory=dict)
     presentations: Int64 | None = None
 
     @property
@@ -171,8 +192,17 @@ class Recording:
             row_size=joined(lambda part: part.row_size),
             counts=counts,
             moments=first.moments and _merge_moments(parts, joined),
+            reduced={
+                group: replace(one, values={name: joined(_values_of(group, name)) for name in one.values})
+                for group, one in first.reduced.items()
+            },
             presentations=None if complete else pairs,
         )
+
+
+def _values_of(group: str, name: str) -> Callable[[Any], npt.NDArray[Any]]:
+    """Return a function that gives one array of a recording."""
+    return lambda part: part.reduced[group].values[name]
 
 
 def _pairs(part: Recording) -> Int64:
@@ -192,6 +222,7 @@ def _require_same_run(one: Recording, other: Recording) -> None:
             "populations recorded as spikes": dict(part.populations),
             "counts": counts and (dict(counts.populations), counts.bin, counts.per),
             "moments": moments and (dict(moments.populations), moments.window, moments.stretch.shape[-2:]),
+            "reductions": {group: one.kind for group, one in part.reduced.items()},
             "covariance": moments is not None and moments.products is not None,
             "number of stimuli": moments and len(moments.number),
         }

@@ -1,25 +1,80 @@
-"""What a simulation records of a population: every spike, counts in bins, or moments of counts in windows.
+"""Kinds of recordings of a population, and the channels through which a run hands on what they read.
 
-What runs hand on while they run: blocks of spikes or of counts of each population.
+Spikes, counts in bins and moments of counts in windows are kinds of ours; a kind of a user's own is a `Reduction`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from mnnbio.machine import check_choice
 from mnnbio.spikes.timing import Times
 from mnnbio.units import count_steps, in_unit
 
 Per = Literal["neuron", "population"]
 
 
+class RecordingKind(ABC):
+    """Kind of recording of a population, from counts in adjacent bins after the warm-up."""
+
+    @abstractmethod
+    def bin_length(self) -> tuple[str, float]:
+        """Return the name of the option that is the length of the bins, and that length, ms."""
+
+    @property
+    def must_divide(self) -> bool:
+        """Whether the bins must divide the duration; else the last one may be incomplete."""
+        return False
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the spikes of all neurons are counted together."""
+        return False
+
+
+class Reduction(RecordingKind):
+    """Kind of recording of a user's own: counts in bins are reduced while the run goes on.
+
+    A subclass is a frozen dataclass. Of every presentation a state is begun by `start`, changed by `add` and ended by
+    `result`; nothing else is kept. The arrays that `result` returns stand in the group `GROUP` of the result, with the
+    dimensions of stimuli and trials in front.
+
+    Attributes
+    ----------
+    GROUP : str
+        Name of the group of the result.
+    VARIABLES : mapping of str to tuple of str
+        Dimensions of each array of `result`. Those of several populations are joined along "neuron", where there is
+        such a dimension; else "population" is put in front.
+    ATTRS : mapping of str to mapping
+        Attributes of the variables, ``units`` and ``long_name`` among them.
+    """
+
+    GROUP: ClassVar[str]
+    VARIABLES: ClassVar[Mapping[str, tuple[str, ...]]]
+    ATTRS: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @abstractmethod
+    def start(self, size: int, n_bins: int) -> Any:
+        """Return the state of a presentation before its first bin, for a population of that size."""
+
+    @abstractmethod
+    def add(self, state: Any, first: int, counts: npt.NDArray[np.int32]) -> Any:
+        """Return the state after the counts of the bins `first`, `first` + 1, …, (bin, neuron)."""
+
+    @abstractmethod
+    def result(self, state: Any) -> Mapping[str, npt.ArrayLike]:
+        """Return the arrays of a presentation by name."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Counts:
+class Counts(RecordingKind):
     """Spike counts in adjacent bins from the end of the warm-up on, of every neuron or of a population together.
 
     Parameters
@@ -39,12 +94,25 @@ class Counts:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "bin", _length(self.bin, "bin"))
-        if self.per not in get_args(Per):
-            raise ValueError(f"Invalid value {self.per!r} for `per`. Must be one of {list(get_args(Per))}")
+        check_choice("per", self.per, get_args(Per))
+
+    def bin_length(self) -> tuple[str, float]:
+        """Return the length of a bin."""
+        return "bin", self.bin
+
+    @property
+    def must_divide(self) -> bool:
+        """Whether the bins must divide the duration: they do."""
+        return True
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the spikes of all neurons are counted together."""
+        return self.per == "population"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CountMoments:
+class CountMoments(RecordingKind):
     """Running moments of the counts in adjacent windows from the end of the warm-up on: neither spikes nor counts stay.
 
     They give rates, count variances and Fano factors, with `covariance` the matrix of count covariances, with the
@@ -69,9 +137,13 @@ class CountMoments:
     def __post_init__(self) -> None:
         object.__setattr__(self, "window", _length(self.window, "window"))
 
+    def bin_length(self) -> tuple[str, float]:
+        """Return the length of a window."""
+        return "window", self.window
 
-Kind = Literal["spikes"] | Counts | CountMoments
-Record = str | Sequence[str] | Mapping[str, Kind] | Counts | CountMoments | None
+
+Kind = Literal["spikes"] | RecordingKind
+Record = str | Sequence[str] | Mapping[str, Kind] | RecordingKind | None
 
 
 def recorded_kinds(sizes: Mapping[str, int], record: Record) -> dict[str, Kind]:
@@ -81,9 +153,9 @@ def recorded_kinds(sizes: Mapping[str, int], record: Record) -> dict[str, Kind]:
     ----------
     sizes : mapping
         Size of every population of neurons.
-    record : str, sequence of str, mapping, Counts, CountMoments or None
+    record : str, sequence of str, mapping, RecordingKind or None
         Names of populations whose spikes are recorded; or what is recorded of each named population, ``"spikes"``,
-        `Counts` or `CountMoments`; or one such kind for all populations; None: the spikes of all.
+        `Counts`, `CountMoments` or a `Reduction`; or one such kind for all populations; None: the spikes of all.
 
     Raises
     ------
@@ -92,7 +164,7 @@ def recorded_kinds(sizes: Mapping[str, int], record: Record) -> dict[str, Kind]:
         populations differ in their options.
     """
     wanted: dict[str, Kind]
-    if record is None or isinstance(record, Counts | CountMoments):
+    if record is None or isinstance(record, RecordingKind):
         wanted = dict.fromkeys(sizes, "spikes" if record is None else record)
     elif isinstance(record, Mapping):
         wanted = dict(record)
@@ -101,12 +173,13 @@ def recorded_kinds(sizes: Mapping[str, int], record: Record) -> dict[str, Kind]:
     if not wanted or any(name not in sizes for name in wanted):
         raise ValueError(f"`record` must name populations of neurons ({', '.join(sizes)}), got {list(wanted)}")
     for name, kind in wanted.items():
-        if kind != "spikes" and not isinstance(kind, Counts | CountMoments):
+        if not isinstance(kind, RecordingKind) and kind != "spikes":
             raise ValueError(
-                f"Invalid value {kind!r} for `record` of {name!r}. Must be 'spikes', Counts(...) or CountMoments(...)"
+                f"Invalid value {kind!r} for `record` of {name!r}. Must be 'spikes', Counts(...), CountMoments(...) "
+                "or a Reduction"
             )
-    for sort in (Counts, CountMoments):
-        found = list(dict.fromkeys(kind for kind in wanted.values() if isinstance(kind, sort)))
+    for sort in {type(kind): None for kind in wanted.values() if isinstance(kind, RecordingKind)}:
+        found = list(dict.fromkeys(kind for kind in wanted.values() if type(kind) is sort))
         if len(found) > 1:
             raise ValueError(
                 f"all `{sort.__name__}` of a recording must be the same, so that they stand in one table, got "
@@ -126,7 +199,7 @@ Int32 = npt.NDArray[np.int32]
 
 
 class Channel(NamedTuple):
-    """What is handed on of a population.
+    """Channel of a population: what a run hands on of its spikes.
 
     Attributes
     ----------
@@ -192,13 +265,12 @@ def choose_channels(kinds: Mapping[str, Kind], sizes: Mapping[str, int], times: 
     channels = []
     for name, size in sizes.items():
         kind = kinds.get(name)
-        if isinstance(kind, Counts):
-            steps = _steps(kind.bin, "bin", times, dt)
-            if times.duration_steps % steps:
-                raise ValueError(f"`bin` must divide `duration`, {times.duration:g} ms, got {kind.bin:g} ms")
-            channels.append(Channel(name, size, steps, kind.per == "population"))
-        elif isinstance(kind, CountMoments):
-            channels.append(Channel(name, size, _steps(kind.window, "window", times, dt)))
+        if isinstance(kind, RecordingKind):
+            option, length = kind.bin_length()
+            steps = _steps(length, option, times, dt)
+            if kind.must_divide and times.duration_steps % steps:
+                raise ValueError(f"`{option}` must divide `duration`, {times.duration:g} ms, got {length:g} ms")
+            channels.append(Channel(name, size, steps, kind.pooled))
         else:
             channels.append(Channel(name, size, -1 if kind is None else 0))
     return channels

@@ -179,11 +179,36 @@ def test_rules_that_do_not_fit_raise(rule, sizes, autapses, message):
         (lambda: Bernoulli(np.nan), ValueError, "`p` must be finite, got nan"),
         (lambda: Bernoulli([0.1, 0.2]), ValueError, "must be a probability"),
         (lambda: Bernoulli("often"), TypeError, "`p` must be numeric"),
-        (lambda: FixedIndegree(2.5), ValueError, "a degree must be a whole number ≥ 0, got 2.5"),
-        (lambda: FixedOutdegree(-1), ValueError, "a degree must be a whole number ≥ 0, got -1"),
+        (lambda: FixedOutdegree(-1), ValueError, "a degree must be a number ≥ 0, got -1"),
         (lambda: FixedTotalNumber(True), ValueError, "a number of synapses must be a whole number ≥ 0, got True"),
     ],
 )
 def test_bad_rules_raise(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("rule", [FixedIndegree(2.5), FixedIndegree(3.2, multapses=True), FixedOutdegree(2.5)])
+def test_a_degree_that_is_no_whole_number_is_a_mean(rule):
+    n = 4000
+    targets, sources = rule.sample(n, n, np.random.default_rng(0), autapses=False)
+    fixed, other = (targets, sources) if isinstance(rule, FixedIndegree) else (sources, targets)
+    degrees = np.bincount(fixed, minlength=n)
+    assert set(degrees) == {int(rule.n), int(rule.n) + 1}
+    rest = rule.n % 1
+    assert abs(degrees.mean() - rule.n) < 4 * np.sqrt(rest * (1 - rest) / n)
+    assert (targets != sources).all()
+    spread = rule.degree_spread(n, n, autapses=False)
+    for number, found in zip(
+        spread if fixed is targets else spread[::-1], (degrees, np.bincount(other, minlength=n)), strict=True
+    ):
+        # The relative standard error of a variance is at most √(2/n) times two here.
+        assert abs(found.var() / found.mean() - number) < 4 * 2 * np.sqrt(2 / n) * max(number, 0.1)
+    pairs = targets.astype(np.int64) * n + sources
+    assert getattr(rule, "multapses", False) or len(np.unique(pairs)) == len(pairs)
+
+
+@pytest.mark.parametrize("n", [-1, np.inf, np.nan, "3", True])
+def test_a_degree_is_a_number(n):
+    with pytest.raises(ValueError, match="a degree must be a number ≥ 0"):
+        FixedIndegree(n)

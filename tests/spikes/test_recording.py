@@ -327,3 +327,15 @@ def test_the_page_about_recording_can_be_run(capsys):
     text = (Path(__file__).parents[2] / "docs" / "recording.md").read_text(encoding="utf-8")
     exec(compile(text.split("```python\n")[1].split("```")[0], "docs/recording.md", "exec"), {})
     assert "'neuron': 40" in capsys.readouterr().out
+
+
+def test_moments_of_a_silent_population_are_those_of_zeros():
+    circuit = Circuit(
+        [Population("a", 2, LIFParameters()), Population("b", 1, LIFParameters())], [], [GaussianDrive("b", 2.0)]
+    )
+    result = simulate(circuit, 100, trials=2, record=CountMoments(window=20), codegen="runtime", seed=1)["simulation"]
+    assert result["rate"].to_numpy()[:2].tolist() == [0.0, 0.0]
+    assert result["rate"].to_numpy()[2] > 10
+    assert result["count_variance"].attrs["n_samples"] == 10
+    spikes = simulate(circuit, 100, trials=2, window=20, codegen="runtime", seed=1)["simulation"]
+    np.testing.assert_allclose(result["rate"], spikes["rate"], atol=1e-12)
