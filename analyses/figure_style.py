@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from mnnbio.results import written_aside
+from mnnbio.machine import written_aside
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -23,7 +23,8 @@ from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.decisions import accuracy_against_time
 from mnnbio.analyses.dynamics import oscillation_sentence, state_sentence
 from mnnbio.analyses.figure_style import Illustration, figure_of, save_figure
-from mnnbio.results import rounded_to_steps, written_aside
+from mnnbio.machine import written_aside
+from mnnbio.results import rounded_to_steps
 
 
 def report(
@@ -65,7 +66,7 @@ def report(
     ------
     ValueError
         If there is nothing to report on.
-    ResultFileError
+    FileError
         If the files cannot be written.
     """
     path = Path(path)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from mnnbio.circuit import Circuit, FixedIndegree, PoissonDrive, Population, Projection
 from mnnbio.circuits.downscaling import downscaled
+from mnnbio.machine import check_choice
 from mnnbio.neurons import LIFParameters
 from mnnbio.units import in_unit
 
@@ -76,8 +77,7 @@ def brunel(
     N. Brunel (2000), Dynamics of sparsely connected networks of excitatory and inhibitory spiking neurons, J. Comput.
     Neurosci. 8, 183-208.
     """
-    if model not in ("A", "B"):
-        raise ValueError(f"Invalid value {model!r} for `model`. Must be one of ['A', 'B']")
+    check_choice("model", model, ["A", "B"])
     own = {"g": g_inhibitory, "weight": weight_inhibitory, "nu_ext_ratio": nu_ext_ratio_inhibitory}
     if model == "A" and any(value is not None for value in own.values()):
         named = ", ".join(f"`{name}_inhibitory`" for name, value in own.items() if value is not None)

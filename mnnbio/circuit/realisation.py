@@ -6,12 +6,13 @@ Dale's law: all synapses that a neuron makes have one sign.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 from scipy import sparse
 
 from mnnbio.circuit.parts import Array, Matrix, ModeMatrix, Projection
+from mnnbio.machine import check_choice
 from mnnbio.values import Distribution
 
 if TYPE_CHECKING:
@@ -103,8 +104,7 @@ def check_dale(circuit: Circuit, signs: Mapping[str, Sign] | None = None) -> Non
     wanted = dict(signs or {})
     for name, sign in wanted.items():
         circuit.population(name)
-        if sign not in ("excitatory", "inhibitory"):
-            raise ValueError(f"Invalid value {sign!r} for the sign of {name!r}. Must be 'excitatory' or 'inhibitory'")
+        check_choice(f"signs[{name!r}]", sign, get_args(Sign))
     for population in circuit.populations:
         outgoing = [p for p in circuit.projections if p.source == population.name]
         lowest, highest = np.zeros(population.size), np.zeros(population.size)

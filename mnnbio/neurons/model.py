@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
+
+from mnnbio.machine import check_choice
 
 # Order within a time step. "synapses_first": state, synapses, threshold, reset, so that the jumps of a step count
 # before its test. "threshold_first": state, threshold, synapses, reset, which is Brian2's default.
@@ -58,10 +60,7 @@ class NeuronDynamics:
     order: Order = "synapses_first"
 
     def __post_init__(self) -> None:
-        if self.order not in ("synapses_first", "threshold_first"):
-            raise ValueError(
-                f"Invalid value {self.order!r} for `order`. Must be one of ['synapses_first', 'threshold_first']"
-            )
+        check_choice("order", self.order, get_args(Order))
         if bool(self.method) == bool(self.update):
             raise ValueError(f"give either `method` or `update`, got {self.method!r} and {self.update!r}")
         if arrays := [name for name, value in self.start.items() if np.ndim(value)]:

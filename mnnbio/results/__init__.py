@@ -10,7 +10,7 @@ from mnnbio.results.estimates import (
     fano_of_sums,
     variance_of_sums,
 )
-from mnnbio.results.files import ResultFileError, load, read_attributes, read_variable, save, written_aside
+from mnnbio.results.files import ResultFileError, load, read_attributes, read_variable, save
 from mnnbio.results.ragged import counts, ragged, rounded_to_steps, single_time, spike_trains, whole_steps
 from mnnbio.results.schema import (
     QUANTITIES,
@@ -49,5 +49,4 @@ __all__ = [
     "versions",
     "whole_steps",
     "with_stimuli",
-    "written_aside",
 ]

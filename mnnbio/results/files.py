@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from mnnbio.machine import FileError, written_aside
+
 CONVENTIONS = "CF-1.11 mnnbio-1"
 
 
-class ResultFileError(OSError):
-    """A result file cannot be read or written."""
-
-
-@contextmanager
-def written_aside(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a path beside `path` to write to, and put it in place once that succeeded.
-
-    Whatever happens on the way, `path` holds either what it held before or all of the new content.
-
-    Raises
-    ------
-    ResultFileError
-        If the folder cannot be written to, or the disk is full.
-    """
-    path = Path(path)
-    aside = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=f".part{path.suffix}")
-        os.close(handle)
-        aside = Path(name)
-        yield aside
-        with aside.open("rb") as written:
-            os.fsync(written.fileno())
-        # mkstemp makes private files; the result gets the permissions that any new file has.
-        aside.chmod(0o666 & ~_umask())
-        aside.replace(path)
-    except OSError as error:
-        raise ResultFileError(
-            f"cannot write {path}: {error.strerror or error}. Check the folder's permissions and free space; "
-            "what was there before is unchanged."
-        ) from error
-    finally:
-        if aside is not None:
-            with suppress(FileNotFoundError):
-                aside.unlink()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+class ResultFileError(FileError):
+    """A result file cannot be read."""
 
 
 def save(tree: xr.DataTree | xr.Dataset, path: str | os.PathLike[str]) -> None:
@@ -73,7 +31,7 @@ def save(tree: xr.DataTree | xr.Dataset, path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
-    ResultFileError
+    FileError
         If the folder cannot be written to, or the disk is full.
     """
     if isinstance(tree, xr.Dataset):

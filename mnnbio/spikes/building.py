@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mnnbio.circuit import Circuit, check_time_step, require_circuit, time_step
-from mnnbio.machine import FOLDER_VARIABLE
+from mnnbio.machine import FOLDER_VARIABLE, check_choice, require_integer
 from mnnbio.spikes.compiling import compile_project, compiler_version, work_folder
 from mnnbio.spikes.devices import Device, DeviceProgram, require_device
 from mnnbio.spikes.layout import choose_replicas, choose_replicas_in_python
 from mnnbio.spikes.planner import Planned, plan_circuit
-from mnnbio.spikes.program import CompiledProgram, Program, PythonProgram, require_integer
+from mnnbio.spikes.program import CompiledProgram, Program, PythonProgram
 from mnnbio.spikes.program_cache import PROGRAM, CacheWarning, ProgramCache, program_key
 from mnnbio.spikes.program_files import INPUTS, write_courses, write_inputs
 from mnnbio.spikes.recording import Record, recorded_kinds
@@ -93,14 +93,13 @@ def build(
         with build(circuit, dt=0.1 * ms) as program:
             spikes = [program.run(1 * second, stimulus=rates, seed=1) for rates in stimuli]
     """
-    if codegen not in get_args(Codegen):
-        raise ValueError(f"Invalid value {codegen!r} for `codegen`. Must be one of {list(get_args(Codegen))}")
+    check_choice("codegen", codegen, get_args(Codegen))
     require_circuit(circuit)
     step = time_step(dt)
     check_time_step(circuit, step)
     kinds = recorded_kinds({population.name: population.size for population in circuit.neurons}, record)
     if replicas is not None:
-        require_integer(replicas, "replicas", 1)
+        require_integer("replicas", replicas, 1)
     if device is not None:
         require_device(device)
         yield DeviceProgram(_plan(circuit, step, 1), kinds, device, build_dir, replicas)

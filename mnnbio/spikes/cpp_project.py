@@ -13,12 +13,13 @@ from typing import Any
 import xarray as xr
 
 from mnnbio.circuit import Circuit, time_step
+from mnnbio.machine import require_integer
 from mnnbio.spikes.building import write_project_sources
 from mnnbio.spikes.collect import collect
 from mnnbio.spikes.description import labelled_result
 from mnnbio.spikes.program_files import read_blocks, write_plan_file
 from mnnbio.spikes.recording import recorded_kinds
-from mnnbio.spikes.runs import Run, choose_seed, require_integer
+from mnnbio.spikes.runs import Run, choose_seed
 from mnnbio.spikes.simulate import check_window
 from mnnbio.spikes.timing import Times
 
@@ -77,7 +78,7 @@ def write_project(
     """
     step = time_step(dt)
     times = Times.of(duration, warmup, step)
-    require_integer(trials, "trials", 1)
+    require_integer("trials", trials, 1)
     manifest: dict[str, Any] = {
         "format": _FORMAT,
         "dt": step,

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from mnnbio.machine import check_choice
 from mnnbio.spikes.compiling import work_folder
 from mnnbio.spikes.network import MadeNetwork, make_network
 from mnnbio.spikes.plan import Plan, PlannedGroup, PlannedSynapses, Step
@@ -52,8 +53,7 @@ def require_device(device: str) -> None:
     DeviceUnavailable
         If its package is not installed, or cannot be imported.
     """
-    if device not in get_args(Device):
-        raise ValueError(f"Invalid value {device!r} for `device`. Must be one of {list(get_args(Device))}, or None")
+    check_choice("device", device, get_args(Device))
     package = _PACKAGES[device]
     if find_spec(package) is None:
         raise DeviceUnavailable(
@@ -109,7 +109,7 @@ class DeviceProgram(Program):
                 _load(made, batch[:, 0])
                 _run(made, job.n_steps, seed=int(batch[0, 1]) % 2**32, folder=str(folder))
                 for channel in job.channels:
-                    if monitor := made.monitors.get(channel.population):
+                    if (monitor := made.monitors.get(channel.population)) is not None:  # one without spikes is false
                         step = np.rint(np.asarray(monitor.t_[:]) / (plan.dt * 1e-3)).astype(np.int32)
                         yield job.block(number, channel, np.asarray(monitor.i[:], dtype=np.int32), step)
             progress(job.n_steps)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy.typing as npt
 
 from mnnbio.circuit import Circuit, Drive, GaussianDrive, PoissonDrive, PoissonSource, Population, Projection
+from mnnbio.machine import require_integer
 from mnnbio.neurons import LIFParameters
 from mnnbio.spikes.collect import collect
 from mnnbio.spikes.compiling import available_cores
@@ -27,7 +28,7 @@ from mnnbio.spikes.program_cache import PROGRAM
 from mnnbio.spikes.program_files import Job, changed_inputs
 from mnnbio.spikes.recorded import Recording
 from mnnbio.spikes.recording import Block, Kind
-from mnnbio.spikes.runs import Run, choose_seed, require_integer
+from mnnbio.spikes.runs import Run, choose_seed
 from mnnbio.spikes.session import brian_session
 from mnnbio.spikes.timing import Times
 
@@ -197,7 +198,7 @@ class Program(ABC):
         """
         times = Times.of(duration, warmup, self.dt)
         if processes is not None:
-            require_integer(processes, "processes", 1)
+            require_integer("processes", processes, 1)
         deadline = Deadline(timeout)
         planned = self._plan(Changes(stimulus, weights, lif, drives, circuit))
         run = Run.of(planned.circuit, self.kinds, times, self.dt, choose_seed(seed), trials, presentations)

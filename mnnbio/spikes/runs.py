@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mnnbio.circuit import Circuit
+from mnnbio.machine import require_integer
 from mnnbio.spikes.program_files import Job
 from mnnbio.spikes.recording import Channel, Kind, choose_channels
 from mnnbio.spikes.streams import presentation_key
@@ -68,7 +68,7 @@ class Run:
         ValueError
             If `trials` or `presentations` is out of range, or what is to be recorded does not suit the times.
         """
-        require_integer(trials, "trials", 1)
+        require_integer("trials", trials, 1)
         n_stimuli = circuit.n_stimuli or 1
         every = np.stack(np.meshgrid(np.arange(n_stimuli), np.arange(trials), indexing="ij"), axis=-1).reshape(-1, 2)
         sizes = {population.name: population.size for population in circuit.neurons}
@@ -134,11 +134,5 @@ def choose_seed(seed: int | None) -> int:
     """Return the seed, or a fresh one."""
     if seed is None:
         return int.from_bytes(os.urandom(6), "little")
-    require_integer(seed, "seed", 0)
+    require_integer("seed", seed, 0, 2**64 - 1)  # result files hold no larger numbers
     return int(seed)
-
-
-def require_integer(value: Any, name: str, least: int) -> None:
-    """Raise a `ValueError` unless `value` is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"`{name}` must be an integer ≥ {least}, got {value!r}")

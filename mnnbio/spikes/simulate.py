@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from mnnbio.circuit import Circuit, check_time_step, require_circuit, time_step
+from mnnbio.machine import require_integer
 from mnnbio.spikes.building import build
 from mnnbio.spikes.description import labelled_result
 from mnnbio.spikes.devices import Device
 from mnnbio.spikes.processes import check_timeout
 from mnnbio.spikes.recording import CountMoments, Counts, Kind, Record, choose_channels, recorded_kinds
-from mnnbio.spikes.runs import choose_seed, require_integer
+from mnnbio.spikes.runs import choose_seed
 from mnnbio.spikes.session import Codegen
 from mnnbio.spikes.sharing import Report, SharedRun, run_on_workers
 from mnnbio.spikes.timing import Times
@@ -134,10 +135,10 @@ def simulate(
     kinds = recorded_kinds(sizes, record)
     choose_channels(kinds, sizes, times, step)
     window_ms = check_window(window, times, step, kinds)
-    require_integer(trials, "trials", 1)
+    require_integer("trials", trials, 1)
     seed = choose_seed(seed)
     if processes is not None:
-        require_integer(processes, "processes", 1)
+        require_integer("processes", processes, 1)
     check_timeout(timeout)
     how: dict[str, Any] = {"dt": step, "record": record, "codegen": codegen, "device": device}
     run: dict[str, Any] = {"duration": times.duration, "trials": trials, "warmup": times.warmup, "seed": seed}

@@ -26,6 +26,7 @@ import xarray as xr
 from scipy.linalg import solve_banded
 
 from mnnbio.circuit import Circuit
+from mnnbio.machine import check_choice
 from mnnbio.moments import Neuron
 from mnnbio.neurons import LIFParameters
 from mnnbio.results import array, versions
@@ -243,8 +244,7 @@ def predict_time_course(
         raise ValueError(f"a time course is of one stimulus, got {circuit.n_stimuli}; choose one with `select`")
     if fluctuations is not None and (not isinstance(fluctuations, int | np.integer) or fluctuations < 0):
         raise ValueError(f"`fluctuations` must be a seed, a whole number ≥ 0, got {fluctuations!r}")
-    if initial not in ("stationary", "rest"):
-        raise ValueError(f"Invalid value {initial!r} for `initial`. Must be one of ['stationary', 'rest']")
+    check_choice("initial", initial, ["stationary", "rest"])
     first = circuit.at_time(float(wanted[0])) if circuit.changes_in_time else circuit
     system = population_system(first, delta, keep=circuit.changes_in_time)
     state = solve(system, "poisson", delta, population_start(circuit, start))

@@ -15,15 +15,16 @@ root, `/simulation`,  the statistics: few samples at length; their prediction an
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mnnbio.machine import locked, written_aside
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -50,23 +51,18 @@ def held(path: Path, what: str) -> Iterator[None]:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        lock = ExitStack()
+        lock.enter_context(locked(path / ".lock", wait=False, mode=0o666))
+    except BlockingIOError as error:
+        raise RunFolderError(
+            f"the {what} {path} is in use by another mnnbio; wait for it, or choose another folder"
+        ) from error
     except OSError as error:
         raise RunFolderError(
             f"cannot write to the {what} {path}: {error.strerror}. Check its permissions or choose another"
         ) from error
-    try:
-        # The kernel drops this lock when the process ends, however it ends.
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise RunFolderError(
-            f"the {what} {path} is in use by another mnnbio; wait for it, or choose another folder"
-        ) from error
-    try:
+    with lock:
         yield
-    finally:
-        os.close(handle)
 
 
 class RunFolder:
@@ -140,11 +136,9 @@ def write_text(path: Path, text: str) -> None:
 
     Raises
     ------
-    ResultFileError
+    FileError
         If it cannot be written.
     """
-    from mnnbio.results import written_aside
-
     with written_aside(path) as aside:
         aside.write_text(text, encoding="utf-8")
 

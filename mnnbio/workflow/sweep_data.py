@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from mnnbio.machine import check_choice
 from mnnbio.results import read_attributes, read_variable
 from mnnbio.workflow.sweep_folder import SweepFolderError, read_manifest
 from mnnbio.workflow.sweep_work import DONE, Layout
@@ -86,8 +87,7 @@ def open_sweep(folder: Path | str, *, resolution: Resolution = "neuron") -> xr.D
         sweep = open_sweep("sweeps/brunel", resolution="population")
         sweep["simulation/rate"].sel(population="E").plot(x="g")
     """
-    if resolution not in get_args(Resolution):
-        raise ValueError(f"Invalid value {resolution!r} for `resolution`. Must be one of {list(get_args(Resolution))}")
+    check_choice("resolution", resolution, get_args(Resolution))
     path = Path(folder)
     manifest = read_manifest(path)
     found = _results(path, manifest)

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mnnbio.machine import require_integer
 from mnnbio.spikes import SchedulerError, cancel, losses_named
 from mnnbio.workflow.sweep_config import Point, SweepConfig, make_sweep, point_of, points_of, read_config
 from mnnbio.workflow.sweep_folder import SweepFolder
@@ -133,10 +134,8 @@ def run_sweep(
     SchedulerError
         If the scheduler is lost. What is done is kept.
     """
-    from mnnbio.spikes import require_integer
-
     if workers is not None:
-        require_integer(workers, "workers", 0)
+        require_integer("workers", workers, 0)
     config = _config(config)
     subject, points, folder = subject_of(config), points_of(config), SweepFolder(Path(out))
     with folder.opened(config):

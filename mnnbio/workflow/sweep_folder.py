@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mnnbio.results import written_aside
+from mnnbio.machine import written_aside
 from mnnbio.workflow.options import ConfigError
 from mnnbio.workflow.run_folder import RunFolderError, held, write_text
 from mnnbio.workflow.sweep_config import Point, SweepConfig

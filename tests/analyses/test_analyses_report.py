@@ -15,7 +15,8 @@ from mnnbio.analyses import report
 from mnnbio.analyses.captions import accuracy_verdict, correlation, number, percent, probability, verdict
 from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.decisions import classification
-from mnnbio.results import ResultFileError, example_inputs, load, save
+from mnnbio.machine import FileError
+from mnnbio.results import example_inputs, load, save
 
 FIGURES = ("training", "inputs", "confusion", "rates", "count_statistics", "covariance", "z", "accuracy", "raster")
 
@@ -125,7 +126,7 @@ def test_a_failed_report_leaves_the_old_one(tmp_path):
     path = tmp_path / "report.html"
     path.write_text("old")
     (tmp_path / "figures").write_text("a file where the folder should be")
-    with pytest.raises(ResultFileError, match="cannot write"):
+    with pytest.raises(FileError, match="cannot write"):
         report(s.simulation, path)
     assert path.read_text() == "old"
     assert sorted(os.listdir(tmp_path)) == ["figures", "report.html"]

@@ -71,5 +71,5 @@ def test_modes_and_normal_weights_are_found_out():
 def test_unknown_names_and_signs_raise():
     with pytest.raises(ValueError, match="no population 'X'"):
         circuit().check_dale({"X": "excitatory"})
-    with pytest.raises(ValueError, match="Invalid value 'positive' for the sign of 'E'"):
+    with pytest.raises(ValueError, match="Invalid value 'positive' for `signs\\['E'\\]`"):
         circuit().check_dale({"E": "positive"})

@@ -180,7 +180,7 @@ def test_works_under_vmap():
 
 def test_errors():
     lif = LIFParameters()
-    with pytest.raises(ValueError, match=r"Invalid value 'g_leak' in `learn`. Must be one of \['tau_m', 'v_th'"):
+    with pytest.raises(ValueError, match=r"Invalid value 'g_leak' for `learn`. Must be one of \['tau_m', 'v_th'"):
         MomentActivation(lif, learn=("g_leak",))
     with pytest.raises(ValueError, match="`t_ref` can be learned only from a start above 0 ms"):
         MomentActivation(LIFParameters(t_ref=0.0), learn=("t_ref",))

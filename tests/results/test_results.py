@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import mnnbio
+from mnnbio.machine import FileError
 from mnnbio.results.estimates import estimate_covariance, estimate_fano, estimate_mean, estimate_variance
 from mnnbio.results.files import ResultFileError
 from mnnbio.results.ragged import counts, ragged, spike_trains
@@ -154,7 +155,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, spikes, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(xr.DataTree, "to_netcdf", full)
-    with pytest.raises(ResultFileError, match=r"No space left on device.*unchanged"):
+    with pytest.raises(FileError, match=r"No space left on device.*unchanged"):
         mnnbio.save(spikes, path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["result.nc"]
@@ -162,7 +163,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, spikes, monkeypatch):
 
 def test_a_place_that_cannot_be_written_raises(tmp_path, spikes):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResultFileError, match="cannot write"):
+    with pytest.raises(FileError, match="cannot write"):
         mnnbio.save(spikes, tmp_path / "file" / "result.nc")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnnbio.results.files import ResultFileError
+from mnnbio.machine import FileError
 from mnnbio.workflow.fingerprint import fingerprint, of_arrays, of_code, of_file
 from mnnbio.workflow.run_folder import RunFolder, RunFolderError, read_json, write_json, write_text
 
@@ -74,7 +74,7 @@ def test_text_that_cannot_be_written_leaves_the_old(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(ResultFileError, match="No space left"):
+    with pytest.raises(FileError, match="No space left"):
         write_text(path, "new")
     assert [p.name for p in tmp_path.iterdir()] == ["config.yaml"]
     assert path.read_text() == "old"
