@@ -18,9 +18,9 @@ import nbformat
 from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
-# Where a warning was raised says where this machine keeps its files.
-PLACE = re.compile(r"^(?:/|<)\S*?(?:\.py|>):\d+: (?=\w+: )", re.MULTILINE)
-SOURCE_LINE = re.compile(r"\n  \S.*(?=\n|$)")
+# The place of a warning says where this machine keeps its files; Brian2 has warnings logged, and names the logger.
+PLACE = re.compile(r"^(?:WARNING +)?[/<]\S*?(?:\.py|>):\d+: (?=\w+: )", re.MULTILINE)
+REST = re.compile(r"\n  \S.*(?=\n|$)|\n \[py\.warnings\]")
 
 
 def fingerprint(notebook: Any) -> str:
@@ -40,7 +40,7 @@ def execute(notebook: Any, folder: str) -> None:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             if output.output_type == "stream" and output.name == "stderr":
-                output.text = SOURCE_LINE.sub("", PLACE.sub("", output.text))
+                output.text = REST.sub("", PLACE.sub("", output.text))
             output.get("data", {}).pop("image/svg+xml", None)
             output.get("metadata", {}).clear()
     notebook.metadata = nbformat.from_dict(

@@ -72,8 +72,9 @@ def test_outputs_of_other_code_are_told():
 
 
 @pytest.mark.slow
-def test_a_notebook_is_cleaned_of_places(tmp_path):
-    code = "import warnings\nwarnings.warn('too large')\n1 + 1"
+@pytest.mark.parametrize("imported", ["warnings", "warnings, brian2"])  # Brian2 has warnings logged
+def test_a_notebook_is_cleaned_of_places(imported, tmp_path):
+    code = f"import {imported}\nwarnings.warn('too large')\n1 + 1"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     execute.execute(notebook, str(tmp_path))
     (stream, result) = notebook.cells[0].outputs
