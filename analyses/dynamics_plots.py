@@ -203,16 +203,12 @@ def plot_spectra(
         right.plot(frequency, coherence, color=palette[name], linewidth=0.8, label=f"{names[0]}, {name}")
         highest = max(highest, float(coherence.max()))
     chance = 1 / spectra.attrs["segments"]
-    right.axhline(chance, color=MUTED, linewidth=0.8, linestyle=":")
-    right.annotate(
-        "chance", (frequency[-1], chance), xytext=(0, 2), textcoords="offset points", ha="right", color=MUTED
-    )
+    right.axhline(chance, color=MUTED, linewidth=0.8, linestyle=":", label="chance")
     right.set(xscale="log", xlabel="Frequency (Hz)", ylabel="Coherence")
     right.set_ylim(0, min(1.02, max(1.25 * highest, 4 * chance)))
     right.set_xlim(frequency[0], frequency[-1])
     plain_log(right.xaxis)
-    if len(names) > 1:
-        right.legend(loc="best")
+    right.legend(loc="best")
     if ax is None:
         letter_panels(panels)
     return panels

@@ -146,7 +146,7 @@ def plot_raster(
     _draw_spikes(panels[:columns], source.data, palette, begin, end, trial=trial, neurons=neurons)
     label = "Time after warm-up ({})".format("s" if end - begin > 2000 else "ms")
     if not alone:
-        bin = rounded_to_steps((end - begin) / 45, source.step)
+        bin = _tiling(end - begin, source.step)
         rates = population_rates(source.data, bin, start=begin, stop=end)
         limits = panels[0].get_xlim()
         for k, axes in enumerate(panels[columns:]):
@@ -176,6 +176,17 @@ def _shown_time(source: Recorded, start: Any, duration: Any) -> tuple[float, flo
     if not -warmup - 1e-6 <= begin < recorded_time:
         raise ValueError(f"`start` must be in the recording, {-warmup:g} ms to {recorded_time:g} ms, got {begin:g} ms")
     return begin, min(begin + length, recorded_time)
+
+
+def _tiling(length: float, step: float | None, wanted: int = 45) -> float:
+    """Return a bin of whole steps of which about `wanted` fill a time, if there is one, ms."""
+    if step is None:
+        return length / wanted
+    steps = round(length / step)
+    fitting = [n for n in range(wanted * 2 // 3, wanted * 4 // 3) if steps % n == 0]
+    if not fitting:
+        return rounded_to_steps(length / wanted, step)
+    return step * (steps // min(fitting, key=lambda n: abs(n - wanted)))
 
 
 def _draw_spikes(
@@ -530,7 +541,8 @@ def plot_accuracy(
             text, (1, level), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
             ha="right", va="bottom", color=colour,
         )  # fmt: skip
-    below = 0.5 * (accuracy[-1] + accuracy[len(accuracy) // 2])
+    late = slice(len(time) // 2, None)
+    below = float((accuracy - np.where(np.isfinite(se), se, 0.0))[late].min())
     axes.annotate(
         "spikes ± s.e.", (time[-1], below), xytext=(0, -4), textcoords="offset points", ha="right", va="top",
         color=color,

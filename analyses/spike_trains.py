@@ -129,12 +129,9 @@ def spike_statistics(result: xr.DataTree | xr.Dataset, *, windows: Any = None, m
     out = out.assign_coords(
         window=("window", 1e-3 * np.asarray(lengths, dtype=np.float64), {"long_name": "counting window", "units": "s"})
     )
-    out["fano"] = (("window", *dims), np.reshape(fano, (len(lengths), *shape)), {"long_name": "Fano factor", "units": "1"})
-    out["fano_se"] = (
-        ("window", *dims),
-        np.reshape(fano_se, (len(lengths), *shape)),
-        {"long_name": "standard error of it", "units": "1"},
-    )
+    over, shape_over = ("window", *dims), (len(lengths), *shape)
+    out["fano"] = (over, np.reshape(fano, shape_over), {"long_name": "Fano factor", "units": "1"})
+    out["fano_se"] = (over, np.reshape(fano_se, shape_over), {"long_name": "standard error of it", "units": "1"})
     out["window_count"] = ("window", np.array(samples, dtype=np.int64), {"long_name": "number of counts", "units": "1"})
     out.attrs = {"duration": duration, "trials": trials, "min_intervals": min_intervals}
     return out
