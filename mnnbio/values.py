@@ -1,11 +1,7 @@
-"""Descriptions of values whose unit is that of the place where they are used.
+"""Values whose unit is that of the place where they are used: distributions over synapses, and courses in time.
 
-Distributions of synaptic weights and delays.
-
-Inputs that change in time: steps, ramps, oscillations and sampled courses.
-
-A course stands wherever a rate or a current may stand. Time 0 is the end of a simulation's warm-up, where recording
-starts; the warm-up lies at negative times.
+A distribution stands for a weight or a delay. A course stands wherever a rate or a current may stand; time 0 is the end
+of a simulation's warm-up, where recording starts, and the warm-up lies at negative times.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from mnnbio.circuit.drives import Drive
 from mnnbio.circuit.part_values import Array
 from mnnbio.circuit.parts import Matrix, ModeMatrix, PoissonSource, Population, Projection, Readout
 from mnnbio.circuit.realisation import Realised, realise
+from mnnbio.machine import require_memory
 from mnnbio.units import in_unit
 from mnnbio.values import Distribution, TimeCourse
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mnnbio.circuit.realisation import Sign
 
 Part = TypeVar("Part")
+
+_BYTES_PER_SYNAPSE = 24  # while they are drawn: row, column, weight, and the sorted copies
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,8 +331,25 @@ class Circuit:
         if number not in drawn:
             target, source = self.population(projection.target), self.population(projection.source)
             within = source is target
+            self._require_memory(projection)
             drawn[number] = realise(projection, target.size, source.size, self.seed, number, within=within)
         return drawn[number]
+
+    def n_synapses(self, projection: Projection) -> float:
+        """Return the number of synapses of a projection, of a rule the expected one; none is drawn."""
+        target, source = self.population(projection.target), self.population(projection.source)
+        if projection.connectivity is None:
+            return float(target.size * source.size)
+        autapses = projection.autapses or source is not target
+        return target.size * projection.connectivity.mean_indegree(target.size, source.size, autapses=autapses)
+
+    def _require_memory(self, projection: Projection) -> None:
+        number = self.n_synapses(projection)
+        require_memory(
+            number * _BYTES_PER_SYNAPSE,
+            f"the {number:.2g} synapses of {projection}",
+            "Make the circuit smaller, or predict it with resolution='population', which draws none",
+        )
 
     def _neurons_named(self, name: str, what: str) -> Population:
         population = self.population(name)

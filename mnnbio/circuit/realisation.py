@@ -1,7 +1,4 @@
-"""One draw of a projection: its weight matrix and its delays.
-
-Dale's law: all synapses that a neuron makes have one sign.
-"""
+"""Realisation of projections: one draw of weights and delays, and whether the drawn synapses obey Dale's law."""
 
 from __future__ import annotations
 

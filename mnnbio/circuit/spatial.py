@@ -22,7 +22,7 @@ _CELLS = 1_000_000  # distances held at a time
 
 
 class Profile(ABC):
-    """How the tendency to connect falls with distance, from 1 at distance 0."""
+    """Fall of the tendency to connect with distance, from 1 at distance 0."""
 
     @abstractmethod
     def at(self, distance: Array) -> Array:
@@ -73,7 +73,7 @@ class BoxProfile(Profile):
 
 
 class Space(ABC):
-    """Where neurons lie and how far apart they are."""
+    """Space in which neurons lie: their positions and distances."""
 
     @abstractmethod
     def positions(self, n: int) -> Array:

@@ -1,4 +1,4 @@
-"""Whether a circuit can be simulated with a time step, and its delays in steps."""
+"""Time steps of a circuit: whether one suits it, and its delays counted in them."""
 
 from __future__ import annotations
 

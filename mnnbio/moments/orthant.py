@@ -1,7 +1,4 @@
-"""Matrix roots of covariances, with errors that say what is wrong.
-
-Probability that all of several correlated Gaussian variables are positive.
-"""
+"""Probability that all of several correlated Gaussian variables are positive, and the roots of covariances it needs."""
 
 from __future__ import annotations
 

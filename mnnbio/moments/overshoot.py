@@ -45,7 +45,7 @@ FEW = 5  # steps on either side of the mean crossing that matter where the phase
 
 
 class JumpFactors(NamedTuple):
-    """What the mean and the variance of an input that arrives in jumps count for, dimensionless."""
+    """Factors by which mean and variance of an input count that arrives in jumps, dimensionless."""
 
     mean: Tensor
     variance: Tensor

@@ -1,9 +1,8 @@
-"""Convolutions of mean and covariance: synapses whose weights depend on the displacement only.
+"""Convolutions and poolings of mean and covariance: synapses whose weights depend on the displacement only.
 
-Pooling of spike trains: weighted sums over small windows of a layer arranged like an image.
-
-Not a layer of neurons: the next layer reads the window through one common weight, so that on export pooling becomes
-part of its synapses.
+Pooling is a weighted sum of spike trains over small windows of a layer arranged like an image. It is not a layer of
+neurons: the next layer reads the window through one common weight, so that on export pooling becomes part of its
+synapses.
 """
 
 from __future__ import annotations

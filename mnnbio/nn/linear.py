@@ -1,7 +1,4 @@
-"""Synaptic weights: full matrices and matrices factored into modes.
-
-Synaptic weights of neurons that receive from a fixed number of random sources each.
-"""
+"""Synaptic weights: full matrices, matrices factored into modes, and a fixed number of random sources a neuron."""
 
 from __future__ import annotations
 

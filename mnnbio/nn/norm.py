@@ -1,7 +1,4 @@
-"""Batch normalisation of input currents: mean and covariance scaled together, noise learned.
-
-Dropout of neurons while training.
-"""
+"""Batch normalisation of input currents, mean and covariance together and noise learned, and dropout of neurons."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from mnnbio.nn.state import Moments
 
 
 class AffineCurrent(NamedTuple):
-    """What a linear layer and its normalisation are together, once training is over.
+    """Affine map that a linear layer and its normalisation are together, once training is over.
 
     Attributes
     ----------
@@ -50,7 +47,7 @@ def normalise(
 
 
 class _MomentBatchNorm(nn.Module):
-    """What batch normalisation of single neurons and of images have in common: one affine map per channel."""
+    """Batch normalisation of single neurons and of images: one affine map per channel."""
 
     running_mean: torch.Tensor
     running_var: torch.Tensor

@@ -1,7 +1,4 @@
-"""The spiking nonlinearity as a module: moments of the current in, moments of the spike trains out.
-
-Background input that every neuron receives on its own, besides that from the network.
-"""
+"""Layers of spiking neurons: moments of the current in, moments of the spike trains out; and their background input."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ from mnnbio.machine import check_choice
 from mnnbio.moments import Diagonal, Neuron, NeuronTensors, moment_activation
 from mnnbio.neurons import LIFParameters
 from mnnbio.nn.state import Moments, looked_at
+from mnnbio.units import real_number, shown
 
 NeuronParameter = Literal["tau_m", "v_th", "v_reset", "t_ref"]
 Correlations = Literal["full", "variance", "none"]
@@ -117,7 +115,7 @@ class MomentActivation(nn.Module):
     Attributes
     ----------
     initial : LIFParameters
-        As given.
+        As given, voltages measured from rest.
     raw : ParameterDict
         θ of the learned parameters, each of shape (features,) or (); 0 at the start.
 
@@ -148,7 +146,7 @@ class MomentActivation(nn.Module):
             )
         if features is not None and lif.size not in (None, features):
             raise ValueError(f"`lif` describes {lif.size} neurons, the layer has {features}")
-        self.initial = lif
+        self.initial = lif = lif.from_rest()
         self.learn = checked_learn(learn, lif)
         self.correlations, self.fixed_std = correlations, float(fixed_std)
         size = lif.size if features is None else features
@@ -199,6 +197,8 @@ class MomentActivation(nn.Module):
 
 def checked_learn(learn: Iterable[NeuronParameter], lif: LIFParameters) -> tuple[NeuronParameter, ...]:
     """Return names of parameters, each once and in their usual order, after a check that they can be learned."""
+    if not isinstance(learn, str | Iterable):
+        raise TypeError(f"`learn` must be names of parameters, got {shown(learn)}")
     names = list(learn) if not isinstance(learn, str) else [learn]
     choices = get_args(NeuronParameter)
     for name in names:
@@ -221,6 +221,7 @@ class PoissonBackground(nn.Module):
 
     def __init__(self, rate: float, weight: float) -> None:
         super().__init__()
+        rate, weight = real_number(rate, "rate"), real_number(weight, "weight")
         if not 0 <= rate < float("inf"):
             raise ValueError(f"`rate` must be ≥ 0 spikes/ms, got {rate}")
         if not abs(weight) < float("inf"):
@@ -239,7 +240,7 @@ class PoissonBackground(nn.Module):
 
     def forward(self, moments: Moments) -> Moments:
         """Return the moments of the currents with the background, for currents of shape (..., n)."""
-        return add_independent(moments, self.mean, self.variance)
+        return with_background(moments, self.mean, self.variance)
 
     def config(self) -> dict[str, Any]:
         """Return what builds this background again."""
@@ -263,6 +264,7 @@ class GaussianBackground(nn.Module):
 
     def __init__(self, std: float, mean: float = 0.0) -> None:
         super().__init__()
+        std, mean = real_number(std, "std"), real_number(mean, "mean")
         if not 0 <= std < float("inf"):
             raise ValueError(f"`std` must be ≥ 0 mV/√ms, got {std}")
         if not abs(mean) < float("inf"):
@@ -276,7 +278,7 @@ class GaussianBackground(nn.Module):
 
     def forward(self, moments: Moments) -> Moments:
         """Return the moments of the currents with the background, for currents of shape (..., n)."""
-        return add_independent(moments, self.mean, self.variance)
+        return with_background(moments, self.mean, self.variance)
 
     def config(self) -> dict[str, Any]:
         """Return what builds this background again."""
@@ -290,7 +292,7 @@ class GaussianBackground(nn.Module):
 Background = PoissonBackground | GaussianBackground
 
 
-def add_independent(moments: Moments, mean: float, variance: float) -> Moments:
+def with_background(moments: Moments, mean: float, variance: float) -> Moments:
     """Return the moments of currents plus independent ones, all of one mean (mV/ms) and variance (mV²/ms)."""
     added = torch.full_like(moments.mean, variance)
     return Moments(moments.mean + mean, moments.covariance.add_diagonal(added))

@@ -1,12 +1,12 @@
-"""What flows between modules: the first two moments of a layer's activity."""
+"""Moments that flow between modules: mean and covariance of a layer's activity."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 
-from mnnbio.moments import Covariance
+from mnnbio.moments import Covariance, Diagonal, Sum
 
 
 class Moments(NamedTuple):
@@ -28,6 +28,64 @@ class Moments(NamedTuple):
     def variance(self) -> torch.Tensor:
         """Diagonal of the covariance, shape (..., n)."""
         return self.covariance.diagonal()
+
+    def __add__(self, other: Any) -> NoReturn:  # type: ignore[override]
+        """Refuse what would join two tuples."""
+        raise TypeError(
+            "two states of moments have no sum without their joint covariance: `mnnbio.nn.add_independent(a, b)` adds "
+            "states that are known to be independent. A layer that is read twice, as by a skip connection, is not "
+            "independent of itself"
+        )
+
+    __radd__ = __add__
+
+    def __mul__(self, factor: Any) -> NoReturn:  # type: ignore[override]
+        """Refuse what would repeat a tuple."""
+        raise TypeError(
+            "a state of moments is not multiplied by an operator: `MomentLinear` applies weights to mean and covariance"
+        )
+
+    __rmul__ = __mul__  # type: ignore[assignment]
+
+
+def add_independent(first: Moments, *others: Moments) -> Moments:
+    """Return the moments of the sum of independent variables: the sum of means and of covariances.
+
+    Parameters
+    ----------
+    first, others : Moments, shape (..., n)
+        Of spike trains, or of currents, that share no source: neither neurons nor inputs nor noise. Nothing can check
+        that here. Batch dimensions broadcast.
+
+    Returns
+    -------
+    Moments
+
+    Raises
+    ------
+    TypeError
+        If something else is to be added.
+    ValueError
+        If the numbers of variables differ.
+
+    Examples
+    --------
+    >>> a = Moments(torch.tensor([1.0, 2.0]), Diagonal(torch.tensor([0.5, 0.5])))
+    >>> add_independent(a, a).variance
+    tensor([1., 1.])
+    """
+    states = [first, *others]
+    for state in states:
+        if not isinstance(state, Moments):
+            raise TypeError(f"`add_independent` adds `Moments`, got {type(state).__name__}")
+    sizes = [state.mean.shape[-1] for state in states]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"`add_independent` adds states of one number of variables, got {sizes}")
+    mean = sum((state.mean for state in others), first.mean)
+    covariances = [state.covariance for state in states]
+    if all(isinstance(covariance, Diagonal) for covariance in covariances):
+        return Moments(mean, Diagonal(sum((state.variance for state in others), first.variance)))
+    return Moments(mean, Sum(covariances))
 
 
 def looked_at(condition: torch.Tensor) -> bool | None:

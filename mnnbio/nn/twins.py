@@ -1,7 +1,4 @@
-"""Artificial twins of moment networks: plain torch networks of the same shape, for comparison.
-
-Several networks that decide together.
-"""
+"""Artificial twins of moment networks, plain torch networks of the same shape, and networks that decide together."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from mnnbio.nn.encoders import Encoder
 from mnnbio.nn.linear import SparseLinear
 from mnnbio.nn.moment_network import MomentNetwork
 from mnnbio.nn.state import Moments
+from mnnbio.units import shown
 
 
 class EncodedMean(nn.Module):
@@ -57,6 +55,8 @@ def ann_twin(model: MomentNetwork, *, seed: int | None = None) -> nn.Sequential:
 
     Raises
     ------
+    TypeError
+        If it is no moment network.
     ValueError
         If the model has layers of fixed in-degree, of which torch has no like.
 
@@ -66,6 +66,8 @@ def ann_twin(model: MomentNetwork, *, seed: int | None = None) -> nn.Sequential:
     >>> ann_twin(MomentMLP((4, 6, 3)))(torch.ones(2, 4)).shape
     torch.Size([2, 3])
     """
+    if not isinstance(model, MomentNetwork):
+        raise TypeError(f"`model` must be a MomentMLP or a MomentCNN, got {shown(model)}")
     state = torch.get_rng_state()
     try:
         if seed is not None:
@@ -140,6 +142,8 @@ class MomentEnsemble(nn.Module):
 
     def __init__(self, members: Iterable[nn.Module]) -> None:
         super().__init__()
+        if isinstance(members, nn.Module) and not isinstance(members, nn.ModuleList):
+            raise TypeError(f"`members` must be several networks, got one {type(members).__name__}")
         self.members: Sequence[nn.Module] = nn.ModuleList(members)  # type: ignore[assignment]
         if not len(self.members):
             raise ValueError("an ensemble needs at least one member, got none")

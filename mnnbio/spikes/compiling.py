@@ -1,7 +1,4 @@
-"""The C++ compiler: whether there is one, and building a project with it.
-
-The folders in which programs are built and run.
-"""
+"""C++ compiler: whether there is one, building a project with it, and the folders in which that is done."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Estimates from what was recorded of neurons, with standard errors, in the schema of results.
+"""Recordings in the schema of results: spikes, counts, and estimates with standard errors.
 
-A recording in the schema of results: spikes, counts and statistics, with all that says how they were made.
+Beside them stands all that says how they were made.
 """
 
 from __future__ import annotations

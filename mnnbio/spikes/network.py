@@ -1,9 +1,7 @@
-"""A plan as a Brian2 network.
+"""Brian2 networks of a plan, and runs of them inside Python with Brian2's NumPy target.
 
 Within a time step the order is state → synapses → threshold → reset: the jumps of a step count before its threshold
 test.
-
-Run a network inside Python with Brian2's NumPy target: slower, without a compiler.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnnbio.spikes.plan import Plan, PlannedGroup, PlannedSynapses, Step, Table, free_name
-from mnnbio.spikes.program_files import Job
+from mnnbio.spikes.program_files import Job, SimulationFailed
 from mnnbio.spikes.recording import Block
 from mnnbio.spikes.session import brian_session
 from mnnbio.spikes.streams import bernoulli_gap, brian_functions, streams_of
@@ -227,12 +225,20 @@ def run_in_python(made: MadeNetwork, job: Job, report: Callable[[int], None]) ->
                 made.network.restore("rest")
                 start_presentations(made, batch[:, 0], batch[:, 1])
                 made.network.run(job.n_steps * dt * ms, report=tell, report_period=0.2 * second, namespace={})
+                _require_end(made, job)
                 for channel in job.channels:
-                    if monitor := made.monitors.get(channel.population):
+                    if (monitor := made.monitors.get(channel.population)) is not None:  # one without spikes is false
                         step = np.rint(monitor.t_[:] / (dt * 1e-3)).astype(np.int32)
                         yield job.block(number, channel, np.array(monitor.i[:], dtype=np.int32), step)
         finally:
             made.network.restore("rest")
+
+
+def _require_end(made: MadeNetwork, job: Job) -> None:
+    """Raise `SimulationFailed` if somebody has stopped Brian2, which then returns as if all had been done."""
+    step = int(made.clock.variables["timestep"].get_value()[0])
+    if step != job.n_steps:
+        raise SimulationFailed(f"Brian2 was stopped after {step} of {job.n_steps} steps, so there is no result")
 
 
 def start_presentations(made: MadeNetwork, stimulus: npt.NDArray[np.int64], key: npt.NDArray[np.int64]) -> None:

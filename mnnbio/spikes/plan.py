@@ -1,8 +1,8 @@
-"""What a simulation consists of, in plain NumPy: equations, tables of numbers, synapses.
+"""Plan of a simulation in plain NumPy: equations, tables of numbers, synapses.
 
 A plan is made from a circuit (`planner.py`) and realised with Brian2 (`network.py`). Its *structure* decides which C++
 program is generated: names, equations and sizes. Its numbers, and who is connected to whom, are files that the program
-reads (`inputs.py`), so one program serves every circuit of the same structure.
+reads (`program_files.py`), so one program serves every circuit of the same structure.
 """
 
 from __future__ import annotations

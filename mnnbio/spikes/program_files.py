@@ -1,7 +1,4 @@
-"""The file that tells a program what to present and to record, and the file that it writes.
-
-The numbers of a plan as files that a compiled program reads.
-"""
+"""Files of a compiled program: what it presents and records, the numbers of its plan, and what it writes."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ def may_not_start(program: object, error: OSError) -> SimulationFailed:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """What a program presents and records.
+    """Work of a program: what it presents and records.
 
     Attributes
     ----------

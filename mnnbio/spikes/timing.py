@@ -1,9 +1,7 @@
-"""Times as whole numbers of time steps.
+"""Times of a presentation as whole numbers of time steps, and variables that follow a course in time.
 
-Variables that follow a course in time, sampled once per step.
-
-The value of a step is that at its middle: exact for steps at multiples of dt, and of second order in dt for smooth
-courses. Steps in which nothing changes share one row.
+The value of a course in a step is that at its middle: exact for steps at multiples of dt, and of second order in dt for
+smooth courses. Steps in which nothing changes share one row.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from mnnbio.values import TimeCourse
 
 
 class Times(NamedTuple):
-    """How long a presentation takes, in ms and in steps."""
+    """Times of a presentation, in ms and in steps."""
 
     duration: float
     warmup: float

@@ -1,7 +1,4 @@
-"""Learning tasks: what a data set is here, and the built-in ones.
-
-IDX files, the format of MNIST: a magic number, the sizes, then the values.
-"""
+"""Learning tasks: data sets, the built-in ones, and IDX files, the format of MNIST."""
 
 from __future__ import annotations
 

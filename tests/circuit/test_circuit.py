@@ -1,5 +1,6 @@
 """The description of a circuit and what it refuses."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -356,3 +357,15 @@ def test_other_parts_leave_the_synapses_of_projections_that_stay():
     assert np.array_equal(stronger.dense(stronger.projections[1]), 2 * matrices[1].toarray())
     larger = circuit.with_parts(populations=[Population("a", 40, LIFParameters()), circuit.populations[1]])
     assert larger.matrix(larger.projections[0]).shape == (30, 40)
+
+
+def test_more_synapses_than_fit_into_memory_are_refused_before_they_are_drawn():
+    n = 10**6
+    circuit = Circuit(
+        [Population("E", n, LIFParameters())], [Projection("E", "E", weight=0.1, connectivity=FixedIndegree(10**5))]
+    )
+    start = time.perf_counter()
+    with pytest.raises(MemoryError, match=r"the 1e\+11 synapses of projection 'E' → 'E'.*resolution='population'"):
+        circuit.matrix(circuit.projections[0])
+    assert time.perf_counter() - start < 1.0
+    assert circuit.n_synapses(circuit.projections[0]) == 1e11
