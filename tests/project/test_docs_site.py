@@ -131,3 +131,23 @@ def test_the_page_of_rooms_says_what_the_table_of_imports_says():
     for room, allowed in MAY_IMPORT.items():
         named = {"–": set(), "all": set(MAY_IMPORT) - {room}}.get(rows[room], set(rows[room].split(", ")))
         assert named == allowed, room
+
+
+def test_docstrings_become_markdown():
+    rst = SimpleNamespace(**runpy.run_path(str(ROOT / "docs" / "rst.py")))
+    formula = rst.markdown(
+        "It is\n:math:`r_0` here, H\\ :sub:`2`.\n\n.. math::\n    a = \\frac{b}{c}\n\nAs in [1]_.\n\n.. [1] Cox."
+    )
+    assert "here, H<sub>2</sub>.\n\n<math" in formula
+    assert "&#8288;<math" in formula
+    assert "<mfrac><mrow><mi>b</mi></mrow><mrow><mi>c</mi></mrow></mfrac>" in formula
+    assert formula.endswith("As in [1].\n\n[1] Cox.")
+    table = "Rates:\n\n  ===== ====\n  panel g\n  ===== ====\n  A     3\n  B\n  ===== ====\n"
+    assert rst.markdown(table) == "Rates:\n\n  | panel | g |\n  |---|---|\n  | A | 3 |\n  | B |  |\n"
+
+
+@pytest.mark.slow
+def test_no_markup_is_left_in_the_reference(site):
+    for path in (site / "api").glob("*.html"):
+        text = re.sub(r"<[^>]+>", "", path.read_text(encoding="utf-8"))
+        assert not re.findall(r":math:|:sub:|\.\. math|\.\. \[\d|={5,}", text), path.name
