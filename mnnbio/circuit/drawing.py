@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from mnnbio.circuit.circuit import Circuit
 from mnnbio.circuit.connectivity import (
     AllToAll,
     Bernoulli,
@@ -26,6 +25,8 @@ from mnnbio.values import Distribution
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from mnnbio.circuit.circuit import Circuit
 
 Point = npt.NDArray[np.float64]
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
-from mnnbio.circuit.circuit import Circuit
 from mnnbio.circuit.connectivity import (
     AllToAll,
     Bernoulli,
@@ -24,6 +23,9 @@ from mnnbio.circuit.parts import ModeMatrix, PoissonSource, Population, Projecti
 from mnnbio.circuit.spatial import BoxProfile, DistanceDependent, ExponentialProfile, GaussianProfile, Profile
 from mnnbio.neurons import LIFParameters
 from mnnbio.values import Distribution, LogNormal, Normal, Oscillation, Ramp, Samples, Steps, TimeCourse, Uniform
+
+if TYPE_CHECKING:
+    from mnnbio.circuit.circuit import Circuit
 
 Row = Sequence[str]
 

@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from mnnbio.moments.drive import Neuron, NeuronTensors, as_parameter
+from mnnbio.moments.drive import Neuron, NeuronTensors, as_parameter, from_rest
 from mnnbio.moments.overshoot import ZETA_HALF, discrete_lif
 
 HALF_ALPHA = -ZETA_HALF / math.sqrt(2)  # α/2
@@ -55,7 +55,8 @@ def colored_lif(std: Tensor, lif: Neuron, tau_s: Tensor | float) -> NeuronTensor
     tau = as_parameter(tau_s, std)
     if not bool((tau >= 0).all()):
         raise ValueError(f"`tau_s` must be ≥ 0 ms, got {float(tau.min())}")
-    tau_m, v_th, v_reset, t_ref = (as_parameter(getattr(lif, name), std) for name in NeuronTensors._fields)
+    own = from_rest(lif)
+    tau_m, v_th, v_reset, t_ref = (as_parameter(getattr(own, name), std) for name in NeuronTensors._fields)
     shift = HALF_ALPHA * tau.sqrt() * std
     return NeuronTensors(tau_m, v_th + shift, v_reset + shift, t_ref)
 
@@ -82,5 +83,5 @@ def effective_lif(
     if dt is None:
         return colored
     stepped = discrete_lif(mean, std, lif, dt)
-    overshoot = stepped.v_th - as_parameter(lif.v_th, std)
+    overshoot = stepped.v_th - as_parameter(from_rest(lif).v_th, std)
     return colored._replace(v_th=colored.v_th + overshoot / torch.sqrt(1 + as_parameter(tau_s, std) / dt))

@@ -98,6 +98,11 @@ def relate(mean: Tensor, std: Tensor, lif: Neuron) -> Drive:
     return Drive(above_th, span, s, parameters, tonic, silent)
 
 
+def from_rest(lif: Neuron) -> Neuron:
+    """Return neurons with voltages measured from rest, as all formulas take them."""
+    return lif.from_rest() if isinstance(lif, LIFParameters) else lif
+
+
 def as_parameter(value: Any, like: Tensor) -> Tensor:
     """Return a number, array or tensor as a tensor of the dtype and on the device of `like`."""
     if isinstance(value, Tensor):
@@ -106,6 +111,7 @@ def as_parameter(value: Any, like: Tensor) -> Tensor:
 
 
 def _parameters(lif: Neuron, like: Tensor) -> NeuronTensors:
+    lif = from_rest(lif)
     for name in NeuronTensors._fields:
         value = getattr(lif, name)
         if isinstance(value, Tensor) and value.ndim and value.device != like.device:

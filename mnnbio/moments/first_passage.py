@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mnnbio.moments.drive import Neuron, as_parameter
+from mnnbio.moments.drive import Neuron, as_parameter, from_rest
 
 # Nodes between reset and threshold, and points of the distribution of J between two nodes. With some Gaussian noise,
 # 800 nodes change rates by less than 0.1 %; without, where few inputs of equal weight make J a lattice, by up to 0.5 %.
@@ -78,7 +78,8 @@ def first_passage(step: StepInput, lif: Neuron, dt: float) -> Passage:
     -----
     Where the mean number of steps exceeds what float64 resolves (rates below some 1e-12 per step), the rate is 0.
     """
-    tau_m, v_th, v_reset, t_ref = (as_parameter(x, step.current) for x in (lif.tau_m, lif.v_th, lif.v_reset, lif.t_ref))
+    own = from_rest(lif)
+    tau_m, v_th, v_reset, t_ref = (as_parameter(x, step.current) for x in (own.tau_m, own.v_th, own.v_reset, own.t_ref))
     decay = torch.exp(-dt / tau_m)
     offset = -torch.expm1(-dt / tau_m) * tau_m * step.current
     step_noise = step.noise * torch.sqrt(-torch.expm1(-2 * dt / tau_m) * tau_m / 2)

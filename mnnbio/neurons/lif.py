@@ -22,7 +22,7 @@ v_reset : volt (constant)
 hold : integer (constant)
 wake : integer
 """
-_STACK = 4  # from the warning to the call that makes the parameters
+_STACK = 3  # from the warning to the call that makes the parameters
 
 
 class AbsoluteVoltageWarning(UserWarning):
