@@ -232,6 +232,20 @@ def require(condition: Any, name: str, rule: str, value: Any, *, where: str = "n
     raise ValueError(f"`{name}` must be {rule}, got {got} at {where} {place}")
 
 
+def flag(value: Any, name: str) -> bool:
+    """Return an option that is true or false; a `TypeError` for anything else, for "no" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"`{name}` must be True or False, got {shown(value)}")
+    return bool(value)
+
+
+def real_number(value: Any, name: str) -> float:
+    """Return a number without a unit as a float, NaN and infinity too; a `TypeError` for anything else."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"`{name}` must be a number, got {shown(value)}")
+    return float(value)
+
+
 _MOST_STEPS = 10**9  # steps are counted in 32 bits
 
 

@@ -20,7 +20,7 @@ from mnnbio.nn.mlp import MomentMLP
 from mnnbio.nn.moment_network import DTYPES, Closure, MomentBlock, MomentNetwork
 from mnnbio.nn.norm import AffineCurrent, MomentBatchNorm1d, MomentBatchNorm2d, MomentDropout
 from mnnbio.nn.spiking_layers import Background, GaussianBackground, MomentActivation, PoissonBackground
-from mnnbio.nn.state import Moments
+from mnnbio.nn.state import Moments, add_independent
 from mnnbio.nn.twins import MomentEnsemble, ann_twin
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "PoissonEncoder",
     "SparseLinear",
     "WindowDecoder",
+    "add_independent",
     "ann_twin",
     "cross_entropy",
     "decision_probabilities",

@@ -20,6 +20,7 @@ from mnnbio.nn.moment_network import (
     MomentBlock,
     MomentNetwork,
     arguments_from_config,
+    checked_counts,
     checked_dtype,
     generator_from,
 )
@@ -107,10 +108,10 @@ class MomentCNN(MomentNetwork):
     ) -> None:
         dtype = checked_dtype(dtype)
         shape = _checked_image(image)
-        numbers = {"channels": _counts(channels, "channels"), "hidden": _counts(hidden, "hidden")}
+        numbers = {"channels": checked_counts(channels, "channels"), "hidden": checked_counts(hidden, "hidden")}
         if not numbers["channels"]:
             raise ValueError("`channels` must name at least one convolution, got none; use MomentMLP without any")
-        (checked_outputs,) = _counts([outputs], "outputs")
+        (checked_outputs,) = checked_counts([outputs], "outputs")
         check_choice("pooling", pooling, get_args(Pool))
         super().__init__(
             shape.size,
@@ -188,23 +189,15 @@ class MomentCNN(MomentNetwork):
 
 
 def _checked_image(image: Sequence[int]) -> ImageShape:
-    shape = _counts(image, "image")
+    shape = checked_counts(image, "image")
     if len(shape) != 3:
-        raise ValueError(f"`image` must be (channels, height, width), got {tuple(image)}")
+        raise ValueError(f"`image` must be (channels, height, width), got {shape}")
     return ImageShape(*shape)
-
-
-def _counts(values: Sequence[int], name: str) -> tuple[int, ...]:
-    """Return whole numbers ≥ 1 as a tuple."""
-    checked = tuple(int(n) for n in values)
-    if any(n < 1 for n in checked) or list(checked) != list(values):
-        raise ValueError(f"`{name}` must be whole numbers ≥ 1, got {tuple(values)}")
-    return checked
 
 
 def _for_each(value: int | Sequence[int], name: str, count: int) -> tuple[int, ...]:
     """Return one number for each convolution."""
-    values = _counts([value] * count if isinstance(value, int) else value, name)
+    values = checked_counts([value] * count if isinstance(value, int) else value, name)
     if len(values) != count:
         raise ValueError(f"`{name}` must be a number or one for each of the {count} convolutions, got {values}")
     return values

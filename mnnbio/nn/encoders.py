@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from mnnbio.machine import require_integer
 from mnnbio.moments import Diagonal
 from mnnbio.nn.losses import check_window
 from mnnbio.nn.state import Moments, looked_at
+from mnnbio.units import flag, real_number, shown
 
 
 class FeatureRangeWarning(UserWarning):
@@ -37,8 +39,7 @@ class _Scaled(nn.Module):
         device: torch.device | str | None,
     ) -> None:
         super().__init__()
-        if in_features < 1:
-            raise ValueError(f"`in_features` must be at least 1, got {in_features}")
+        require_integer("in_features", in_features, 1)
         self.in_features = in_features
         dtype = dtype or torch.get_default_dtype()
         for name, value in (("shift", shift), ("scale", scale)):
@@ -57,9 +58,13 @@ class _Scaled(nn.Module):
 
         Raises
         ------
+        TypeError
+            If the features are not a tensor of real numbers.
         ValueError
             If the last dimension is not the number of features.
         """
+        if not isinstance(features, torch.Tensor) or features.is_complex():
+            raise TypeError(f"features must be a tensor of real numbers, got {shown(features)}")
         if features.ndim == 0 or features.shape[-1] != self.in_features:
             raise ValueError(f"expected {self.in_features} features, got an input of shape {tuple(features.shape)}")
         return (features - self.shift) / self.scale
@@ -119,6 +124,7 @@ class PoissonEncoder(_Scaled):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__(in_features, shift, scale, dtype, device)
+        max_rate, on_off = real_number(max_rate, "max_rate"), flag(on_off, "on_off")
         if not 0 < max_rate < float("inf"):
             raise ValueError(f"`max_rate` must be > 0 spikes/ms, got {max_rate}")
         self.max_rate, self.on_off = float(max_rate), on_off
@@ -205,6 +211,7 @@ class GaussianEncoder(_Scaled):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__(in_features, shift, scale, dtype, device)
+        std = real_number(std, "std")
         if not 0 <= std < float("inf"):
             raise ValueError(f"`std` must be ≥ 0 1/√ms, got {std}")
         self.std = float(std)

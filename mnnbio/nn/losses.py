@@ -1,12 +1,7 @@
-"""What a readout decides from spike counts in a window: the distribution of its average output and of its winner.
+"""Losses on the moments of a readout, and the decisions that it takes from spike counts in a window.
 
 The average output over a window of T ms is Gaussian with mean `mean` and covariance ``covariance/T`` (long-window
-limit).
-
-Losses on the moments of a readout.
-
-A decision is taken from spike counts in a window of T ms; the average output over the window has mean `mean` and
-covariance ``covariance/T``. Losses on the mean alone describe an unlimited window, and never evaluate a covariance.
+limit). Losses on the mean alone describe an unlimited window, and never evaluate a covariance.
 
 Targets are classes, (n,) integers, or values, (n, outputs). Losses that compare values take classes as values of one
 for the class and zero for the others; see `as_values`.
@@ -20,8 +15,10 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch.nn import functional
 
+from mnnbio.machine import require_integer
 from mnnbio.moments import cholesky, log_orthant_probability
-from mnnbio.nn.state import Moments
+from mnnbio.nn.state import Moments, looked_at
+from mnnbio.units import real_number, shown
 
 # Share of the mean variance that sampled outputs have of their own. Two outputs read with opposite weights, as two
 # classes tend to be, have a singular covariance, and this is what lets it be factored in single precision.
@@ -30,7 +27,7 @@ OWN_NOISE = 1e-5
 
 def check_window(window: float) -> None:
     """Raise a `ValueError` unless the window (ms) is positive."""
-    if not window > 0:
+    if not real_number(window, "window") > 0:
         raise ValueError(f"`window` must be > 0 ms, got {window}")
 
 
@@ -83,8 +80,7 @@ def sampled_outputs(
     ValueError
         If an argument is out of range, or the covariance is not positive semidefinite.
     """
-    if samples < 1:
-        raise ValueError(f"`samples` must be ≥ 1, got {samples}")
+    require_integer("samples", samples, 1)
     matrix, mean = window_covariance(moments, window), moments.mean
     own = OWN_NOISE * matrix.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True)
     root = cholesky(matrix + torch.diag_embed(own.expand(mean.shape)))
@@ -123,7 +119,9 @@ def log_winner_probability(moments: Moments, winner: torch.Tensor, window: float
     size = mean.shape[-1]
     if size < 2:
         raise ValueError(f"a decision needs at least 2 outputs, got {size}")
-    if winner.is_floating_point() or bool(((winner < 0) | (winner >= size)).any()):
+    if not isinstance(winner, torch.Tensor) or winner.is_floating_point():
+        raise ValueError(f"winners must be a tensor of whole numbers between 0 and {size - 1}, got {shown(winner)}")
+    if bool(((winner < 0) | (winner >= size)).any()):
         raise ValueError(
             f"winners must be whole numbers between 0 and {size - 1}, got {winner.flatten().tolist()[:5]}…"
         )
@@ -167,7 +165,24 @@ def _log_winner_probability(
     rest = matrix.gather(-2, others.unsqueeze(-1).expand(*others.shape, size))
     rest = rest.gather(-1, others.unsqueeze(-2).expand(*others.shape, size - 1))
     own = row.gather(-1, place).unsqueeze(-1)
-    return log_orthant_probability(difference, own - cross[..., :, None] - cross[..., None, :] + rest, samples)
+    covariance = own - cross[..., :, None] - cross[..., None, :] + rest
+    require_integer("samples", samples, 1)
+    try:
+        return log_orthant_probability(difference, covariance, samples)
+    except ValueError as error:
+        need = f"a decision between {size} outputs needs {size - 1} differences"
+        raise ValueError(_singular(covariance, need)) from error
+
+
+def _singular(matrix: torch.Tensor, need: str) -> str:
+    """Return that variables of these covariances do not all vary on their own, and what to do."""
+    size = matrix.shape[-1]
+    rank = torch.linalg.matrix_rank(matrix, hermitian=True, rtol=10 * size * torch.finfo(matrix.dtype).eps).min()
+    return (
+        f"{need} that vary on their own, the covariance has rank {int(rank)}: N hidden neurons cannot give more than "
+        "N, and silent neurons none. Read more neurons, give the readout noise of its own (readout_noise=True of "
+        "MomentMLP), or take a loss that needs no inverse, such as 'sampled_cross_entropy' or 'earth_movers'"
+    )
 
 
 def as_values(target: torch.Tensor, like: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
@@ -187,8 +202,8 @@ def as_values(target: torch.Tensor, like: torch.Tensor, label_smoothing: float =
     ValueError
         If shapes do not fit, a class does not exist, or values are to be smoothed.
     """
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"`label_smoothing` must be in [0, 1], got {label_smoothing}")
+    _check_label_smoothing(label_smoothing)
+    _require_tensor(target)
     if target.is_floating_point():
         if label_smoothing:
             raise ValueError(f"`label_smoothing` is for classes; the target holds values of dtype {target.dtype}")
@@ -198,13 +213,29 @@ def as_values(target: torch.Tensor, like: torch.Tensor, label_smoothing: float =
             )
         return target
     outputs = like.shape[-1]
-    if target.shape != like.shape[:-1]:
-        raise ValueError(f"target classes must have shape {tuple(like.shape[:-1])}, got {tuple(target.shape)}")
-    if bool(((target < 0) | (target >= outputs)).any()):
-        bad = target[(target < 0) | (target >= outputs)][0].item()
-        raise ValueError(f"target classes must be between 0 and {outputs - 1}, got {bad}")
+    _check_classes(target, like)
     one_hot = functional.one_hot(target, outputs).to(like.dtype)
     return (1 - label_smoothing) * one_hot + label_smoothing / outputs
+
+
+def _check_label_smoothing(label_smoothing: float) -> None:
+    if not 0 <= real_number(label_smoothing, "label_smoothing") <= 1:
+        raise ValueError(f"`label_smoothing` must be in [0, 1], got {label_smoothing}")
+
+
+def _require_tensor(target: torch.Tensor) -> None:
+    if not isinstance(target, torch.Tensor) or target.is_complex():
+        raise TypeError(f"targets must be a tensor of classes or of real values, got {shown(target)}")
+
+
+def _check_classes(target: torch.Tensor, like: torch.Tensor) -> None:
+    """Raise a `ValueError` unless classes are as many as the samples of outputs, and exist."""
+    outputs = like.shape[-1]
+    if target.shape != like.shape[:-1]:
+        raise ValueError(f"target classes must have shape {tuple(like.shape[:-1])}, got {tuple(target.shape)}")
+    if looked_at(((target < 0) | (target >= outputs)).any()):
+        bad = target[(target < 0) | (target >= outputs)][0].item()
+        raise ValueError(f"target classes must be between 0 and {outputs - 1}, got {bad}")
 
 
 def cross_entropy(moments: Moments, target: torch.Tensor, label_smoothing: float = 0.0) -> torch.Tensor:
@@ -224,6 +255,13 @@ def cross_entropy(moments: Moments, target: torch.Tensor, label_smoothing: float
     Tensor, scalar
         In nats.
     """
+    _check_label_smoothing(label_smoothing)
+    _require_tensor(target)
+    if not target.is_floating_point():
+        _check_classes(target, moments.mean)
+    elif target.shape != moments.mean.shape:
+        shape = tuple(moments.mean.shape)
+        raise ValueError(f"target probabilities must have the outputs' shape {shape}, got {tuple(target.shape)}")
     return functional.cross_entropy(moments.mean, target, label_smoothing=label_smoothing)
 
 
@@ -267,6 +305,11 @@ def sampled_cross_entropy(
     ValueError
         If `window` or `samples` is out of range, or the covariance is not symmetric and positive semidefinite.
     """
+    _check_label_smoothing(label_smoothing)
+    _require_tensor(target)
+    if target.is_floating_point():
+        raise ValueError(f"sampled cross-entropy needs classes as targets, got values of dtype {target.dtype}")
+    _check_classes(target, moments.mean)
     outputs = sampled_outputs(moments, window, samples, generator)
     return functional.cross_entropy(outputs.flatten(0, 1), target.repeat(samples), label_smoothing=label_smoothing)
 
@@ -294,8 +337,13 @@ def gaussian_likelihood(moments: Moments, target: torch.Tensor, window: float) -
         If `window` is not positive, or the covariance is not symmetric and positive definite.
     """
     check_window(window)
-    factor = cholesky(window_covariance(moments, window))
     residual = as_values(target, moments.mean) - moments.mean
+    matrix = window_covariance(moments, window)
+    try:
+        factor = cholesky(matrix)
+    except ValueError as error:
+        outputs = matrix.shape[-1]
+        raise ValueError(_singular(matrix, f"the likelihood of {outputs} outputs needs {outputs}")) from error
     scaled = torch.linalg.solve_triangular(factor, residual.unsqueeze(-1), upper=False).squeeze(-1)
     log_determinant = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     constant = moments.mean.shape[-1] * math.log(2 * math.pi)
@@ -334,6 +382,7 @@ def fidelity_entropy(
     ValueError
         If an argument is out of range, or the covariance does not allow a decision.
     """
+    _require_tensor(target)
     if target.is_floating_point():
         raise ValueError(f"fidelity entropy needs classes as targets, got values of dtype {target.dtype}")
     weights = as_values(target, moments.mean, label_smoothing)
@@ -385,6 +434,7 @@ def earth_movers(
         If an argument is out of range, shapes do not fit, or the covariance is not positive semidefinite.
     """
     mean = moments.mean
+    _require_tensor(target)
     if target.ndim == mean.ndim + 1 and target.shape[1:] == mean.shape:
         outputs = sampled_outputs(moments, window, len(target), generator)
         return torch.linalg.vector_norm(outputs - _assigned(outputs, target), dim=-1).mean()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mnnbio.machine import require_integer
 from mnnbio.neurons import LIFParameters
 from mnnbio.nn.encoders import Encoder
 from mnnbio.nn.linear import MomentLinear, SparseLinear
@@ -17,10 +18,12 @@ from mnnbio.nn.moment_network import (
     Closure,
     MomentNetwork,
     arguments_from_config,
+    checked_counts,
     checked_dtype,
     generator_from,
 )
 from mnnbio.nn.spiking_layers import Background, Correlations, NeuronParameter
+from mnnbio.units import flag
 
 
 class MomentMLP(MomentNetwork):
@@ -122,7 +125,10 @@ class MomentMLP(MomentNetwork):
             momentum,
             eps,
         )
-        self.in_degree, self.readout_noise = in_degree, readout_noise
+        if in_degree is not None:
+            require_integer("in_degree", in_degree, 1)
+        self.in_degree = in_degree
+        self.readout_noise = flag(readout_noise, "readout_noise")
         if self.lif.size is not None and any(n != self.lif.size for n in checked[1:-1]):
             raise ValueError(
                 f"`lif` describes {self.lif.size} neurons, but the hidden layers have {list(checked[1:-1])}"
@@ -189,10 +195,11 @@ class MomentMLP(MomentNetwork):
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     """Return the sizes as a tuple of positive integers."""
-    checked = tuple(int(n) for n in sizes)
-    if len(checked) < 3 or any(n < 1 for n in checked) or list(checked) != list(sizes):
-        raise ValueError(
-            "`sizes` must be at least three positive whole numbers (inputs, hidden layers, outputs), "
-            f"got {tuple(sizes)}"
-        )
+    rule = "`sizes` must be at least three positive whole numbers (inputs, hidden layers, outputs), got"
+    try:
+        checked = checked_counts(sizes, "sizes")
+    except ValueError:
+        raise ValueError(f"{rule} {tuple(sizes)}") from None
+    if len(checked) < 3:
+        raise ValueError(f"{rule} {checked}")
     return checked

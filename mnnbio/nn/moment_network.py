@@ -1,4 +1,4 @@
-"""Feed-forward moment networks: what all have in common, an encoder, layers of neurons and a linear readout."""
+"""Base of feed-forward moment networks: an encoder, layers of neurons and a linear readout."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from mnnbio.nn.spiking_layers import (
     checked_learn,
 )
 from mnnbio.nn.state import Moments
+from mnnbio.units import flag, real_number, shown
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -97,18 +98,26 @@ class MomentNetwork(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("closure", closure, get_args(Closure))
+        check_choice("correlations", correlations, sorted(get_args(Correlations)))
+        for name, value, kinds in (
+            ("lif", lif, LIFParameters),
+            ("encoder", encoder, Encoder),
+            ("background", background, Background),
+        ):
+            if value is not None and not isinstance(value, kinds):
+                raise TypeError(f"`{name}` must be {_names(kinds)}, got {shown(value)}")
         if closure == "poisson" and correlations == "none":
             raise ValueError("closure='poisson' is about variances, which correlations='none' leaves out")
         self.closure = closure
         self.inputs, self.outputs = inputs, outputs
-        self.lif = LIFParameters() if lif is None else lif
-        self.noise = noise
+        self.lif = LIFParameters() if lif is None else lif.from_rest()
+        self.noise = noise = flag(noise, "noise")
         if noise and correlations == "none":
             raise ValueError("neurons with correlations='none' cannot learn noise: give noise=False")
         self.learn = checked_learn(learn, self.lif)
-        self.correlations, self.fixed_std = correlations, float(fixed_std)
-        self.dropout, self.background = float(dropout), background
-        self.momentum, self.eps = momentum, eps
+        self.correlations, self.fixed_std = correlations, real_number(fixed_std, "fixed_std")
+        self.dropout, self.background = real_number(dropout, "dropout"), background
+        self.momentum, self.eps = real_number(momentum, "momentum"), real_number(eps, "eps")
         self.encoder: Encoder = encoder if encoder is not None else PoissonEncoder(inputs)
 
     def _block(
@@ -159,7 +168,18 @@ class MomentNetwork(nn.Module):
         return self.readout(_read(self.blocks[-1], self.hidden(features)[-1]))
 
     def hidden(self, features: torch.Tensor) -> list[Moments]:
-        """Return the moments of the spike trains of every hidden layer, first to last."""
+        """Return the moments of the spike trains of every hidden layer, first to last.
+
+        Raises
+        ------
+        TypeError
+            If the features are not a tensor of real numbers, or are of another precision than the network.
+        """
+        if isinstance(features, torch.Tensor) and features.is_floating_point() and features.dtype != self.dtype:
+            own, given = (str(dtype).removeprefix("torch.") for dtype in (self.dtype, features.dtype))
+            raise TypeError(
+                f"features must be of the network's precision {own}, got {given}: `features.to(model.dtype)`"
+            )
         moments = self.encoder(features)
         layers = []
         for block in self.blocks:
@@ -276,7 +296,27 @@ def checked_dtype(dtype: torch.dtype | None) -> torch.dtype:
 
 def generator_from(seed: int | torch.Generator | None) -> torch.Generator | None:
     """Return a generator of that seed; a generator as it is; None for the global one."""
-    return torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
+    if seed is None or isinstance(seed, torch.Generator):
+        return seed
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"`seed` must be a whole number or a torch.Generator, got {shown(seed)}")
+    return torch.Generator().manual_seed(int(seed))
+
+
+def checked_counts(values: Sequence[int], name: str) -> tuple[int, ...]:
+    """Return whole numbers ≥ 1 as a tuple; one number counts as a sequence of it."""
+    sequence = [values] if isinstance(values, int | np.integer) else values
+    if not isinstance(sequence, Iterable) or isinstance(sequence, str):
+        raise TypeError(f"`{name}` must be a sequence of whole numbers, got {shown(values)}")
+    numbers = tuple(sequence)
+    if any(isinstance(n, bool | np.bool_) or not isinstance(n, int | np.integer) or n < 1 for n in numbers):
+        raise ValueError(f"`{name}` must be whole numbers ≥ 1, got {numbers}")
+    return tuple(int(n) for n in numbers)
+
+
+def _names(kinds: Any) -> str:
+    """Return the name of a class, or of those of a union."""
+    return " or ".join(kind.__name__ for kind in get_args(kinds) or (kinds,))
 
 
 def _sensitive_currents(lif: LIFParameters) -> tuple[float, float, float]:

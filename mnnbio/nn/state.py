@@ -8,6 +8,14 @@ import torch
 
 from mnnbio.moments import Covariance, Diagonal, Sum
 
+NO_SUM = (
+    "two states of moments have no sum without their joint covariance: `mnnbio.nn.add_independent(a, b)` adds those "
+    "known to be independent. A layer that is read twice, as by a skip connection, is not independent of itself"
+)
+NO_PRODUCT = (
+    "a state of moments is not multiplied by an operator: `MomentLinear` applies weights to its mean and covariance"
+)
+
 
 class Moments(NamedTuple):
     """Mean and covariance of spike trains or of input currents.
@@ -31,21 +39,19 @@ class Moments(NamedTuple):
 
     def __add__(self, other: Any) -> NoReturn:  # type: ignore[override]
         """Refuse what would join two tuples."""
-        raise TypeError(
-            "two states of moments have no sum without their joint covariance: `mnnbio.nn.add_independent(a, b)` adds "
-            "states that are known to be independent. A layer that is read twice, as by a skip connection, is not "
-            "independent of itself"
-        )
+        raise TypeError(NO_SUM)
 
-    __radd__ = __add__
+    def __radd__(self, other: Any) -> NoReturn:
+        """Refuse, as `+` the other way round."""
+        raise TypeError(NO_SUM)
 
     def __mul__(self, factor: Any) -> NoReturn:  # type: ignore[override]
         """Refuse what would repeat a tuple."""
-        raise TypeError(
-            "a state of moments is not multiplied by an operator: `MomentLinear` applies weights to mean and covariance"
-        )
+        raise TypeError(NO_PRODUCT)
 
-    __rmul__ = __mul__  # type: ignore[assignment]
+    def __rmul__(self, factor: Any) -> NoReturn:  # type: ignore[override]
+        """Refuse, as `*` the other way round."""
+        raise TypeError(NO_PRODUCT)
 
 
 def add_independent(first: Moments, *others: Moments) -> Moments:

@@ -62,6 +62,7 @@ def test_learned_neurons_start_where_they_should(learn):
     torch.testing.assert_close(layer(moments).mean, MomentActivation(lif)(moments).mean, rtol=1e-13, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore::mnnbio.neurons.AbsoluteVoltageWarning")
 def test_learned_neurons_stay_valid_for_any_raw_value():
     for seed in range(20):
         layer = moved(MomentActivation(LIFParameters(v_reset=-3.0), 5, learn=ALL, dtype=f64), seed, size=3.0)

@@ -61,7 +61,7 @@ def test_errors():
         GaussianEncoder(2, scale=[1.0, 0.0])
     with pytest.raises(ValueError, match=r"`shift` must be a number or one value per feature \(2\), got shape \(3,\)"):
         GaussianEncoder(2, shift=[1.0, 0.0, 2.0])
-    with pytest.raises(ValueError, match="`in_features` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`in_features` must be an integer ≥ 1, got 0"):
         PoissonEncoder(0)
     with pytest.raises(ValueError, match=r"Invalid encoder kind 'bernoulli'. Must be one of \['gaussian', 'poisson'\]"):
         encoder_from_config({"kind": "bernoulli"})

@@ -90,7 +90,7 @@ def test_errors():
         sampled_cross_entropy(moments, target, 0)
     with pytest.raises(ValueError, match="`window` must be > 0 ms, got -1"):
         gaussian_likelihood(moments, moments.mean, -1)
-    with pytest.raises(ValueError, match="`samples` must be ≥ 1, got 0"):
+    with pytest.raises(ValueError, match="`samples` must be an integer ≥ 1, got 0"):
         sampled_cross_entropy(moments, target, 10.0, samples=0)
 
 
@@ -259,7 +259,7 @@ def test_errors_of_targets():
         decision_probabilities(random_moments(1), 10.0)
     with pytest.raises(ValueError, match=r"winners must be whole numbers between 0 and 2, got \[3, 3"):
         log_winner_probability(moments, torch.full((5,), 3), 10.0)
-    with pytest.raises(ValueError, match="`samples` must be ≥ 1, got 0"):
+    with pytest.raises(ValueError, match="`samples` must be an integer ≥ 1, got 0"):
         fidelity_entropy(moments, torch.tensor([0, 1, 2, 0, 1]), 10.0, samples=0)
 
 
