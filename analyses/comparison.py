@@ -15,6 +15,7 @@ from mnnbio.analyses.comparison_table import Comparison
 from mnnbio.analyses.covariances import compare_matrices
 from mnnbio.analyses.decisions import classification
 from mnnbio.analyses.significance import degrees_of_freedom, joint_test, pooled_error, z_scores
+from mnnbio.machine import require_integer
 from mnnbio.results import QUANTITIES
 from mnnbio.units import in_unit
 
@@ -116,8 +117,7 @@ def compare(
     variances and Fano factors): then the pooled values speak.
     """
     least = 1e3 * _least_rate(min_rate)
-    if not isinstance(permutations, int | np.integer) or permutations < 1:
-        raise ValueError(f"`permutations` must be a whole number ≥ 1, got {permutations!r}")
+    require_integer("permutations", permutations, 1)
     aligned = align(prediction, simulation)
     predicted, simulated, _ = aligned
     names = [name for name in _POOLABLE if name in predicted and name in simulated and f"{name}_se" in simulated]

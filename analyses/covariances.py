@@ -11,6 +11,7 @@ import xarray as xr
 from mnnbio.analyses.alignment import Aligned
 from mnnbio.analyses.binned_counts import binned_counts, population_names, recorded
 from mnnbio.analyses.significance import degrees_of_freedom, joint_test, mantel_test, pooled_error, z_scores
+from mnnbio.machine import require_integer
 from mnnbio.results import QUANTITIES
 
 Array = npt.NDArray[np.float64]
@@ -158,8 +159,7 @@ def population_covariances(result: xr.DataTree | xr.Dataset, window: Any = None,
     ValueError
         If only populations were counted, or a trial has fewer than two windows a block.
     """
-    if not isinstance(blocks, int | np.integer) or blocks < 2:
-        raise ValueError(f"`blocks` must be a whole number ≥ 2, got {blocks!r}")
+    require_integer("blocks", blocks, 2)
     width = recorded(result).bin(window, _WINDOW, "window")
     table = binned_counts(result, width)
     if "neuron" not in table.dims:

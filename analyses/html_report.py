@@ -355,7 +355,7 @@ def _presentations(tree: xr.DataTree) -> str:
 
 
 class Described(Protocol):
-    """What a report needs of a circuit: `mnnbio.Circuit` is one."""
+    """Description of a circuit as far as a report needs it: `mnnbio.Circuit` is one."""
 
     def describe(self) -> str:
         """Return tables in Markdown."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from mnnbio.analyses.binned_counts import recorded
+from mnnbio.machine import require_integer
 from mnnbio.results import counts, estimate_fano
 from mnnbio.units import in_unit
 
@@ -68,8 +69,7 @@ def spike_statistics(result: xr.DataTree | xr.Dataset, *, windows: Any = None, m
     duration = float(spikes.attrs["duration"])
     asked = [None] if windows is None else np.atleast_1d(in_unit(windows, "ms", "windows"))
     lengths = [source.bin(window, min(_WINDOW, 1e3 * duration), "window") for window in asked]
-    if not isinstance(min_intervals, int | np.integer) or min_intervals < 1:
-        raise ValueError(f"`min_intervals` must be a whole number ≥ 1, got {min_intervals!r}")
+    require_integer("min_intervals", min_intervals, 1)
     dims = tuple(str(dim) for dim in sizes.dims if dim != "trial")
     shape = tuple(sizes.sizes[dim] for dim in dims)
     coords = {name: c for name, c in sizes.coords.items() if "trial" not in c.dims}

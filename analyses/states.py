@@ -11,6 +11,7 @@ import xarray as xr
 from mnnbio.analyses.binned_counts import binned_counts, population_names, population_rates, recorded
 from mnnbio.analyses.spectra import oscillation, population_spectra
 from mnnbio.analyses.spike_trains import spike_statistics
+from mnnbio.machine import require_integer
 
 Array = npt.NDArray[np.float64]
 
@@ -60,8 +61,7 @@ def synchrony(result: xr.DataTree | xr.Dataset, bin: Any = None, *, blocks: int 
     ----------
     D. Golomb, J. Rinzel (1994), Clustering in globally coupled inhibitory neurons, Physica D 72, 259-282.
     """
-    if not isinstance(blocks, int | np.integer) or blocks < 2:
-        raise ValueError(f"`blocks` must be a whole number ≥ 2, got {blocks!r}")
+    require_integer("blocks", blocks, 2)
     table = binned_counts(result, recorded(result).bin(bin, _SYNCHRONY_BIN))
     if "neuron" not in table.dims:
         raise ValueError("synchrony needs counts of single neurons, these are of populations")

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from mnnbio.machine import require_memory
 from mnnbio.units import in_unit
 
 _DIMS = (("trial", "neuron"), ("stimulus", "trial", "neuron"))
+_MUCH = 1e8  # bytes
 _PART_OF_STEP = 1e-3  # how far from a whole number of steps rounding may put a spike or a window
 
 
@@ -239,6 +241,8 @@ def counts(spikes: xr.Dataset, window: Any = None, *, start: Any = 0.0, stop: An
     ------
     ValueError
         If a window does not fit, or is not a whole number of steps, or the time was not recorded.
+    NotEnoughMemory
+        If there is too little memory for so many windows.
     """
     if not isinstance(spikes, xr.Dataset) or "row_size" not in spikes:
         raise TypeError(f"expected spike trains as `ragged` makes them, got {type(spikes).__name__}")
@@ -264,6 +268,11 @@ def counts(spikes: xr.Dataset, window: Any = None, *, start: Any = 0.0, stop: An
         raise ValueError(
             f"the row sizes add up to {int(sizes.sum())}, but there are {spikes.sizes['spike']} spikes: count all "
             "trains and select neurons or trials of the counts"
+        )
+    needed = 16.0 * n_rows * number + 32.0 * spikes.sizes["spike"]
+    if needed > _MUCH:
+        require_memory(
+            needed, f"counts of {n_rows} trains in {number} windows", "Take longer windows, or a shorter time."
         )
     row = np.repeat(np.arange(n_rows), sizes.values.ravel())
     bins = np.floor((1e3 * spikes["spike_time"].values - first + tolerance) / length).astype(np.int64)

@@ -1,5 +1,9 @@
 """Accuracies of moment and spiking networks."""
 
+import base64
+import json
+import zlib
+
 import numpy as np
 import pytest
 import synthetic
@@ -87,6 +91,37 @@ def test_stored_readout_is_the_circuits(made):
     assert readout.source == "hidden"
     assert stored_readout(synthetic.make({"a": 2}, trials=2, seed=0).simulation) is None
     assert stored_readout(xr.Dataset()) is None
+
+
+def packed(content: bytes, shape: list[int], dtype: str = "<f8") -> dict[str, object]:
+    return {"array": base64.b64encode(zlib.compress(content)).decode(), "dtype": dtype, "shape": shape}
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        packed(bytes(10**8), [1, 2]),  # unpacks to far more than it says
+        packed(bytes(8), [1, 2]),
+        packed(bytes(16), [1, -2]),
+        packed(bytes(16), [1, 2], "no type"),
+        {"array": "no base64", "dtype": "<f8", "shape": [1, 2]},
+        {"array": base64.b64encode(b"no zlib").decode(), "dtype": "<f8", "shape": [1, 2]},
+        {"shape": [1, 2]},
+    ],
+    ids=["bomb", "short", "negative", "type", "base64", "zlib", "missing"],
+)
+def test_damaged_arrays_of_a_circuit_are_refused(weights):
+    readout = {"source": "E", "weights": weights, "bias": packed(bytes(8), [1]), "labels": None}
+    result = xr.Dataset({"circuit": json.dumps({"populations": [], "readout": readout})})
+    with pytest.raises(ValueError, match=r"an array of the stored circuit does not decode .* the file is damaged"):
+        stored_readout(result)
+
+
+def test_several_readouts_are_none_to_choose_from():
+    one = {"source": "E", "weights": packed(bytes(16), [1, 2]), "bias": packed(bytes(8), [1]), "labels": ["a"]}
+    found = stored_readout(xr.Dataset({"circuit": json.dumps({"readout": [one]})}))
+    assert found.weights.shape == (1, 2)
+    assert stored_readout(xr.Dataset({"circuit": json.dumps({"readout": [one, one]})})) is None
 
 
 @pytest.mark.parametrize(

@@ -95,10 +95,16 @@ TIMES = {
     "frequencies in Hz": (lambda t: a.oscillation(t.spectra, low=5.0), "`low` and `high` are numbers in 1/ms"),
     "a time for a frequency": (lambda t: a.oscillation(t.spectra, low=5 * ms), "`low` must be in 1/ms"),
     "no frequencies": (lambda t: a.oscillation(t.spectra, 0.02, 0.01), "fewer than five frequencies lie between"),
-    "too few blocks": (lambda t: a.synchrony(t.simulation, blocks=1), "`blocks` must be a whole number ≥ 2, got 1"),
-    "half a block": (lambda t: a.population_covariances(t.simulation, blocks=2.5), "`blocks` must be a whole number"),
+    "too few blocks": (lambda t: a.synchrony(t.simulation, blocks=1), "`blocks` must be an integer ≥ 2, got 1"),
+    "half a block": (
+        lambda t: a.population_covariances(t.simulation, blocks=2.5),
+        "`blocks` must be an integer ≥ 2, got 2.5",
+    ),
     "too many blocks": (lambda t: a.synchrony(t.simulation, 100), "bins a trial are too few for 10 blocks"),
-    "no intervals": (lambda t: a.spike_statistics(t.simulation, min_intervals=0), "`min_intervals` must be a whole"),
+    "no intervals": (
+        lambda t: a.spike_statistics(t.simulation, min_intervals=0),
+        "`min_intervals` must be an integer ≥ 1, got 0",
+    ),
     "a step outside": (lambda t: a.step_response(t.rates, 5000), "the rates cover"),
     "a step in seconds": (lambda t: a.step_response(t.rates, 0.5), "the rates cover"),
     "no time before": (lambda t: a.step_response(t.rates, 500, before=0), "must be > 0 ms"),
@@ -185,7 +191,10 @@ COMPARED = {
         lambda t: a.compare(t.prediction, t.simulation, min_rate=1 * ms),
         "`min_rate` must be in 1/ms",
     ),
-    "no relabelling": (lambda t: a.compare(t.prediction, t.simulation, permutations=0), "`permutations` must be"),
+    "no relabelling": (
+        lambda t: a.compare(t.prediction, t.simulation, permutations=0),
+        "`permutations` must be an integer ≥ 1, got 0",
+    ),
     "no readout": (
         lambda t: a.classification(t.prediction.drop_vars("readout"), t.simulation),
         "no variable `readout`",

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 from brian2 import Hz, ms, mV, second
 
+from mnnbio.machine import NotEnoughMemory
 from mnnbio.results import counts, label_stimuli, neuron_coords, ragged, with_stimuli
 
 
@@ -128,6 +129,11 @@ def test_neighbouring_samples_of_a_recording_stay_apart():
 def test_windows_that_do_not_suit_are_refused(window, message):
     with pytest.raises(ValueError, match=message):
         counts(make([[0.1]], dt=4e-4), window)
+
+
+def test_memory_is_checked_before_it_is_taken():
+    with pytest.raises(NotEnoughMemory, match=r"counts of 1 trains in 1\d{11} windows take .* Take longer windows"):
+        counts(make([[0.1]], 1.0), 1e-8)
 
 
 def test_counting_needs_whole_trains():
