@@ -32,6 +32,10 @@ class FileError(OSError):
     """A file or folder cannot be used: the message says which, why, and what to do."""
 
 
+class CacheWarning(UserWarning):
+    """Compiled code could not be kept, or what was kept could not be used."""
+
+
 class UnsafeFolder(FileError):  # noqa: N818 - says what is the matter
     """Others own a folder, or may write to it, so what is in it may be theirs and is not run."""
 
@@ -213,7 +217,7 @@ def locked(path: Path, *, wait: bool = True, mode: int = 0o600) -> Iterator[None
 
 
 class NotEnoughMemory(MemoryError):  # noqa: N818 - says what is missing
-    """What is asked for would take more memory than is free."""
+    """Less memory is free than what is asked for would take."""
 
 
 def require_memory(needed: float, what: str, remedy: str) -> None:
@@ -314,7 +318,7 @@ def run_tool(command: Sequence[str], folder: Path, *, time_limit: float) -> subp
     ----------
     command : sequence of str
     folder : Path
-        Where it runs and keeps its temporary files.
+        Where it runs. Its temporary files are in a folder below, which goes at the end.
     time_limit : float
         Seconds.
 
@@ -330,8 +334,10 @@ def run_tool(command: Sequence[str], folder: Path, *, time_limit: float) -> subp
     """
     ours, held = os.pipe()
     try:
-        with subprocess.Popen(
-            ["/bin/sh", "-c", _WATCHED, "sh", *command], cwd=folder, env={**os.environ, "TMPDIR": str(folder)},
+        with tempfile.TemporaryDirectory(
+            dir=folder, prefix="compiling-", ignore_cleanup_errors=True
+        ) as temporary, subprocess.Popen(
+            ["/bin/sh", "-c", _WATCHED, "sh", *command], cwd=folder, env={**os.environ, "TMPDIR": temporary},
             stdin=ours, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", process_group=0,
         ) as process:  # fmt: skip
             os.close(ours)

@@ -19,12 +19,14 @@ import ctypes
 import hashlib
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 import tempfile
 import threading
+import time
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -32,8 +34,19 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mnnbio.machine import cache_folder, processor
-from mnnbio.moments.drive import SILENT, Neuron, NeuronTensors
+from mnnbio.machine import (
+    CacheWarning,
+    UnsafeFolder,
+    cache_folder,
+    check_choice,
+    compiler_command,
+    private_folder,
+    processor,
+    require_private,
+    run_tool,
+    written_aside,
+)
+from mnnbio.moments.drive import SILENT, Neuron, NeuronTensors, from_rest
 from mnnbio.moments.integrals import Tables, load_tables
 
 VARIABLE = "MNNBIO_KERNEL"
@@ -46,7 +59,7 @@ TIME_LIMIT = 120.0  # s, for one run of the compiler
 
 
 class ActivationBackend(NamedTuple):
-    """Who computes the moment activation on the CPU, and from which library, or why without one."""
+    """Backend of the moment activation on the CPU, its library, or why there is none."""
 
     name: Literal["compiled", "torch"]
     detail: str
@@ -91,26 +104,30 @@ def load_kernel() -> tuple[Kernel | None, str]:
 @cache
 def _load() -> tuple[Kernel | None, str]:
     wanted = os.environ.get(VARIABLE, "compiled")
-    if wanted not in ("compiled", "torch"):
-        raise ValueError(
-            f"Invalid value {wanted!r} for the environment variable {VARIABLE}. Must be one of ['compiled', 'torch']"
-        )
+    check_choice(VARIABLE, wanted, ["compiled", "torch"])
     if wanted == "torch":
         return None, f"turned off by {VARIABLE}=torch"
-    command = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    command = compiler_command()
     compiler = shutil.which(command[0])
-    if compiler is None:
-        return None, f"there is no C++ compiler {command[0]!r}: install one, or name yours in the variable CXX"
     tables = load_tables(torch.float64, torch.device("cpu"))
+    if compiler is None:
+        reason = f"there is no C++ compiler {command[0]!r}: install one, or name yours in the variable CXX"
+        with suppress(OSError):
+            return _find(f"moments-{_fingerprint(tables)}-", tables), reason
+        return None, reason
     command = [compiler, *command[1:], *FLAGS, *_definitions(tables)]
-    name = f"moments-{_fingerprint(command, tables)}.so"
+    name = f"moments-{_fingerprint(tables)}-{_fingerprint_of_compiler(command)}"
+    reasons = []
     try:
-        return _open_or_build(command, cache_folder() / name, tables), ""
+        return _find(f"{name}-", tables) or _build(command, private_folder(cache_folder()), name, tables), ""
     except (OSError, subprocess.SubprocessError) as error:
-        reasons = [_reason(error)]
+        reasons.append(_reason(error))
+        if isinstance(error, UnsafeFolder):
+            text = f"the compiled moment activation cannot be kept, and is built anew by every process: {error}"
+            warnings.warn(text, CacheWarning, stacklevel=2)
     try:
         with tempfile.TemporaryDirectory(prefix="mnnbio-") as folder:  # once loaded, the file is not needed any more
-            return _open_or_build(command, Path(folder) / name, tables), ""
+            return _build(command, Path(folder), name, tables), ""
     except (OSError, subprocess.SubprocessError) as error:
         reasons.append(_reason(error))
     return None, "the library could not be built: " + "; then ".join(reasons)
@@ -129,43 +146,60 @@ def _definitions(tables: Tables) -> list[str]:
     return [f"-D{name}={value}" for name, value in values.items()]
 
 
-def _fingerprint(command: list[str], tables: Tables) -> str:
-    """Return a name for what a build depends on: source, options, compiler and processor."""
-    compiler = Path(command[0]).resolve()
-    status = compiler.stat()
-    parts = [*command, str(compiler), status.st_size, status.st_mtime_ns, platform.machine(), processor()]
+def _fingerprint(tables: Tables) -> str:
+    """Return what tells kernels of different sources, constants and processors apart."""
+    parts = [*_definitions(tables), platform.machine(), processor(), tables.pieces.shape, tables.tonic.shape]
     digest = hashlib.sha256(SOURCE.read_bytes())
-    digest.update(repr((parts, OPTIONAL_FLAGS, tables.pieces.shape, tables.tonic.shape)).encode())
+    digest.update(repr(parts).encode())
     return digest.hexdigest()[:24]
 
 
-def _open_or_build(command: list[str], path: Path, tables: Tables) -> Kernel:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.exists():
-        try:
-            return _open(path, tables)
-        except OSError:  # damaged
-            pass
-    _build(command, path)
-    return _open(path, tables)
+def _fingerprint_of_compiler(command: list[str]) -> str:
+    """Return what tells kernels of different compilers and options apart."""
+    compiler = Path(command[0]).resolve()
+    status = compiler.stat()
+    parts = [*command, str(compiler), status.st_size, status.st_mtime_ns, OPTIONAL_FLAGS]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
 
 
-def _build(command: list[str], path: Path) -> None:
+def _find(start: str, tables: Tables) -> Kernel | None:
+    """Return the kernel in the cache whose name starts so, the newest of several; those that are damaged are removed.
+
+    The name ends in the checksum of the content: a damaged library can end the process that loads it.
+    """
+    folder = cache_folder()
+    with suppress(FileNotFoundError):
+        require_private(folder)
+        found = [(path.stat().st_mtime, path) for path in folder.glob(f"{start}*.so")]
+        for _, path in sorted(found, reverse=True):
+            if path.stem.endswith(f"-{_checksum(path)}"):
+                with suppress(OSError):
+                    return _open(path, tables)
+            path.unlink(missing_ok=True)
+    return None
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def _build(command: list[str], folder: Path, name: str, tables: Tables) -> Kernel:
     """Compile aside and rename, so that several processes may build at once."""
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix="building-", suffix=".so")
-    os.close(handle)
-    try:
+    for left in folder.glob("building-*"):
+        with suppress(OSError):  # of a process that was killed
+            if time.time() - left.stat().st_mtime > 10 * TIME_LIMIT:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as own:
+        made = Path(own) / f"{name}.so"
         for flags in OPTIONAL_FLAGS:
-            done = subprocess.run(
-                [*command, *flags, str(SOURCE), "-o", aside],
-                capture_output=True, text=True, errors="replace", timeout=TIME_LIMIT,
-            )  # fmt: skip
+            done = run_tool([*command, *flags, str(SOURCE), "-o", str(made)], Path(own), time_limit=TIME_LIMIT)
             if done.returncode == 0:
-                os.replace(aside, path)
-                return
+                break
         done.check_returncode()
-    finally:
-        Path(aside).unlink(missing_ok=True)
+        path = folder / f"{name}-{_checksum(made)}.so"
+        with written_aside(path) as aside:
+            aside.write_bytes(made.read_bytes())
+    return _open(path, tables)
 
 
 def _open(path: Path, tables: Tables) -> Kernel:
@@ -214,7 +248,8 @@ def fused_activation(mean: Tensor, std: Tensor, lif: Neuron, differentiable: Dif
     """
     if torch.compiler.is_compiling() or not _plain(mean) or not _plain(std) or mean.dtype != std.dtype:
         return None
-    parameters = [getattr(lif, name) for name in NeuronTensors._fields]
+    own = from_rest(lif)
+    parameters = [getattr(own, name) for name in NeuronTensors._fields]
     if any(isinstance(value, Tensor) and not _plain(value) for value in parameters):
         return None
     if torch.jit.is_tracing() or _transformed():

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mnnbio.circuit import Circuit, check_time_step, require_circuit, time_step
-from mnnbio.machine import FOLDER_VARIABLE, check_choice, require_integer
-from mnnbio.spikes.compiling import compile_project, compiler_version, work_folder
+from mnnbio.machine import FOLDER_VARIABLE, FileError, UnsafeFolder, check_choice, require_integer
+from mnnbio.spikes.compiling import compile_project, compiler_version, require_compiler, temporary_files, work_folder
 from mnnbio.spikes.devices import Device, DeviceProgram, require_device
 from mnnbio.spikes.layout import choose_replicas, choose_replicas_in_python
 from mnnbio.spikes.planner import Planned, plan_circuit
@@ -108,14 +108,19 @@ def build(
         planned = _plan(circuit, step, replicas or choose_replicas_in_python(circuit))
         yield PythonProgram(planned, kinds)
         return
-    compiler_version()  # whatever is missing is said before the synapses are made
+    kept = cache and build_dir is None
+    if compiler_version() is None or not kept:
+        cached = ProgramCache.of_user().entries() if kept else []
+        if not cached:
+            require_compiler()  # whatever is missing is said before the synapses are made
     planned = _plan(circuit, step, replicas or choose_replicas(circuit))
     with work_folder(build_dir) as folder:
-        if cache and build_dir is None:
+        if kept:
             _take_or_build(planned, folder, ProgramCache.of_user())
         else:
             _build(planned, folder)
-        write_inputs(planned.plan, folder / INPUTS)
+        with temporary_files():
+            write_inputs(planned.plan, folder / INPUTS)
         yield CompiledProgram(planned, kinds, folder)
 
 
@@ -134,16 +139,17 @@ def _plan(circuit: Circuit, dt: float, replicas: int) -> Planned:
 
 def _take_or_build(planned: Planned, folder: Path, cache: ProgramCache) -> None:
     """Put the program of a plan into a folder."""
-    key = program_key(planned.plan)
-    if cache.take(key, folder / PROGRAM):
+    compiler = compiler_version()
+    key = program_key(planned.plan, compiler)
+    if _take(key, folder, cache):
         return
     with cache.locked(key):
-        if cache.take(key, folder / PROGRAM):  # somebody else has built it meanwhile
+        if _take(key, folder, cache):  # somebody else has built it meanwhile
             return
         _build(planned, folder)
         try:
-            cache.keep(key, folder / PROGRAM, _about(planned.circuit))
-        except OSError as error:
+            cache.keep(key, folder / PROGRAM, _about(planned.circuit, compiler or ""))
+        except FileError as error:
             warnings.warn(
                 f"the compiled program cannot be kept in {cache.folder} ({error}): it was built in a temporary folder, "
                 f"and will be built anew next time. Try {FOLDER_VARIABLE}=FOLDER for another folder",
@@ -152,17 +158,28 @@ def _take_or_build(planned: Planned, folder: Path, cache: ProgramCache) -> None:
             )
 
 
+def _take(key: str, folder: Path, cache: ProgramCache) -> bool:
+    """Take a program from the cache, where it is there and the cache can be trusted."""
+    try:
+        found = cache.find(key)
+        return found is not None and cache.take(found, folder / PROGRAM)
+    except UnsafeFolder:  # as `keep` will say
+        return False
+
+
 def _build(planned: Planned, folder: Path) -> None:
-    write_cpp(planned.plan, folder)
-    compile_project(folder)
+    require_compiler()
+    with temporary_files():
+        write_cpp(planned.plan, folder)
+        compile_project(folder)
 
 
-def _about(circuit: Circuit) -> dict[str, str]:
+def _about(circuit: Circuit, compiler: str) -> dict[str, str]:
     """Return what people want to know about a program."""
     return {
         "circuit": str(circuit),
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "mnnbio": version("mnnbio"),
         "brian2": version("brian2"),
-        "compiler": (compiler_version().splitlines() or ["unknown"])[0],
+        "compiler": (compiler.splitlines() or ["unknown"])[0],
     }

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from mnnbio.machine import FileError, compiler_command, file_error, locked, run_tool
+
+TIME_VARIABLE = "MNNBIO_COMPILER_TIMEOUT"
+
+_DEFAULT_TIME = 1200.0  # s, for building a program; a large circuit on a busy core takes minutes
+_LONGEST_ANSWER = 60.0  # s, for a compiler to say what it is
 
 
 class CompilerNotFound(RuntimeError):  # noqa: N818 - says what happened
@@ -17,7 +25,7 @@ class CompilerNotFound(RuntimeError):  # noqa: N818 - says what happened
 
 
 class BuildFailed(RuntimeError):  # noqa: N818 - says what happened
-    """The C++ compiler rejected a generated project."""
+    """The C++ compiler rejected a generated project, or does not come to an end."""
 
 
 def require_compiler() -> None:
@@ -28,8 +36,7 @@ def require_compiler() -> None:
     CompilerNotFound
         If the C++ compiler or make is missing, with what to install.
     """
-    compiler = os.environ.get("CXX", "").split()[:1] or ["g++"]
-    missing = [tool for tool in (*compiler, "make") if shutil.which(tool) is None]
+    missing = [tool for tool in (compiler_command()[0], "make") if shutil.which(tool) is None]
     if missing:
         raise CompilerNotFound(
             f"{' and '.join(missing)} not found: simulating in generated C++ needs a C++ compiler and make. Install "
@@ -38,17 +45,28 @@ def require_compiler() -> None:
         )
 
 
-def compiler_version() -> str:
-    """Return how the compiler describes itself.
+def compiler_version() -> str | None:
+    """Return how the compiler describes itself, None where there is none.
 
     Raises
     ------
-    CompilerNotFound
-        If the C++ compiler or make is missing.
+    BuildFailed
+        If it does not answer.
     """
-    require_compiler()
-    command = [*(os.environ.get("CXX", "").split() or ["g++"]), "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    command = [*compiler_command(), "--version"]
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_LONGEST_ANSWER
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BuildFailed(
+            f"the C++ compiler does not answer `{' '.join(command)}` within {_LONGEST_ANSWER:g} s: name another in the "
+            "variable CXX"
+        ) from error
+    except OSError as error:
+        raise file_error(f"cannot start the C++ compiler, `{' '.join(command)}`", error) from error
     return done.stdout
 
 
@@ -60,23 +78,43 @@ def compile_project(folder: Path) -> None:
     CompilerNotFound
         If the C++ compiler or make is missing.
     BuildFailed
-        If the compiler reports an error.
+        If the compiler reports an error, or takes longer than ``$MNNBIO_COMPILER_TIMEOUT`` seconds (default: 1200).
     """
     require_compiler()
+    limit = time_limit()
     # Without DEPS make skips the list of dependencies, which only matters to someone who edits the sources.
     command = ["make", f"-j{available_cores()}", "DEPS="]
-    # A group of its own, because the compilers that make has started would outlive it.
-    with subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
-        process_group=0,
-    ) as process:  # fmt: skip
-        try:
-            _, said = process.communicate()
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-    if process.returncode != 0:
-        raise BuildFailed(f"building the C++ project in {folder} failed; the compiler says:\n{_errors(said)}")
+    try:
+        done = run_tool(command, folder, time_limit=limit)
+    except subprocess.TimeoutExpired as error:
+        raise BuildFailed(
+            f"building the C++ project in {folder} took longer than {limit:g} s and was stopped. Try `make` there; a "
+            f"compiler that needs more time gets it by the variable {TIME_VARIABLE}, in seconds"
+        ) from error
+    if done.returncode != 0:
+        full = os.strerror(errno.ENOSPC) in done.stderr
+        remedy = "\nFree some space, or set TMPDIR to a folder on another disk" if full else ""
+        raise BuildFailed(
+            f"building the C++ project in {folder} failed; the compiler says:\n{_errors(done.stderr)}{remedy}"
+        )
+
+
+def time_limit() -> float:
+    """Return how many seconds a program may take to build.
+
+    Raises
+    ------
+    ValueError
+        If ``$MNNBIO_COMPILER_TIMEOUT`` is no time > 0.
+    """
+    text = os.environ.get(TIME_VARIABLE, "")
+    try:
+        seconds = float(text or _DEFAULT_TIME)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < threading.TIMEOUT_MAX:
+        raise ValueError(f"the environment variable {TIME_VARIABLE} must be a time > 0 s, got {text!r}")
+    return seconds
 
 
 def available_cores() -> int:
@@ -108,10 +146,11 @@ def work_folder(own: str | os.PathLike[str] | None) -> Iterator[Path]:
         yield Path(own).absolute()
         return
     remove_abandoned()
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX)).absolute()
+    with temporary_files():
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX)).absolute()
     keep = False
     with ExitStack() as stack:
-        with suppress(OSError, ImportError):
+        with suppress(OSError):
             stack.enter_context(_claimed(folder))
         try:
             yield folder
@@ -124,23 +163,41 @@ def work_folder(own: str | os.PathLike[str] | None) -> Iterator[Path]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_abandoned() -> None:
-    """Remove the temporary folders of processes that have been killed."""
-    with suppress(ImportError):
-        import fcntl
+@contextmanager
+def temporary_files() -> Iterator[None]:
+    """Say what to do where the folder for temporary files cannot be written."""
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        # NumPy gives no number where a disk is full.
+        folder = os.environ.get("TMPDIR") or (tempfile.tempdir or "the folder for temporary files")
+        found = file_error(f"cannot write to {folder}, where programs are built and run", error)
+        if error.errno != errno.EMFILE:
+            found.args = (f"{found}, or set TMPDIR to another folder",)
+        raise found from error
 
-        for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
-            with suppress(OSError), lock.open("ab") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while the owner lives
-                shutil.rmtree(lock.parent, ignore_errors=True)
+
+def remove_abandoned() -> None:
+    """Remove the temporary folders of processes that have been killed.
+
+    Others may share the folder for temporary files: what is theirs is passed over.
+    """
+    with suppress(OSError):
+        for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+            with suppress(OSError):
+                lock = folder / _LOCK
+                if folder.lstat().st_uid != os.geteuid() or folder.is_symlink() or not lock.exists():
+                    continue
+                with locked(lock, wait=False):  # fails while the owner lives
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
     """Hold a lock in a folder, which the system gives back when this process ends, however it ends."""
-    import fcntl
-
-    with (folder / f"{_LOCK}.new").open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        os.rename(file.name, folder / _LOCK)  # the lock is never there without being held
+    new = folder / f"{_LOCK}.new"
+    with locked(new):
+        new.rename(folder / _LOCK)  # the lock is never there without being held
         yield

@@ -1,7 +1,4 @@
-"""Compiled programs kept on disk, so that a circuit of known structure starts without a compiler run.
-
-What a compiled program depends on, as one key.
-"""
+"""Compiled programs kept on disk, each under the key of all that it depends on, so that circuits start at once."""
 
 from __future__ import annotations
 
@@ -21,15 +18,26 @@ from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
-from mnnbio.machine import cache_folder, processor
-from mnnbio.spikes.compiling import compiler_version
+from mnnbio.machine import (
+    FileError,
+    UnsafeFolder,
+    cache_folder,
+    file_error,
+    folder_written_aside,
+    locked,
+    private_folder,
+    processor,
+    require_private,
+)
+from mnnbio.spikes.compiling import temporary_files
 from mnnbio.spikes.plan import Plan
-from mnnbio.spikes.program_files import may_not_start
+from mnnbio.spikes.program_files import SimulationFailed, may_not_start
 
 SIZE_VARIABLE = "MNNBIO_CACHE_SIZE"
 PROGRAM = "main"
+ANY_COMPILER = "-*"  # end of a key that is of no certain compiler
 
 _DEFAULT_SIZE = 10**9  # bytes
 _UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -37,10 +45,6 @@ _MANIFEST = "manifest.json"
 _ABANDONED = 3600.0  # s after which a folder that is being filled is taken for left behind
 _LONGEST_CHECK = 30.0  # s, for starting a program
 _log = logging.getLogger("mnnbio")
-
-
-class CacheWarning(UserWarning):
-    """A compiled program could not be kept."""
 
 
 class Entry(NamedTuple):
@@ -79,47 +83,86 @@ class ProgramCache:
         Without them two processes may build the same program at once, which costs time and nothing else.
         """
         with ExitStack() as stack:
-            with suppress(OSError, ImportError):
-                import fcntl
-
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(OSError):
+                self._private()
                 # A lock that somebody may wait for cannot be removed, so there are at most 256 of them.
-                lock: IO[bytes] = stack.enter_context((self.folder / f".lock-{key[:2]}").open("ab"))
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                stack.enter_context(locked(self.folder / f".lock-{key[:2]}"))
             yield
+
+    def _private(self) -> None:
+        """Make the folder if needed; raise a `FileError` if it cannot be made, or others could put programs there."""
+        private_folder(self.folder.parent)
+        private_folder(self.folder)
+
+    def find(self, key: str) -> str | None:
+        """Return the key of a program that is there, of any compiler where `key` ends in `ANY_COMPILER`.
+
+        Among several it is the last used.
+        """
+        if not key.endswith(ANY_COMPILER):
+            return key if (self.folder / key).is_dir() else None
+        start = key.removesuffix(ANY_COMPILER)
+        return next((entry.key for entry in self.entries() if entry.key.startswith(start)), None)
 
     def take(self, key: str, destination: Path) -> bool:
         """Copy the program of a key to a file, and return whether there was one that is whole and can be started.
 
+        Only a program that is damaged itself is removed.
+
         Raises
         ------
+        FileError
+            If the file cannot be written.
+        UnsafeFolder
+            If others own the cache, or may write to it.
         SimulationFailed
             If no program may be started where the file is.
         """
         folder = self.folder / key
         if not folder.is_dir():
             return False
+        for place in (self.folder.parent, self.folder):
+            require_private(place)
         try:
-            manifest = json.loads((folder / _MANIFEST).read_text())
-            shutil.copyfile(folder / PROGRAM, destination)
-            if _digest(destination) != manifest["sha256"]:
-                raise ValueError("its contents have changed")
-            destination.chmod(0o755)
-            _start(destination)
+            require_private(folder)
+            content = self._read(folder)
         except FileNotFoundError:
             if not folder.is_dir():  # somebody has made room
                 return False
             reason = "it is incomplete"
-        except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError) as error:
+        except UnsafeFolder as error:
+            reason = str(error)
+        except PermissionError as error:
+            _log.warning("the program %s in the cache cannot be read and is built anew: %s", folder, error)
+            return False
+        except OSError as error:
+            raise file_error(f"cannot read the program {folder} in the cache", error) from error
+        except (ValueError, KeyError, TypeError) as error:
             reason = str(error)
         else:
-            with suppress(OSError):  # a cache that can only be read is of use, too
-                os.utime(folder / _MANIFEST)
-            return True
+            with temporary_files():
+                destination.write_bytes(content)
+                destination.chmod(0o755)
+            try:
+                _start(destination)
+            except _Unusable as error:
+                reason = str(error)
+            else:
+                with suppress(OSError):  # a cache that can only be read is of use, too
+                    os.utime(folder / _MANIFEST)
+                return True
         _log.warning("the program %s in the cache is damaged and is built anew: %s", folder, reason)
         destination.unlink(missing_ok=True)
         self._remove(key)
         return False
+
+    def _read(self, folder: Path) -> bytes:
+        """Return the program in a folder of the cache; raise a `ValueError` if it is not what was put there."""
+        manifest = json.loads((folder / _MANIFEST).read_text())
+        content = (folder / PROGRAM).read_bytes()
+        if hashlib.sha256(content).hexdigest() != manifest["sha256"]:
+            raise ValueError("its contents have changed")
+        return content
 
     def keep(self, key: str, program: Path, about: Mapping[str, object]) -> None:
         """Keep a program, and remove others if there is not room enough.
@@ -133,19 +176,19 @@ class ProgramCache:
 
         Raises
         ------
-        OSError
-            If the folder cannot be written; nothing is left in it.
+        FileError
+            If the folder cannot be written, nothing is left in it; or others own it or may write to it.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=self.folder, prefix=f".{key}-"))
+        self._private()
+        content = program.read_bytes()
+        manifest = {**about, "sha256": hashlib.sha256(content).hexdigest()}
         try:
-            shutil.copyfile(program, aside / PROGRAM)
-            manifest = {**about, "sha256": _digest(program)}
-            (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1))
-            if not (self.folder / key).exists():
-                aside.rename(self.folder / key)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            with folder_written_aside(self.folder / key) as aside:
+                (aside / PROGRAM).write_bytes(content)
+                (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+        except FileError:
+            if not (self.folder / key).is_dir():  # else another process was first
+                raise
         self._make_room(key)
 
     def entries(self) -> list[Entry]:
@@ -159,6 +202,12 @@ class ProgramCache:
         for entry in old:
             self._remove(entry.key)
         self._remove_abandoned()
+        # Beside the programs are the kernels of the theory, of which each run uses one.
+        for pattern in ("moments-*.so*", "building-*"):
+            for file in self.folder.parent.glob(pattern):
+                with suppress(OSError):
+                    if time.time() - file.stat().st_mtime >= older_than:
+                        shutil.rmtree(file) if file.is_dir() else file.unlink()
         return old
 
     def _make_room(self, newest: str) -> None:
@@ -205,18 +254,28 @@ def cache_size() -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
+class _Unusable(Exception):  # noqa: N818 - says what is the matter
+    """A program is not one that can be started on this machine."""
+
+
 def _start(program: Path) -> None:
-    """Check that a program can be started."""
+    """Check that a program can be started; raise `_Unusable` if that is the program's own fault."""
     for last in [False] * 20 + [True]:
         try:
             subprocess.run([program, "--check"], check=True, capture_output=True, timeout=_LONGEST_CHECK)
             return
         except PermissionError as error:
             raise may_not_start(program, error) from error
+        except subprocess.TimeoutExpired as error:
+            raise SimulationFailed(f"the program {program} does not start within {_LONGEST_CHECK:g} s") from error
+        except subprocess.CalledProcessError as error:
+            raise _Unusable(error) from error
         except OSError as error:
+            if error.errno == errno.ENOEXEC:
+                raise _Unusable(error) from error
             # Another thread may have forked while the file was open for writing; that lasts for milliseconds.
             if error.errno != errno.ETXTBSY or last:
-                raise
+                raise file_error(f"cannot start the program {program}", error) from error
             time.sleep(0.05)
 
 
@@ -244,26 +303,31 @@ def _folders(folder: Path) -> list[Path]:
         return []
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def program_key(plan: Plan, compiler: str | None) -> str:
+    """Return the key of the program of a plan: 32 hexadecimal digits, a hyphen and what tells compilers apart.
 
+    The first part depends on the plan's structure, on who generates the code (this package and Brian2) and on the
+    processor, the second one on the compiler and its options.
 
-def program_key(plan: Plan) -> str:
-    """Return the key of the program of a plan, 32 hexadecimal digits.
-
-    It depends on the plan's structure, on who generates the code (this package and Brian2) and on who compiles it
-    (compiler, its options and the processor).
+    Parameters
+    ----------
+    plan : Plan
+    compiler : str or None
+        How the compiler describes itself; None: any will do, as there is none to build another program with.
     """
     parts = {
         "structure": plan.structure(),
         "mnnbio": [version("mnnbio"), _own_sources()],
         "brian2": version("brian2"),
-        "compiler": compiler_version(),
-        "options": {name: os.environ.get(name, "") for name in ("CXX", "CXXFLAGS", "MAKEFLAGS")},
         "processor": [platform.system(), platform.machine(), processor()],
     }
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    options = [os.environ.get(name, "") for name in ("CXX", "CXXFLAGS", "MAKEFLAGS")]
+    of_compiler = ANY_COMPILER if compiler is None else f"-{_hash([compiler, options])[:8]}"
+    return _hash(parts)[:32] + of_compiler
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _own_sources() -> str:

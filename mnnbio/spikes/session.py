@@ -1,19 +1,23 @@
-"""The one place that touches Brian2's global state: device and preferences."""
+"""Sessions with Brian2's global state, device and preferences, which nothing else touches."""
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Literal
 
 Codegen = Literal["cpp_standalone", "runtime"]
 
 _PREFERENCES: dict[str, Any] = {
     "codegen.target": "numpy",
+    # By default Ctrl-C has a run end early, as if it were complete.
+    "core.stop_on_keyboard_interrupt": False,
     "devices.cpp_standalone.openmp_threads": 0,  # processes are faster, and the order of sums stays fixed
 }
 # Nothing but the compiler's own folders, and no options of the user's: the project shall build on another machine as
@@ -64,6 +68,38 @@ def _importable() -> Iterator[None]:
         signal.signal = original
 
 
+def import_brian() -> None:
+    """Import Brian2, which leaves Ctrl-C as it is and, where nobody has imported it before, no files behind."""
+    if "brian2" not in sys.modules:
+        with _importable():
+            import brian2  # noqa: F401
+        _remove_logs()
+    _mend_interrupts()
+
+
+def _remove_logs() -> None:
+    """Remove the log and the copy of the script that Brian2 makes for its users, and which a kill would leave."""
+    from brian2.utils.logger import BrianLogger
+
+    if BrianLogger.file_handler is not None:
+        logging.getLogger("brian2").removeHandler(BrianLogger.file_handler)
+        BrianLogger.file_handler.close()
+    for path in (BrianLogger.tmp_log, BrianLogger.tmp_script):
+        if path is not None:
+            Path(path).unlink(missing_ok=True)
+    BrianLogger.file_handler = BrianLogger.tmp_log = BrianLogger.tmp_script = None
+
+
+def _mend_interrupts() -> None:
+    """Have Ctrl-C ignored again where it was before Brian2 was imported, as in background jobs.
+
+    Brian2's handler calls the one that it has found, and fails where that is no function.
+    """
+    found = getattr(signal.getsignal(signal.SIGINT), "previous_handler", None)
+    if isinstance(found, signal.Handlers) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, found)
+
+
 @contextmanager
 def brian_session(codegen: str) -> Iterator[None]:
     """Set Brian2's device and preferences, and set them back whatever happens.
@@ -80,9 +116,9 @@ def brian_session(codegen: str) -> Iterator[None]:
     """
     import numpy as np
 
-    with _importable():
-        from brian2 import get_device, prefs, set_device
-        from brian2.devices.device import RuntimeDevice, reset_device
+    import_brian()
+    from brian2 import Network, get_device, prefs, set_device
+    from brian2.devices.device import RuntimeDevice, reset_device
 
     if not _lock.acquire(blocking=_patient.get()):
         raise BrianBusyError(
@@ -107,6 +143,7 @@ def brian_session(codegen: str) -> Iterator[None]:
             try:
                 yield
             finally:
+                Network._globally_running = False  # Brian2 leaves it set where a run ends by an exception
                 if codegen != "runtime":
                     get_device().reinit()
                     reset_device()

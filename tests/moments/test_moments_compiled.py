@@ -2,6 +2,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from mnnbio import LIFParameters
+from mnnbio.machine import CacheWarning
 from mnnbio.moments import kernel as compiled
 from mnnbio.moments.activation import _by_torch, moment_activation
 from mnnbio.moments.kernel import activation_backend
@@ -212,7 +214,7 @@ def test_can_be_turned_off(fresh, monkeypatch):
 
 def test_unknown_setting(fresh, monkeypatch):
     monkeypatch.setenv("MNNBIO_KERNEL", "gpu")
-    with pytest.raises(ValueError, match=r"Invalid value 'gpu' for .* MNNBIO_KERNEL. Must be one of"):
+    with pytest.raises(ValueError, match=r"Invalid value 'gpu' for `MNNBIO_KERNEL`\. Must be one of"):
         activation_backend()
 
 
@@ -251,14 +253,70 @@ def test_compilers_that_lack_options(fresh, monkeypatch):
     assert "-fopenmp" not in (fresh / "log").read_text().splitlines()[1]
 
 
+def damaged(content, damage):
+    middle = len(content) // 2
+    return {
+        "text": b"no library",
+        "truncated": content[:middle],
+        "empty": b"",
+        "changed": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+    }[damage]
+
+
 @needs_kernel
-def test_damaged_library_is_replaced(fresh, monkeypatch):
+@pytest.mark.parametrize("damage", ["text", "truncated", "empty", "changed"])
+def test_damaged_library_is_replaced(fresh, monkeypatch, damage):
     monkeypatch.setenv("CXX", copying_compiler(fresh))
     path = Path(activation_backend().detail)
-    path.unlink()
-    path.write_bytes(b"no library")
+    whole = path.read_bytes()
+    path.unlink()  # it is loaded: what is written into it would end this process
+    path.write_bytes(damaged(whole, damage))
     compiled._load.cache_clear()
     assert activation_backend() == ("compiled", str(path))
+    assert path.read_bytes() == whole
+    assert len((fresh / "log").read_text().splitlines()) == 2
+
+
+@needs_kernel
+def test_without_a_compiler_a_library_that_is_kept_is_loaded(fresh, monkeypatch):
+    monkeypatch.setenv("CXX", copying_compiler(fresh))
+    found = activation_backend()
+    compiled._load.cache_clear()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert activation_backend() == found
+
+
+@needs_kernel
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_library_that_others_can_change_is_not_loaded(fresh, monkeypatch, mode):
+    monkeypatch.setenv("CXX", copying_compiler(fresh))
+    kept = Path(activation_backend().detail)
+    kept.parent.chmod(mode)
+    compiled._load.cache_clear()
+    with pytest.warns(CacheWarning, match=rf"can be written by others \(mode {mode:04o}\).* MNNBIO_CACHE_DIR"):
+        name, detail = activation_backend()
+    assert name == "compiled"
+    assert Path(detail).parent != kept.parent
+    assert kept.exists()
+
+
+def test_a_compiler_that_hangs_is_ended(fresh, monkeypatch):
+    monkeypatch.setenv("CXX", script(fresh / "compiler", "sleep 600"))
+    monkeypatch.setattr(compiled, "TIME_LIMIT", 0.5)
+    name, detail = activation_backend()
+    assert name == "torch"
+    assert "timed out after 0.5 seconds" in detail
+    assert not list((fresh / "mnnbio").iterdir())
+
+
+def test_what_a_killed_build_left_is_removed_by_the_next(fresh, monkeypatch):
+    monkeypatch.setenv("CXX", script(fresh / "compiler", "exit 1"))
+    (fresh / "mnnbio").mkdir(mode=0o700)
+    for name, age in (("building-old", 1e5), ("building-new", 0.0)):
+        (fresh / "mnnbio" / name).mkdir()
+        os.utime(fresh / "mnnbio" / name, (time.time() - age, time.time() - age))
+    assert activation_backend().name == "torch"
+    assert [path.name for path in (fresh / "mnnbio").iterdir()] == ["building-new"]
 
 
 @needs_kernel

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,7 +193,10 @@ def test_free_memory_keeps_to_the_limit_of_addresses():
 
 def test_tools_run_in_their_folder_and_keep_their_temporary_files_there(tmp_path):
     done = run_tool(["sh", "-c", 'pwd; echo "$TMPDIR"; echo no >&2; exit 3'], tmp_path, time_limit=10)
-    assert (done.returncode, done.stdout, done.stderr) == (3, f"{tmp_path}\n{tmp_path}\n", "no\n")
+    where, temporary = done.stdout.splitlines()
+    assert (done.returncode, where, done.stderr) == (3, str(tmp_path), "no\n")
+    assert Path(temporary).parent == tmp_path
+    assert os.listdir(tmp_path) == []
 
 
 def gone(pid, within=10.0):

@@ -1,20 +1,24 @@
 """The cache of compiled programs, with scripts in place of programs; nothing is compiled except where marked."""
 
+import contextlib
+import errno
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mnnbio import Circuit, GaussianDrive, LIFParameters, PoissonSource, Population, Projection, build
-from mnnbio.spikes import building
+from mnnbio.machine import FileError
+from mnnbio.spikes import building, compiling
+from mnnbio.spikes.compiling import BuildFailed, CompilerNotFound, require_compiler
 from mnnbio.spikes.program_cache import CacheWarning, ProgramCache, cache_size
 from mnnbio.spikes.program_files import SimulationFailed
 from mnnbio.workflow.cli import main
@@ -145,14 +149,119 @@ def test_clearing_by_age_and_what_interrupted_processes_left(cache, program):
     assert list(cache.folder.iterdir()) == []
 
 
-def test_a_full_disk_leaves_nothing_half_written(cache, program, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+def full(*_):
+    raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(OSError, match="No space left"):
+
+def test_a_full_disk_leaves_nothing_half_written(cache, program, monkeypatch):
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(FileError, match=r"cannot write .*No space left on device\. Check the folder's .* free space"):
         cache.keep(KEY, program, {"circuit": "a circuit"})
     assert list(cache.folder.iterdir()) == []
+
+
+def test_a_full_folder_for_temporary_files_costs_no_program(cache, program, tmp_path, monkeypatch):
+    cache.keep(KEY, program, {"circuit": "a circuit"})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(FileError, match=r"No space left on device\. .*, or set TMPDIR to another folder"):
+            cache.take(KEY, tmp_path / "taken")
+    assert cache.take(KEY, tmp_path / "taken")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EAGAIN])
+def test_a_machine_that_cannot_start_anything_costs_no_program(cache, program, tmp_path, monkeypatch, number):
+    def forbidden(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    cache.keep(KEY, program, {"circuit": "a circuit"})
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "run", forbidden)
+        with pytest.raises(FileError, match=f"cannot start the program .*{os.strerror(number)}"):
+            cache.take(KEY, tmp_path / "taken")
+        patch.setattr(subprocess, "run", lambda *_, **__: (_ for _ in ()).throw(subprocess.TimeoutExpired("main", 30)))
+        with pytest.raises(SimulationFailed, match="does not start within 30 s"):
+            cache.take(KEY, tmp_path / "taken")
+    assert cache.take(KEY, tmp_path / "taken")
+
+
+@pytest.mark.parametrize("place", ["", "programs", f"programs/{KEY}"])
+def test_a_cache_that_others_can_write_is_passed_over_and_said(monkeypatch, tmp_path, builds, place, caplog):
+    monkeypatch.setenv("MNNBIO_CACHE_DIR", str(tmp_path))
+    with build(small()):
+        pass
+    (entry,) = ProgramCache.of_user().entries()
+    folder = tmp_path / place.replace(KEY, entry.key)
+    folder.chmod(0o777)
+    said = pytest.warns(CacheWarning, match=r"can be written by others \(mode 0777\)")
+    of_one = place == f"programs/{KEY}"  # it is replaced
+    with contextlib.nullcontext() if of_one else said, build(small()):
+        pass
+    assert len(builds) == 2
+    assert not of_one or "can be written by others (mode 0777)" in caplog.text
+    if not of_one:
+        folder.chmod(0o700)
+    with build(small()):
+        pass
+    assert len(builds) == 2
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_folders_of_the_cache_are_private_whatever_the_umask(tmp_path, program, mask):
+    before = os.umask(mask)
+    try:
+        cache = ProgramCache(tmp_path / "mnnbio" / "programs")
+        cache.keep(KEY, program, {"circuit": "a circuit"})
+    finally:
+        os.umask(before)
+    for folder in (cache.folder.parent, cache.folder, cache.folder / KEY):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_pipe_in_place_of_a_lock_does_not_hang(cache):
+    cache.folder.mkdir(mode=0o700)
+    os.mkfifo(cache.folder / f".lock-{KEY[:2]}")
+    with cache.locked(KEY):
+        pass
+
+
+def test_without_a_compiler_a_program_in_the_cache_starts(monkeypatch, tmp_path, builds):
+    monkeypatch.setenv("MNNBIO_CACHE_DIR", str(tmp_path))
+    for options in ("-O2", "-O1"):
+        monkeypatch.setenv("CXXFLAGS", options)
+        with build(small()):
+            pass
+    assert len(builds) == 2
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with build(small(2.0)) as program:
+        assert (program.folder / "main").exists()
+    with pytest.raises(CompilerNotFound, match="no-such-compiler"), build(small(), dt=0.2):
+        pass
+    with pytest.raises(CompilerNotFound, match="no-such-compiler"), build(small(), cache=False):
+        pass
+    assert len(builds) == 2
+
+
+def test_a_compiler_that_does_not_answer_is_said(monkeypatch, tmp_path):
+    compiler = tmp_path / "compiler"
+    compiler.write_text("#!/bin/sh\nexec sleep 60\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    monkeypatch.setattr(compiling, "_LONGEST_ANSWER", 0.5)
+    with pytest.raises(BuildFailed, match=r"does not answer `.*compiler --version` within 0\.5 s: .* variable CXX"):
+        compiling.compiler_version()
+
+
+def test_clearing_removes_kernels_too(cache, program, tmp_path):
+    cache.keep(KEY, program, {"circuit": "a circuit"})
+    for name in ("moments-1.so", "moments-1.so.sha256", "building-2.so"):
+        (tmp_path / name).touch()
+    (tmp_path / "building-3").mkdir()
+    (tmp_path / "mine.txt").touch()
+    cache.clear(older_than=60.0)
+    assert (tmp_path / "moments-1.so").exists()
+    cache.clear()
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "program", "programs"}
 
 
 def test_a_lock_makes_others_wait(cache):
@@ -204,6 +313,7 @@ def builds(monkeypatch):
     made = []
 
     def make(planned, folder):
+        require_compiler()
         made.append(planned.circuit)
         folder.mkdir(exist_ok=True)
         script(folder / "main")
