@@ -24,21 +24,31 @@ from mnnbio.theory.stationary import (
     stationary_state,
 )
 from mnnbio.theory.time_course import predict_time_course
+from mnnbio.theory.validity import (
+    CorrelationWarning,
+    FiniteWeightWarning,
+    LinearResponseWarning,
+    SlowSynapseWarning,
+)
 from mnnbio.theory.wired_response import Stability, linear_response, projected_response, stability
 from mnnbio.theory.wiring import Connection, Modes, Received, Weights, Wiring
 
 __all__ = [
     "EDGES",
     "Connection",
+    "CorrelationWarning",
     "Effective",
     "Exponent",
     "ExternalJumps",
+    "FiniteWeightWarning",
     "Jumps",
+    "LinearResponseWarning",
     "Modes",
     "Received",
     "RecurrentTrains",
     "Response",
     "Sensitivity",
+    "SlowSynapseWarning",
     "Stability",
     "StationaryState",
     "TrainInput",

@@ -18,14 +18,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from mnnbio.circuit import (
-    AllToAll,
     Circuit,
     Drive,
-    FixedIndegree,
-    FixedOutdegree,
-    FixedTotalNumber,
     ModeMatrix,
-    OneToOne,
     PoissonSource,
     Population,
     Projection,
@@ -37,6 +32,8 @@ from mnnbio.values import Distribution
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
+
+QUANTILES = 1000  # that stand for a distribution of weights in the mean of its cubes
 
 
 class Trains(NamedTuple):
@@ -280,6 +277,7 @@ class Sums(NamedTuple):
     squares: float  # of their squares, mV²
     row_variance: float  # variance of `total` among targets, mV²
     column_variance: float  # variance among sources of the weights that they give, mV²
+    cubes: float  # of the cubes of the weights that a target receives, mV³
 
 
 def received_sums(circuit: Circuit, projection: Projection, dt: float | None) -> Sums:
@@ -293,14 +291,15 @@ def received_sums(circuit: Circuit, projection: Projection, dt: float | None) ->
         factor**2 * found.squares,
         factor**2 * found.row_variance,
         factor**2 * found.column_variance,
+        factor**3 * found.cubes,
     )
 
 
 def sums(circuit: Circuit, projection: Projection) -> Sums:
     """Return the sums of one projection.
 
-    Explicit weights are summed; rules give expectations. A rule of distance, or of a user's own, is taken to connect
-    like pairs drawn independently with its mean probability.
+    Explicit weights are summed; rules give expectations. A rule that does not say how its degrees vary is taken to
+    connect like pairs drawn independently with its mean probability.
     """
     if projection.connectivity is None:
         return _of_matrix(projection.weights)
@@ -310,21 +309,14 @@ def sums(circuit: Circuit, projection: Projection) -> Sums:
     degree = rule.mean_indegree(n_target, n_source, autapses=autapses)
     weight = projection.weight
     mean, std = weight.moments() if isinstance(weight, Distribution) else (weight, 0.0)
-    drawn = 1 - min(degree / n_source, 1.0)  # variance of a degree over its mean where pairs are drawn one by one
-    in_degree = out_degree = drawn
-    if isinstance(rule, AllToAll | OneToOne):
-        in_degree = out_degree = 0.0
-    elif isinstance(rule, FixedIndegree):
-        in_degree, out_degree = 0.0, 1.0 if rule.multapses else drawn
-    elif isinstance(rule, FixedOutdegree):
-        in_degree, out_degree = 1.0 if rule.multapses else drawn, 0.0
-    elif isinstance(rule, FixedTotalNumber) and rule.multapses:
-        in_degree = out_degree = 1.0
+    cube = float((weight.quantiles(QUANTILES) ** 3).mean()) if isinstance(weight, Distribution) else weight**3
+    in_degree, out_degree = rule.degree_spread(n_target, n_source, autapses=autapses)
     return Sums(
         degree * mean,
         degree * (mean**2 + std**2),
         degree * (mean**2 * in_degree + std**2),
         degree * (mean**2 * out_degree + std**2) * n_target / n_source,
+        degree * cube,
     )
 
 
@@ -361,7 +353,9 @@ def _of_matrix(weights: Array | sparse.csr_array | ModeMatrix) -> Sums:
         left, scores, right = weights.input_modes, weights.scores, weights.output_modes
         rows, columns = left @ (scores * right.sum(0)), right @ (scores * left.sum(0))
         squares = float((left.T @ left * (scores[:, None] * (right.T @ right) * scores)).sum()) / len(left)
+        cubes = sum(float((((row * scores) @ right.T) ** 3).sum()) for row in left) / len(left)
     else:
         rows, columns = (np.asarray(weights.sum(axis)).ravel() for axis in (1, 0))
         squares = float((_values(weights) ** 2).sum()) / weights.shape[0]
-    return Sums(float(rows.mean()), squares, float(rows.var()), float(columns.var()))
+        cubes = float((_values(weights) ** 3).sum()) / weights.shape[0]
+    return Sums(float(rows.mean()), squares, float(rows.var()), float(columns.var()), cubes)

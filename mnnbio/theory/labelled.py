@@ -14,6 +14,14 @@ from mnnbio.moments import count_variance
 from mnnbio.results import array, neuron_coords
 
 
+def step_attributes(dt: float | None) -> dict[str, float | str]:
+    """Return the attributes of a prediction that say which time step (ms) it is for, the same in all."""
+    if dt is None:
+        note = "of continuous time; give `dt`, that of a simulation, to predict it as it runs"
+        return {"dt": "continuous", "dt_note": note}
+    return {"dt": dt * 1e-3, "dt_note": f"of a simulation in steps of {dt:g} ms"}
+
+
 class Output(NamedTuple):
     """Statistics of neurons, each of shape (stimulus, n), in ms and mV."""
 

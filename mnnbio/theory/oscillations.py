@@ -1,31 +1,38 @@
-"""How the populations of a circuit answer to each other at a frequency: responses, delays and synaptic filters.
+"""Spectra of population activity, and the oscillations that a circuit tends to, by linear response in frequency.
 
-Spectra of population activity, and the oscillations that a circuit tends to, by linear response in frequency.
+Populations answer to each other through the responses of their neurons, delays and synaptic filters.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy.optimize import root
+from scipy.interpolate import CubicSpline
 
 from mnnbio.circuit import Circuit
+from mnnbio.machine import check_choice, require_memory
 from mnnbio.moments import NeuronTensors, transfer_function
 from mnnbio.results import array, versions
 from mnnbio.theory.inputs import mean_phase, received_sums
+from mnnbio.theory.labelled import step_attributes
 from mnnbio.theory.population_theory import (
     PopulationState,
     System,
+    fluctuations,
     own_noise,
+    population_stability,
     population_start,
     population_system,
     solve,
 )
-from mnnbio.theory.recurrence import require_converged
+from mnnbio.theory.recurrence import require_converged, require_stable, stability_attributes
 from mnnbio.theory.stationary import Closure
+from mnnbio.theory.validity import LinearResponseWarning, check_magnitudes, check_validity, checked_step, warn_user
+from mnnbio.theory.wired_response import Stability
 from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
@@ -74,13 +81,25 @@ def modulation(
     chosen = representatives(system, state)
     answers = transfer_function(f, chosen.mean, chosen.std, chosen.lif)
     gain, to_variance = answers.mean @ chosen.members.T, answers.variance @ chosen.members.T
-    spectrum = answers.spectrum @ chosen.members.T
-    total, squares = _transmitted(circuit, system.names, f, dt)
-    effective = gain[:, :, None] * total
-    if noise:
-        effective = effective + to_variance[:, :, None] * squares
+    effective = _effective(circuit, system, gain, to_variance, f, dt, noise=noise)
     from_sources, _ = _transmitted(circuit, [s.name for s in circuit.sources], f, dt)
-    return Modulation(effective, gain[:, :, None] * from_sources, gain, spectrum)
+    return Modulation(effective, gain[:, :, None] * from_sources, gain, answers.spectrum @ chosen.members.T)
+
+
+def _effective(
+    circuit: Circuit,
+    system: System,
+    gain: Complex,
+    to_variance: Complex,
+    frequency: Complex,
+    dt: float | None,
+    *,
+    noise: bool,
+) -> Complex:
+    """Return the response of a row's rate to a column's, (frequency, population, population)."""
+    total, squares = _transmitted(circuit, system.names, frequency, dt)
+    effective = gain[:, :, None] * total
+    return effective + to_variance[:, :, None] * squares if noise else effective
 
 
 def _transmitted(circuit: Circuit, senders: list[str], frequency: Complex, dt: float | None) -> tuple[Complex, Complex]:
@@ -120,17 +139,28 @@ def representatives(system: System, state: PopulationState) -> Representatives:
 
 HZ = 1e-3  # in 1/ms
 GRID = 1.0  # Hz, between the frequencies at which oscillations are looked for
+COARSE = 16  # steps of that grid between responses that are computed; closer where they bend
+BEND = 1e-4  # error of an interpolated response, relative to the largest one, from which it is computed
 LEAST_GAIN = 0.1  # of a loop: weaker ones are damped within a cycle
+SECANT_STEPS, ROOT_TOLERANCE = 40, 1e-10
+
+ResponseTo = Literal["mean", "mean+variance"]
 
 
 def predict_spectra(
-    circuit: Circuit, frequencies: Any, *, dt: Any = None, closure: Closure = "poisson", start: Any = None
+    circuit: Circuit,
+    frequencies: Any,
+    *,
+    dt: Any = None,
+    closure: Closure = "poisson",
+    start: Any = None,
+    response: ResponseTo = "mean+variance",
+    unstable: Literal["raise", "report"] = "raise",
 ) -> xr.Dataset:
     """Return the power and cross-spectra of the mean activity of populations around the stationary state.
 
     ``C(ω) = K D K†`` with ``K = (I - M(ω))^{-1}``: M is the response of the rates to each other, through delays and
-    synapses, and D the noise of the single trains, of which population and circuit see sums. Both the mean and the
-    variance of the input follow a modulated rate.
+    synapses, and D the noise of the single trains, of which population and circuit see sums.
 
     Parameters
     ----------
@@ -144,6 +174,12 @@ def predict_spectra(
         Of the stationary state, see `predict`.
     start : float, array_like or dict, optional
         Rates from which it is looked for; see `predict`.
+    response : {"mean+variance", "mean"}
+        What of the input follows a modulated rate: its mean and its variance, as in spiking networks; or its mean
+        alone, as in much of the published theory, where oscillations set in later.
+    unstable : {"raise", "report"}
+        What to do where the state is unstable: raise, or return the spectra that linear response gives for it, which no
+        simulation has, and say so in the attributes.
 
     Returns
     -------
@@ -151,15 +187,24 @@ def predict_spectra(
         Over ``(frequency, population)`` ``power`` and over ``(frequency, population, population_j)`` ``cross_real``,
         ``cross_imag`` (Hz) and ``coherence``: two-sided densities of the mean rate of a population's neurons,
         ``S_ab(f) = ∫ cov[A_a(t), A_b(t + u)] e^{-2πifu} du``, as `mnnbio.analyses.population_spectra` estimates them.
-        N independent Poisson processes of rate r have r/N. Frequencies in Hz.
+        N independent Poisson processes of rate r have r/N. Frequencies in Hz. The attributes `stability` and
+        `largest_real` are those of `predict`, without delays; `stability_with_delays` and `unstable_frequency` (Hz)
+        those of `predict_oscillations`.
 
     Raises
     ------
     ValueError
-        If the circuit has several stimuli or changes in time, or the state is unstable: it then oscillates, and has no
-        stationary spectrum.
+        If the circuit has several stimuli or changes in time, `dt` is refused as by `simulate`, or the state is
+        unstable: it then oscillates, and has no stationary spectrum.
     NotConverged
         If there is no stationary state.
+    NotEnoughMemory
+        If the spectra would not fit into memory.
+
+    Warns
+    -----
+    SlowSynapseWarning, FiniteWeightWarning, LinearResponseWarning
+        As by `predict`.
 
     References
     ----------
@@ -169,14 +214,22 @@ def predict_spectra(
     f = np.asarray(in_unit(frequencies, "1/ms", "frequencies"))
     if f.ndim != 1 or not (f >= 0).all():
         raise ValueError(f"`frequencies` must be a list of frequencies ≥ 0 in 1/ms, got {frequencies!r}")
+    noise = _follows_variance(response)
+    check_choice("unstable", unstable, ("raise", "report"))
+    require_memory(
+        16.0 * 6 * len(f) * len(circuit.neurons) ** 2,
+        f"spectra of {len(circuit.neurons)} populations at {len(f)} frequencies",
+        "Ask for fewer frequencies, or for some at a time",
+    )
     system, state, step = _stationary(circuit, dt, closure, start)
-    growing = [s for s in _modes(circuit, system, state, step, 0.5) if s["growth"] > 0]
-    if growing:
-        raise ValueError(
-            f"the stationary state is unstable: it oscillates at {growing[0]['frequency']:.3g} Hz and has no "
-            "stationary spectrum. See `predict_oscillations`, and `predict_time_course` for the oscillation itself"
-        )
-    found = modulation(circuit, system, state, f, step, noise=True)
+    eigenvalues = population_stability(system, state)
+    modes = population_modes(circuit, system, state, step, highest=0.5, noise=noise)
+    delayed = delayed_stability(circuit, eigenvalues, modes)
+    if unstable == "raise":
+        _require_stationary(eigenvalues, delayed, response)
+    steady = delayed["stability_with_delays"] == "stable"
+    check_validity(circuit, fluctuations(circuit, system, state), eigenvalues=eigenvalues if steady else None)
+    found = modulation(circuit, system, state, f, step, noise=noise)
     cross = spectra(system, found).conj() / HZ
     power = np.real(np.einsum("faa->fa", cross))
     coherence = np.abs(cross) ** 2 / (power[:, :, None] * power[:, None, :])
@@ -192,7 +245,54 @@ def predict_spectra(
         "population": system.names,
         "population_j": system.names,
     }
-    return xr.Dataset(labelled, coords=coords).assign_attrs(_attributes(circuit, closure, step))
+    return xr.Dataset(labelled, coords=coords).assign_attrs(
+        _attributes(circuit, closure, step, response), **stability_attributes(eigenvalues), **delayed
+    )
+
+
+def delayed_stability(circuit: Circuit, eigenvalues: Stability, modes: list[dict[str, float]]) -> dict[str, Any]:
+    """Return the attributes of a result about the stability of its state with delays.
+
+    Oscillations beyond `highest_known` are not counted; a warning says where one would grow.
+    """
+    limit = highest_known(circuit) / HZ
+    growing = [mode["frequency"] for mode in modes if mode["growth"] > 0]
+    counted, beyond = [f for f in growing if f < limit], [f for f in growing if f >= limit]
+    if beyond and not counted:
+        warn_user(
+            f"an oscillation at {beyond[0]:.3g} Hz grows in linear response. It does not count as an instability: the "
+            f"response to noise through synapses is known up to 1/(2π tau_syn) = {limit:.3g} Hz",
+            LinearResponseWarning,
+        )
+    stable = not counted and eigenvalues.largest_real < 1
+    return {
+        "stability_with_delays": "stable" if stable else "unstable",
+        **({"unstable_frequency": float(counted[0])} if counted else {}),
+    }
+
+
+def highest_known(circuit: Circuit) -> float:
+    """Return the frequency, 1/ms, up to which the response of neurons that receive each other's spikes is known.
+
+    The theory of filtered noise is an expansion for ``ω tau_syn ≪ 1``. The fastest synapses among neurons count; it is
+    infinite where some are delta synapses.
+    """
+    names = {p.name for p in circuit.neurons}
+    times = [p.tau_syn for p in circuit.projections if p.source in names]
+    fastest = min(times, default=0.0)
+    return 1 / (2 * np.pi * fastest) if fastest > 0 else float(np.inf)
+
+
+def _require_stationary(eigenvalues: Stability, delayed: dict[str, Any], response: str) -> None:
+    """Raise a `ValueError` where a state is unstable, with or without delays."""
+    require_stable(eigenvalues, covariance=True)
+    if delayed["stability_with_delays"] == "unstable":
+        other = "; response='mean', as in much of the published theory, may be stable" if "variance" in response else ""
+        raise ValueError(
+            f"the stationary state is unstable: it oscillates at {delayed['unstable_frequency']:.3g} Hz and has no "
+            "stationary spectrum. See `predict_oscillations`, and `predict_time_course` for the oscillation itself"
+            f"{other}; unstable='report' gives the linear response anyway"
+        )
 
 
 def predict_oscillations(
@@ -202,6 +302,7 @@ def predict_oscillations(
     dt: Any = None,
     closure: Closure = "poisson",
     start: Any = None,
+    response: ResponseTo = "mean+variance",
 ) -> xr.Dataset:
     """Return the oscillations to which small deviations from the stationary state tend, the least damped first.
 
@@ -216,7 +317,7 @@ def predict_oscillations(
         With one stimulus, not changing in time.
     highest : float or Quantity
         Highest frequency, 1/ms.
-    dt, closure, start
+    dt, closure, start, response
         As for `predict_spectra`.
 
     Returns
@@ -224,7 +325,9 @@ def predict_oscillations(
     Dataset
         Over ``oscillation``: `frequency` (Hz) and `growth` (1/s; the oscillation is damped where it is negative) of
         the deviation, `onset_frequency` (Hz), at which the loop is in phase, and `loop_gain`, the eigenvalue there:
-        the stationary state is unstable where it is > 1. The attribute `oscillates` says whether any is.
+        the stationary state is unstable where it is > 1. The attribute `oscillates` says whether any is; `stability`
+        and `largest_real` are those of `predict`, without delays, and `stability_with_delays` covers both. With
+        exponential synapses, oscillations faster than 1/(2π tau_syn) are listed but not counted, with a warning.
 
     Raises
     ------
@@ -238,14 +341,22 @@ def predict_oscillations(
     limit = in_unit(highest, "1/ms", "highest")
     if not isinstance(limit, float) or limit <= 0:
         raise ValueError(f"`highest` must be a frequency > 0 in 1/ms, got {highest!r}")
+    noise = _follows_variance(response)
     system, state, step = _stationary(circuit, dt, closure, start)
-    modes = _modes(circuit, system, state, step, limit)
+    eigenvalues = population_stability(system, state)
+    check_validity(circuit, fluctuations(circuit, system, state))
+    modes = population_modes(circuit, system, state, step, highest=limit, noise=noise)
     labelled = {
         name: array(name, ("oscillation",), [mode[name] for mode in modes])
         for name in ("frequency", "growth", "onset_frequency", "loop_gain")
     }
-    oscillates = any(mode["growth"] > 0 for mode in modes)
-    return xr.Dataset(labelled).assign_attrs(_attributes(circuit, closure, step), oscillates=int(oscillates))
+    delayed = delayed_stability(circuit, eigenvalues, modes)
+    return xr.Dataset(labelled).assign_attrs(
+        _attributes(circuit, closure, step, response),
+        oscillates=int("unstable_frequency" in delayed),
+        **stability_attributes(eigenvalues),
+        **delayed,
+    )
 
 
 def spectra(system: System, found: Modulation) -> Complex:
@@ -267,40 +378,54 @@ def _stationary(
             "spectra are of one stationary state, got several stimuli or an input that changes in time. Choose one "
             "with `circuit.select(...)`, `circuit.at_time(...)` or `circuit.averaged()`"
         )
-    if closure not in ("moments", "poisson"):
-        raise ValueError(f"Invalid value {closure!r} for `closure`. Must be one of ['moments', 'poisson']")
-    step = None if dt is None else in_unit(dt, "ms", "dt")
-    if step is not None and (not isinstance(step, float) or step <= 0):
-        raise ValueError(f"`dt` must be a single time > 0 ms, got {dt!r}")
+    check_choice("closure", closure, ("moments", "poisson"))
+    check_magnitudes(circuit)
+    step = checked_step(circuit, dt, drawn=False)
     system = population_system(circuit, step)
     state = solve(system, closure, step, population_start(circuit, start))
     require_converged(state.status, state.residual, state.iterations)
     return system, state, step
 
 
-def _modes(
-    circuit: Circuit, system: System, state: PopulationState, dt: float | None, highest: float
+def _follows_variance(response: str) -> bool:
+    check_choice("response", response, get_args(ResponseTo))
+    return response == "mean+variance"
+
+
+def population_modes(
+    circuit: Circuit,
+    system: System,
+    state: PopulationState,
+    dt: float | None,
+    *,
+    highest: float = 0.5,
+    noise: bool = True,
 ) -> list[dict[str, float]]:
-    """Return the oscillations up to a frequency in 1/ms, by falling growth."""
+    """Return the oscillations around a state up to a frequency in 1/ms, by falling growth."""
+    chosen = representatives(system, state)
     f = np.arange(GRID * HZ, highest + GRID * HZ, GRID * HZ)
-    values = _followed(_eigenvalues(modulation(circuit, system, state, f, dt, noise=True).effective))
-    found: list[dict[str, float]] = []
+    responses = _interpolated(chosen, f)
+    values = _followed(_eigenvalues(_effective(circuit, system, *responses, f.astype(complex), dt, noise=noise)))
+    onsets, gains = [], []
     for eigenvalue in values.T:
         turns = np.flatnonzero((eigenvalue.imag[:-1] > 0) != (eigenvalue.imag[1:] > 0))
         for k in turns[eigenvalue.real[turns] > LEAST_GAIN]:
             part = eigenvalue.imag[k] / (eigenvalue.imag[k] - eigenvalue.imag[k + 1])
-            onset = f[k] + part * (f[k + 1] - f[k])
-            gain = eigenvalue.real[k] + part * (eigenvalue.real[k + 1] - eigenvalue.real[k])
-            s = _root(circuit, system, state, dt, onset)
-            if s is not None and not any(abs(s.imag / (2 * np.pi * HZ) - other["frequency"]) < GRID for other in found):
-                found.append(
-                    {
-                        "frequency": s.imag / (2 * np.pi * HZ),
-                        "growth": s.real / HZ,
-                        "onset_frequency": onset / HZ,
-                        "loop_gain": gain,
-                    }
-                )
+            onsets.append(f[k] + part * (f[k + 1] - f[k]))
+            gains.append(eigenvalue.real[k] + part * (eigenvalue.real[k + 1] - eigenvalue.real[k]))
+
+    def loops(s: Complex) -> Complex:
+        places = s / (2j * np.pi)
+        return _eigenvalues(_effective(circuit, system, *_responses(chosen, places), places, dt, noise=noise))
+
+    found: list[dict[str, float]] = []
+    for onset, gain, s in zip(onsets, gains, _roots(loops, np.array(onsets), np.array(gains)), strict=True):
+        frequency = s.imag / (2 * np.pi * HZ)
+        near = abs(frequency * HZ - onset) < onset / 2  # False for nan
+        if near and not any(abs(frequency - other["frequency"]) < GRID for other in found):
+            found.append(
+                {"frequency": frequency, "growth": s.real / HZ, "onset_frequency": onset / HZ, "loop_gain": gain}
+            )
     return sorted(found, key=lambda mode: -mode["growth"])
 
 
@@ -320,25 +445,80 @@ def _followed(values: Complex) -> Complex:
     return out
 
 
-def _root(circuit: Circuit, system: System, state: PopulationState, dt: float | None, onset: float) -> complex | None:
-    """Return s near 2πi·onset with ``det(I - M(s)) = 0``, 1/ms; None if there is none."""
-
-    def mismatch(x: Array) -> Array:
-        s = complex(*x)
-        response = modulation(circuit, system, state, [s / (2j * np.pi)], dt, noise=True).effective[0]
-        value = np.linalg.det(np.eye(len(response)) - response)
-        return np.array([value.real, value.imag])
-
-    solution = root(mismatch, [0.0, 2 * np.pi * onset], tol=1e-9)
-    near = abs(solution.x[1] / (2 * np.pi) - onset) < onset / 2
-    return complex(*solution.x) if solution.success and near else None
+def _responses(chosen: Representatives, frequency: Complex) -> tuple[Complex, Complex]:
+    """Return the responses of populations to mean and variance of their input, (frequency, population) each."""
+    answers = transfer_function(frequency, chosen.mean, chosen.std, chosen.lif)
+    return answers.mean @ chosen.members.T, answers.variance @ chosen.members.T
 
 
-def _attributes(circuit: Circuit, closure: str, dt: float | None) -> dict[str, Any]:
+def _interpolated(chosen: Representatives, frequency: npt.NDArray[Any]) -> tuple[Complex, Complex]:
+    """Return the responses on a fine grid of frequencies: computed on a coarse one, and closer where they bend."""
+    count = len(frequency)
+    if count <= 2 * COARSE:
+        return _responses(chosen, frequency.astype(complex))
+
+    def table(places: npt.NDArray[np.int64]) -> Complex:
+        return np.concatenate(_responses(chosen, frequency[places].astype(complex)), axis=1)
+
+    known = np.unique([*range(0, count, COARSE), count - 1])
+    values = table(known)
+    scale = np.maximum(np.abs(values).max(0), np.finfo(float).tiny)
+    doubtful = np.stack([known[:-1], known[1:]], axis=1)
+    while len(doubtful := doubtful[doubtful[:, 1] - doubtful[:, 0] > 1]):
+        middle = doubtful.sum(1) // 2
+        true = table(middle)
+        bends = (np.abs(true - CubicSpline(known, values)(middle)) > BEND * scale).any(1)
+        order = np.argsort(np.concatenate([known, middle]))
+        known, values = np.concatenate([known, middle])[order], np.concatenate([values, true])[order]
+        doubtful = np.concatenate(
+            [
+                np.stack([doubtful[bends, 0], middle[bends]], axis=1),
+                np.stack([middle[bends], doubtful[bends, 1]], axis=1),
+            ]
+        )
+    mean, variance = np.split(CubicSpline(known, values)(np.arange(count)), 2, axis=1)
+    return mean, variance
+
+
+def _roots(loops: Callable[[Complex], Complex], onset: Array, gain: Array) -> Complex:
+    """Return s (1/ms) near 2πi·onset at which an eigenvalue is 1, by the secant method; nan where there is none.
+
+    Parameters
+    ----------
+    loops : callable
+        Gives the eigenvalues of the response, (k, n), at s of shape (k,).
+    onset : ndarray, shape (k,)
+        Frequencies, 1/ms, at which an eigenvalue is real.
+    gain : ndarray, shape (k,)
+        That eigenvalue, which is followed.
+    """
+    found = np.full(len(onset), complex(np.nan, np.nan))
+    open_ = np.arange(len(onset))
+    before, last = 2j * np.pi * onset, gain.astype(complex)
+    reach = np.abs(before) / 4
+    step, expected = 1e-3 * np.abs(before) + 0j, last
+    for _ in range(SECANT_STEPS):
+        if not len(open_):
+            break
+        here = before + step
+        values = loops(here)
+        value = np.take_along_axis(values, np.abs(values - expected[:, None]).argmin(1)[:, None], 1)[:, 0]
+        slope = np.where(value == last, 1.0, value - last) / step
+        step = (1 - value) / slope
+        step *= np.minimum(1.0, reach / np.maximum(np.abs(step), np.finfo(float).tiny))
+        expected = value + slope * step
+        settled = np.abs(step) <= ROOT_TOLERANCE * np.abs(here)
+        found[open_[settled]] = (here + step)[settled]
+        open_, before, last, step, expected, reach = (v[~settled] for v in (open_, here, value, step, expected, reach))
+    return found
+
+
+def _attributes(circuit: Circuit, closure: str, dt: float | None, response: str) -> dict[str, Any]:
     return {
         "group": "prediction",
         "closure": closure,
-        "dt": "continuous" if dt is None else dt * 1e-3,
+        "response": response,
+        **step_attributes(dt),
         "circuit_hash": circuit.hash(),
         **versions(),
     }

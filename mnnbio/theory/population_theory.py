@@ -1,7 +1,4 @@
-"""Equations for the populations of a circuit: what they receive, and how alike the neurons of each are.
-
-The theory of a circuit at the resolution of populations.
-"""
+"""Theory of a circuit at the resolution of populations: their equations, and how alike the neurons of each are."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from mnnbio.theory.inputs import Cumulants, add_drive, drive_input, drives_into,
 from mnnbio.theory.labelled import Output, statistics
 from mnnbio.theory.recurrence import require_converged, require_stable, stability_attributes, start_rates
 from mnnbio.theory.stationary import Closure, Response, array_fixed_point, respond
-from mnnbio.theory.validity import warn_of_amplification
+from mnnbio.theory.validity import Fluctuations, check_validity
 from mnnbio.theory.wired_response import Stability
 from mnnbio.theory.wiring import Received
 
@@ -38,6 +35,7 @@ class Inputs(NamedTuple):
     colored: Array  # squares times √tau_syn
     row_variance: Array
     column_variance: Array
+    cubes: Array
     sizes: Array  # of the senders
 
 
@@ -50,6 +48,7 @@ class Nodes(NamedTuple):
     mean: Array  # external input: mV/ms
     variance: Array
     colored: Array
+    third: Array
     lif: LIFParameters
 
 
@@ -82,6 +81,8 @@ class PopulationState(NamedTuple):
     node_mean: Array  # (node,), mV/ms
     node_std: Array  # mV/√ms
     node_lif: NeuronTensors
+    node_rate: Array  # 1/ms
+    node_gain: Array  # 1/mV
 
 
 def population_system(circuit: Circuit, dt: float | None, *, keep: bool = False) -> System:
@@ -105,7 +106,7 @@ def population_system(circuit: Circuit, dt: float | None, *, keep: bool = False)
             factors.append(loadings)
             own[row] += (given**2).sum(1).mean()
     alike = not recurrent.row_variance.any() and not outside.row_variance.any() and not disorder.any()
-    alike = alike and not (recurrent.squares.any() and any(len(mean) > 1 for mean, _, _ in external))
+    alike = alike and not (recurrent.squares.any() and any(len(given.mean) > 1 for given in external))
     return System(
         [p.name for p in neurons],
         np.array([float(p.size) for p in neurons]),
@@ -180,7 +181,21 @@ def solve(
         mean,
         std,
         response.lif,
+        response.rate,
+        response.gain,
     )
+
+
+def fluctuations(circuit: Circuit, system: System, state: PopulationState) -> list[Fluctuations]:
+    """Return the state of each population as the checks of validity see it."""
+    cubes = system.recurrent.cubes @ state.rate + system.sources.cubes @ system.source_rate
+    third = system.nodes.third + cubes[system.nodes.owner]
+    found = []
+    for row, population in enumerate(circuit.neurons):
+        own = system.nodes.owner == row
+        values = (state.node_std, third, state.node_rate, state.node_gain, np.asarray(system.nodes.lif.tau_m))
+        found.append(Fluctuations(population, False, *(torch.from_numpy(v[None, own]) for v in values)))
+    return found
 
 
 def average(system: System, values: Array) -> Array:
@@ -231,30 +246,30 @@ def _inputs(circuit: Circuit, senders: list[str], dt: float | None) -> Inputs:
             tables["colored"][place] += found.squares * np.sqrt(projection.tau_syn)
             tables["row_variance"][place] += found.row_variance
             tables["column_variance"][place] += found.column_variance
+            tables["cubes"][place] += found.cubes
     return Inputs(**tables, sizes=np.array([float(circuit.population(name).size) for name in senders]))
 
 
-def _drive(circuit: Circuit, population: Population, dt: float | None, *, keep: bool) -> tuple[Array, Array, Array]:
-    """Return mean, variance and coloured variance of the drives, one value where the neurons are alike."""
+def _drive(circuit: Circuit, population: Population, dt: float | None, *, keep: bool) -> Cumulants:
+    """Return the cumulants of the drives, one value where the neurons are alike."""
     size = population.size if population.lif.size is not None else 1
     total = Cumulants(*(np.zeros(size) for _ in Cumulants._fields))
     for given in drives_into(circuit, population, dt):
         total = add_drive(total, given, shared=True)
-    mean, variance, colored = np.broadcast_arrays(*total[:3])
-    if size == 1 and not keep and all((values == values[0]).all() for values in (mean, variance, colored)):
-        return mean[:1], variance[:1], colored[:1]
-    return mean, variance, colored
+    total = Cumulants(*np.broadcast_arrays(*total))
+    if size == 1 and not keep and all((values == values[0]).all() for values in total):
+        return Cumulants(*(values[:1] for values in total))
+    return total
 
 
-def _nodes(neurons: tuple[Population, ...], external: list[tuple[Array, Array, Array]], *, split: bool) -> Nodes:
+def _nodes(neurons: tuple[Population, ...], external: list[Cumulants], *, split: bool) -> Nodes:
     offsets, shares = (QUENCHED, QUENCHED_WEIGHTS / QUENCHED_WEIGHTS.sum()) if split else (np.zeros(1), np.ones(1))
-    names = ("weight", "offset", "mean", "variance", "colored")
-    owners = [np.full(len(mean) * len(offsets), row) for row, (mean, _, _) in enumerate(external)]
-    columns: dict[str, list[Array]] = {name: [] for name in names}
+    owners = [np.full(len(given.mean) * len(offsets), row) for row, given in enumerate(external)]
+    columns: dict[str, list[Array]] = {name: [] for name in ("weight", "offset", *Cumulants._fields)}
     lif: dict[str, list[Array]] = {name: [] for name in ("tau_m", "v_th", "v_reset", "t_ref")}
-    for population, (mean, variance, colored) in zip(neurons, external, strict=True):
-        count = len(mean)
-        for name, values in {"mean": mean, "variance": variance, "colored": colored}.items():
+    for population, given in zip(neurons, external, strict=True):
+        count = len(given.mean)
+        for name, values in given._asdict().items():
             columns[name].append(np.repeat(values, len(offsets)))
         columns["offset"].append(np.tile(offsets, count))
         columns["weight"].append(np.tile(shares, count) / count)
@@ -282,6 +297,14 @@ def population_prediction(
         require_converged(state.status, state.residual, state.iterations)
     eigenvalues = population_stability(system, state)
     require_stable(eigenvalues, covariance)
+    check_validity(circuit, fluctuations(circuit, system, state), eigenvalues=eigenvalues if covariance else None)
+    return label_populations(system, state, eigenvalues, window=window, covariance=covariance)
+
+
+def label_populations(
+    system: System, state: PopulationState, eigenvalues: Stability, *, window: float | None, covariance: bool
+) -> xr.Dataset:
+    """Return the labelled statistics of a state of the populations."""
     skewness = interval_skewness(torch.from_numpy(state.node_mean), torch.from_numpy(state.node_std), state.node_lif)
     fields = (state.mean_input, state.std_input, state.rate, state.variance, average(system, skewness.numpy()))
     t_ref = average(system, np.broadcast_to(system.nodes.lif.t_ref, state.node_mean.shape))
@@ -294,7 +317,6 @@ def population_prediction(
         found.append(array("population_covariance", pairs, summed * 1e3))
         found.append(array("pair_covariance", pairs, pair_covariance(summed, system.sizes, state.variance) * 1e3))
         coords["population_j"] = system.names
-        warn_of_amplification(eigenvalues)
     labelled = xr.Dataset({variable.name: variable for variable in found}, coords=coords)
     return labelled.assign_attrs(
         status=state.status, residual=state.residual, iterations=state.iterations, **stability_attributes(eigenvalues)
@@ -323,6 +345,13 @@ def population_stability(system: System, state: PopulationState) -> Stability:
     variances = state.gain[:, None] ** 2 * np.maximum(inputs.squares - inputs.total**2 / inputs.sizes, 0.0)
     radius = float(np.sqrt(np.abs(np.linalg.eigvals(variances)).max()))
     return Stability(max(radius, float(np.abs(averages).max())), max(radius, float(averages.real.max())))
+
+
+def unstable_directions(system: System, state: PopulationState) -> list[Array]:
+    """Return directions of the rates, (population,), in which deviations from a state grow, of largest element 1."""
+    values, vectors = np.linalg.eig(state.gain[:, None] * system.recurrent.total)
+    growing = [vectors[:, k].real for k in np.argsort(-values.real) if values[k].real >= 1]
+    return [v / np.abs(v).max() for v in growing if np.abs(v).max() > 0]
 
 
 def own_noise(system: System, gain_squared: Array, spectrum: Array, source_spectrum: Array) -> Array:

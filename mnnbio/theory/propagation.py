@@ -1,6 +1,6 @@
 """Moments of a feed-forward circuit: from its sources through every layer of neurons, all stimuli at once.
 
-First passage in discrete time for the populations of a circuit: jumps of their true size, the rest as noise.
+Inputs are Gaussian white noise; or, by first passage in discrete time, jumps of their true size and the rest as noise.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mnnbio.neurons import LIFParameters
 from mnnbio.theory.inputs import Cumulants, add_drive, arrival, drives_into, trains
 from mnnbio.theory.labelled import Output
 from mnnbio.theory.train_input import effective_layer
-from mnnbio.theory.validity import warn_of_correlations, warn_of_finite_weights
+from mnnbio.theory.validity import Fluctuations, check_validity, warn_of_correlations
 
 Closure = Literal["moments", "poisson", "renewal"]
 Theory = Literal["diffusion", "first_passage"]
@@ -50,7 +50,7 @@ class _Current(NamedTuple):
 
 
 class _Trains(NamedTuple):
-    """What is known of the spike trains so far, by population."""
+    """Spike trains as far as they are known, by population."""
 
     rate: dict[str, Tensor]
     drive: dict[str, Tensor]  # variance per time with which a train drives its targets
@@ -114,6 +114,7 @@ def propagate(
         given = trains(outside, dt)
         known.rate[outside.name], known.drive[outside.name] = _rows(given.rate), _rows(given.variance)
     outputs: dict[str, Output] = {}
+    states: list[Fluctuations] = []
     for population in layers:
         name, incoming = population.name, reads[population.name]
         feeds_neurons = any(name in sources for sources in reads.values())
@@ -155,8 +156,8 @@ def propagate(
                 lif = population.lif if dt is None else discrete_lif(mean, std, population.lif, dt)
             rate, variance, gain = moment_activation(mean, driving, lif)
             skewness = interval_skewness(mean, driving, lif)
-            if closure != "renewal":
-                warn_of_finite_weights(population, std, current.third, rate, gain)
+            tau_m = torch.tensor(population.lif.tau_m, dtype=torch.float64)
+            states.append(Fluctuations(population, True, std, current.third, rate, gain, tau_m))
         outputs[name] = Output(mean, driving, rate, variance, skewness)
         known.rate[name] = rate
         known.drive[name] = rate if closure == "poisson" else variance
@@ -168,6 +169,7 @@ def propagate(
                 known.blocks[name, partner] = gain[..., :, None] * value
                 known.blocks[partner, name] = known.blocks[name, partner].mT
 
+    check_validity(circuit, states, diffusion=closure != "renewal")
     blocks = {pair: block for pair, block in known.blocks.items() if set(pair) <= set(outputs)} if covariance else {}
     for name in outputs if covariance else ():
         blocks[name, name] = _with_diagonal(blocks[name, name], outputs[name].variance)

@@ -16,7 +16,7 @@ from mnnbio.theory.inputs import External, Wired, external_input, wire
 from mnnbio.theory.labelled import Output, label_neurons
 from mnnbio.theory.stationary import Closure, StationaryState, stationary_state
 from mnnbio.theory.train_input import recurrent_trains
-from mnnbio.theory.validity import LOWEST_RATE, warn_of_amplification, warn_of_finite_weights
+from mnnbio.theory.validity import Fluctuations, check_validity
 from mnnbio.theory.wired_response import Stability, linear_response, projected_response, stability
 from mnnbio.units import in_unit
 
@@ -39,22 +39,47 @@ def recurrent_prediction(
     """Return the labelled statistics of a circuit with one stimulus; see `mnnbio.predict`."""
     wired = wire(circuit, dt)
     external = external_input(circuit, wired, dt)
-    state = stationary_state(
+    state = recurrent_state(circuit, wired, external, dt=dt, closure=closure, start=start_rates(circuit, start))
+    if unconverged == "raise":
+        require_converged(state.status, state.residual, state.iterations)
+    eigenvalues = stability(wired.recurrent, state.gain)
+    require_stable(eigenvalues, covariance)
+    check_validity(
+        circuit,
+        fluctuations(circuit, wired, external, state),
+        diffusion=closure != "renewal",
+        eigenvalues=eigenvalues if covariance else None,
+    )
+    return label_state(circuit, wired, external, state, eigenvalues, window=window, covariance=covariance)
+
+
+def recurrent_state(
+    circuit: Circuit, wired: Wired, external: External, *, dt: float | None, closure: Closure, start: Array | None
+) -> StationaryState:
+    """Return a self-consistent state of a circuit with one stimulus."""
+    return stationary_state(
         wired.recurrent,
         external.mean,
         external.received,
         wired.lif,
         closure=closure,
         dt=dt,
-        start=start_rates(circuit, start),
+        start=start,
         trains=recurrent_trains(circuit, wired, dt) if closure == "renewal" else None,
     )
-    if unconverged == "raise":
-        require_converged(state.status, state.residual, state.iterations)
-    if closure != "renewal":
-        _warn(circuit, wired, external, state)
-    eigenvalues = stability(wired.recurrent, state.gain)
-    require_stable(eigenvalues, covariance)
+
+
+def label_state(
+    circuit: Circuit,
+    wired: Wired,
+    external: External,
+    state: StationaryState,
+    eigenvalues: Stability,
+    *,
+    window: float | None,
+    covariance: bool,
+) -> xr.Dataset:
+    """Return the labelled statistics of a state."""
     mean, std = torch.from_numpy(state.mean_input), torch.from_numpy(state.std_input)
     skewness = interval_skewness(mean, std, state.lif)
     fields = (mean, std, torch.from_numpy(state.rate), torch.from_numpy(state.variance), skewness)
@@ -63,7 +88,6 @@ def recurrent_prediction(
     extra: list[xr.DataArray] = []
     if covariance:
         matrix, extra = _covariance(circuit, wired, external, state)
-        warn_of_amplification(eigenvalues)
     labelled = label_neurons(circuit, output, matrix, window).isel(stimulus=0)
     labelled = labelled.assign({variable.name: variable for variable in extra})
     if covariance:
@@ -85,8 +109,13 @@ def require_converged(status: str, residual: float, iterations: int) -> None:
 
 
 def stability_attributes(eigenvalues: Stability) -> dict[str, float | str]:
-    """Return what a result says about the stability of its state."""
-    return {**eigenvalues._asdict(), "stability": "stable" if eigenvalues.largest_real < 1 else "unstable"}
+    """Return the attributes of a result about the stability of its state."""
+    return {
+        **eigenvalues._asdict(),
+        "stability": "stable" if eigenvalues.largest_real < 1 else "unstable",
+        "stability_covers": "static: the response of rates to the mean input, without delays (predict_oscillations has "
+        "these)",
+    }
 
 
 def require_stable(eigenvalues: Stability, covariance: bool) -> None:
@@ -180,10 +209,13 @@ def _mode_readers(circuit: Circuit) -> Array | None:
     return np.concatenate(readers, axis=1) if readers else None
 
 
-def _warn(circuit: Circuit, wired: Wired, external: External, state: StationaryState) -> None:
+def fluctuations(circuit: Circuit, wired: Wired, external: External, state: StationaryState) -> list[Fluctuations]:
+    """Return the state of each population as the checks of validity see it."""
     third = wired.recurrent.third(state.rate) + external.third
+    tau_m = np.broadcast_to(wired.lif.tau_m, third.shape)
+    found = []
     for population in circuit.neurons:
         place = circuit.slices()[population.name]
-        if (state.rate[place] > LOWEST_RATE).any():
-            values = (state.std_input, third, state.rate, state.gain)
-            warn_of_finite_weights(population, *(torch.from_numpy(v[None, place]) for v in values), depth=6)
+        values = (state.std_input, third, state.rate, state.gain, np.array(tau_m))
+        found.append(Fluctuations(population, True, *(torch.from_numpy(v[None, place]) for v in values)))
+    return found

@@ -1,4 +1,4 @@
-"""How the mean rate of a neuron depends on the spectrum of its input noise, frequency by frequency.
+"""Dependence of a neuron's mean rate on the spectrum of its input noise, frequency by frequency.
 
 A weak Gaussian noise of spectrum S(ω), added to white noise, changes the mean rate of the leaky integrate-and-fire
 neuron by ``∫ S(ω) K(ω) dω/2π`` over all frequencies. Second-order perturbation of the Fokker-Planck equation gives K as
@@ -176,7 +176,7 @@ NEWTON_STEPS = 12
 
 
 class TrainInput(NamedTuple):
-    """What neurons receive, all but `deficit` and `exponent` of shape (n,)."""
+    """Input of neurons, all but `deficit` and `exponent` of shape (n,)."""
 
     mean: Array  # mV/ms
     variance: Array  # of the fast fluctuations, as if all trains were Poisson processes, mV²/ms

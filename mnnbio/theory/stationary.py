@@ -119,7 +119,7 @@ Closure = Literal["moments", "poisson", "renewal"]
 
 
 class Response(NamedTuple):
-    """What neurons answer to their input, each of shape (n,)."""
+    """Response of neurons to their input, each of shape (n,)."""
 
     rate: Array  # 1/ms
     variance: Array  # long-window count variance per time, 1/ms

@@ -24,13 +24,15 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from scipy.linalg import solve_banded
+from tqdm import tqdm
 
 from mnnbio.circuit import Circuit
-from mnnbio.machine import check_choice
+from mnnbio.machine import check_choice, require_integer, require_memory
 from mnnbio.moments import Neuron
 from mnnbio.neurons import LIFParameters
 from mnnbio.results import array, versions
 from mnnbio.theory.inputs import received_sums
+from mnnbio.theory.labelled import step_attributes
 from mnnbio.theory.oscillations import Representatives, representatives
 from mnnbio.theory.population_theory import (
     PopulationState,
@@ -41,7 +43,9 @@ from mnnbio.theory.population_theory import (
     solve,
     with_inputs,
 )
+from mnnbio.theory.population_theory import fluctuations as seen
 from mnnbio.theory.recurrence import require_converged
+from mnnbio.theory.validity import check_magnitudes, check_validity, checked_step
 from mnnbio.units import in_unit
 from mnnbio.values import Distribution
 
@@ -168,10 +172,13 @@ Initial = Literal["stationary", "rest"]
 
 INPUT_INTERVAL = 0.5  # ms between looks at inputs that change in time
 TOLERATED_AT_BOTTOM = 1e-3
+DELAYS = 2000  # quantiles that stand for a distribution of delays
+LEAST_CELLS = 10
+MOST_STEPS = 1e8  # some hours for two populations
 
 
 class _Channel(NamedTuple):
-    """What a projection hands on: weights, delays as a kernel over steps, and its filter."""
+    """Channel of a projection: weights, delays as a kernel over steps, and its filter."""
 
     row: int
     column: int
@@ -191,6 +198,7 @@ def predict_time_course(
     step: Any = 0.05,
     cells: int = 400,
     fluctuations: int | None = None,
+    progress: bool = False,
 ) -> xr.Dataset:
     """Return the rates of populations in time, after a change of the input or from rest.
 
@@ -221,6 +229,8 @@ def predict_time_course(
         Seed of the fluctuations of finite populations: one realisation of them is added to the rates that neurons
         receive, with the variance of the counts of independent neurons. By default, none: populations are infinite.
         Near the onset of an oscillation they change its frequency and the mean rate.
+    progress : bool
+        Whether to show a progress bar, where standard error is a terminal.
 
     Returns
     -------
@@ -230,33 +240,61 @@ def predict_time_course(
     Raises
     ------
     ValueError
-        If the circuit has several stimuli, times do not ascend, or potentials leave the grid.
+        If the circuit has several stimuli, times do not ascend, an input ends before the last of them, `dt` is refused
+        as by `simulate`, or potentials leave the grid. All but the last is found before the integration begins.
     NotConverged
         If there is no stationary state to begin in.
+    NotEnoughMemory
+        If the rates of all steps would not fit into memory.
+
+    Warns
+    -----
+    SlowSynapseWarning, FiniteWeightWarning
+        As by `predict`, for the inputs at the first and at the last time.
 
     References
     ----------
     N. Brunel (2000), J. Comput. Neurosci. 8, 183, eqs. 6-17. D. Q. Nykamp, D. Tranchina (2000), A population density
     approach that facilitates large-scale modeling of neural networks, J. Comput. Neurosci. 8, 19.
     """
-    wanted, width, delta = _times(times), _step(step, "step"), None if dt is None else _step(dt, "dt")
+    wanted, width = _times(times), _step(step, "step")
     if circuit.n_stimuli is not None:
         raise ValueError(f"a time course is of one stimulus, got {circuit.n_stimuli}; choose one with `select`")
-    if fluctuations is not None and (not isinstance(fluctuations, int | np.integer) or fluctuations < 0):
-        raise ValueError(f"`fluctuations` must be a seed, a whole number ≥ 0, got {fluctuations!r}")
+    if fluctuations is not None:
+        require_integer("fluctuations", fluctuations, 0)
+    require_integer("cells", cells, LEAST_CELLS)
     check_choice("initial", initial, ["stationary", "rest"])
-    first = circuit.at_time(float(wanted[0])) if circuit.changes_in_time else circuit
+    first, last = (circuit.at_time(float(t)) if circuit.changes_in_time else circuit for t in wanted[[0, -1]])
+    for ends in (first, last):
+        check_magnitudes(ends)
+    delta = checked_step(circuit, dt, drawn=False)
+    steps = (wanted[-1] - wanted[0]) / width
+    if steps > MOST_STEPS:
+        raise ValueError(
+            f"the time course takes {steps:.3g} steps of {width:g} ms, at most {MOST_STEPS:g} are integrated. Ask for "
+            "a shorter time, or give a longer `step`"
+        )
+    require_memory(
+        16.0 * len(circuit.neurons) * (steps + len(wanted)),
+        f"the rates of {len(circuit.neurons)} populations in {steps:.3g} steps",
+        "Ask for a shorter time, or give a longer `step`",
+    )
     system = population_system(first, delta, keep=circuit.changes_in_time)
     state = solve(system, "poisson", delta, population_start(circuit, start))
     require_converged(state.status, state.residual, state.iterations)
-    rates = _integrate(circuit, system, state, wanted, delta, initial, width, cells, fluctuations)
+    check_validity(first, seen(first, system, state))
+    if circuit.changes_in_time:
+        after = with_inputs(system, last, delta)
+        later = solve(after, "poisson", delta, state.rate)
+        check_validity(last, seen(last, after, later) if later.status == "converged" else [])
+    rates = _integrate(circuit, system, state, wanted, delta, initial, width, cells, fluctuations, progress)
     labelled = array("rate", ("time", "population"), rates * 1e3)
     coords = {"time": ("time", wanted * 1e-3, {"units": "s"}), "population": system.names}
     return xr.Dataset({"rate": labelled}, coords=coords).assign_attrs(
         group="prediction",
         theory="population density",
         closure="poisson",
-        dt="continuous" if delta is None else delta * 1e-3,
+        **step_attributes(delta),
         circuit_hash=circuit.hash(),
         **versions(),
     )
@@ -272,6 +310,7 @@ def _integrate(
     step: float,
     cells: int,
     fluctuations: int | None,
+    progress: bool,
 ) -> Array:
     """Return the rates at the wanted times, (time, population), 1/ms."""
     chosen = representatives(system, state)
@@ -296,7 +335,8 @@ def _integrate(
         filtered = filtered * np.array([rates[0, c.column] for c in channels])[:, None]
     noise = None if fluctuations is None else np.random.default_rng(fluctuations)
     look, at_bottom = max(1, round(INPUT_INTERVAL / step)), 0.0
-    for n in range(number):
+    # `disable=None`: shown where standard error is a terminal.
+    for n in tqdm(range(number), desc="time course", unit=" steps", disable=None if progress else True):
         if circuit.changes_in_time and n % look == 0:
             system = with_inputs(system, circuit.at_time(float(times[0] + n * step)), dt)
         past = rates[n : n + reach][::-1]
@@ -343,7 +383,7 @@ def _channels(circuit: Circuit, system: System, step: float, dt: float | None) -
             continue
         found = received_sums(circuit, projection, dt)
         delay = projection.delay
-        values = delay.sample(20_000, np.random.default_rng(0)) if isinstance(delay, Distribution) else delay
+        values = delay.quantiles(DELAYS) if isinstance(delay, Distribution) else delay
         channels.append(
             _Channel(
                 system.names.index(projection.target),
@@ -369,13 +409,13 @@ def _kernel(lags: Array) -> Array:
 
 def _times(value: Any) -> Array:
     times = np.asarray(in_unit(value, "ms", "times"))
-    if times.ndim != 1 or len(times) < 2 or not (np.diff(times) > 0).all():
+    if times.ndim != 1 or len(times) < 2 or not np.isfinite(times).all() or not (np.diff(times) > 0).all():
         raise ValueError(f"`times` must be two or more ascending times, ms, got {value!r}")
     return times
 
 
 def _step(value: Any, name: str) -> float:
     number = in_unit(value, "ms", name)
-    if not isinstance(number, float) or number <= 0:
+    if not isinstance(number, float) or not 0 < number < np.inf:
         raise ValueError(f"`{name}` must be a single time > 0 ms, got {value!r}")
     return number

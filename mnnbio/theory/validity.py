@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from scipy import sparse
 from torch import Tensor
 
-from mnnbio.circuit import Population
+from mnnbio.circuit import Circuit, ModeMatrix, Population, check_time_step, time_step
+from mnnbio.theory.inputs import drive_input, drives_into
 from mnnbio.theory.wired_response import Stability
+from mnnbio.values import Distribution
 
 # The diffusion approximation is called doubtful where the asymmetry of jumps may change rates by more than this
 # fraction, in neurons that fire at all (spikes/ms).
@@ -24,6 +32,16 @@ TOLERATED_CORRELATION = 0.7
 # radii up to 0.26 and within 20 % at 0.4 (docs/recurrent.md).
 TOLERATED_EIGENVALUE = 0.8
 
+# Error of the rate where synapses are slow: measured for neurons that fire because of the fluctuations, with Poisson
+# input through exponential synapses alone. Ratio tau_syn/tau_m, and the part of the rate that is missed.
+SLOW_RATIO = 0.2
+SLOW_ERRORS = ((0.25, 0.04), (0.5, 0.13), (2.5, 0.75))
+
+# Numbers in mV and ms that no neuron receives: their squares and cubes would leave the range of arithmetic.
+LARGEST = 1e30
+
+Array = npt.NDArray[np.float64]
+
 
 class FiniteWeightWarning(UserWarning):
     """Single jumps of the membrane potential are too large to be treated as a diffusion."""
@@ -37,30 +55,146 @@ class LinearResponseWarning(UserWarning):
     """A recurrent circuit is close to an instability, where fluctuations are not small."""
 
 
-def warn_of_finite_weights(
-    population: Population, std: Tensor, third: Tensor, rate: Tensor, gain: Tensor, *, depth: int = 4
+class SlowSynapseWarning(UserWarning):
+    """Exponential synapses are slow against the membrane, where the theory underestimates rates."""
+
+
+class Fluctuations(NamedTuple):
+    """State of the neurons of a population, as the checks of validity see it; tensors (stimulus, neuron)."""
+
+    population: Population
+    named: bool  # whether the neurons are those of the circuit, which have a number
+    std: Tensor  # of the input, mV/√ms
+    third: Tensor  # of its jumps, mV³/ms
+    rate: Tensor  # 1/ms
+    gain: Tensor  # 1/mV
+    tau_m: Tensor  # ms
+
+
+def checked_step(circuit: Circuit, dt: Any, *, drawn: bool) -> float | None:
+    """Return the time step in ms, None for continuous time, after checking that a simulation could run with it.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    dt : float or Quantity, optional
+    drawn : bool
+        Whether delays that are drawn from a distribution are looked at, which draws the synapses.
+
+    Raises
+    ------
+    ValueError
+        As `simulate` does: if `dt` does not divide a refractory period or a delay, or a rate is too high for it.
+    """
+    if dt is None:
+        return None
+    step = time_step(dt)
+    known = circuit
+    if not drawn and any(isinstance(p.delay, Distribution) for p in circuit.projections):
+        known = circuit.with_parts(
+            projections=[p for p in circuit.projections if not isinstance(p.delay, Distribution)]
+        )
+    check_time_step(known, step)
+    return step
+
+
+def check_magnitudes(circuit: Circuit) -> None:
+    """Check that no weight and no drive is so large that powers of it leave the range of arithmetic.
+
+    Raises
+    ------
+    ValueError
+        If one exceeds 10³⁰ in mV and ms; the message names it.
+    """
+    for projection in circuit.projections:
+        _require_moderate(_largest(projection), f"weights of {projection}", "mV")
+    for drive in circuit.drives:
+        given = drive_input(circuit, drive, None)
+        _require_moderate(_most(given.mean), f"the mean of {drive}", "mV/ms")
+        _require_moderate(_most(given.variance), f"the variance of {drive}", "mV²/ms")
+        for jumps in given.jumps:
+            _require_moderate(abs(jumps.weight), f"the weight of {drive}", "mV")
+            _require_moderate(_most(jumps.rate), f"the rate of {drive}", "spikes/ms")
+
+
+def slow_ratio(circuit: Circuit, population: Population) -> float:
+    """Return the largest ratio of a synaptic time constant to a membrane's among what a population receives."""
+    times = [p.tau_syn for p in circuit.projections if p.target == population.name and _largest(p) > 0]
+    times += [jumps.tau_syn for given in drives_into(circuit, population, None) for jumps in given.jumps]
+    return max(times, default=0.0) / float(np.min(population.lif.tau_m))
+
+
+def check_validity(
+    circuit: Circuit,
+    states: Iterable[Fluctuations] = (),
+    *,
+    diffusion: bool = True,
+    eigenvalues: Stability | None = None,
 ) -> None:
-    """Warn where the asymmetry of the jumps is felt at threshold; `depth` is how far up the caller of `predict` is.
+    """Warn of everything that makes a prediction doubtful; each prediction passes through here.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    states : iterable of Fluctuations
+        Neurons of the populations.
+    diffusion : bool
+        Whether jumps are treated as a diffusion.
+    eigenvalues : Stability, optional
+        Of the effective weights, where a linear response is predicted.
+
+    Warns
+    -----
+    SlowSynapseWarning, FiniteWeightWarning, LinearResponseWarning
+    """
+    warn_of_slow_synapses(circuit)
+    for state in states:
+        if diffusion and bool((state.rate > LOWEST_RATE).any()):
+            warn_of_finite_weights(state)
+    if eigenvalues is not None:
+        warn_of_amplification(eigenvalues)
+
+
+def warn_of_slow_synapses(circuit: Circuit) -> None:
+    """Warn where synapses are slow against the membrane, with the size of the error to be expected."""
+    ratios = {population.name: slow_ratio(circuit, population) for population in circuit.neurons}
+    name = max(ratios, key=lambda n: ratios[n])
+    if ratios[name] >= SLOW_RATIO:
+        known, errors = zip(*SLOW_ERRORS, strict=True)
+        error = float(np.interp(np.log(ratios[name]), np.log(known), errors))
+        size = f"{error:.0%}" if ratios[name] <= known[-1] else f"more than {errors[-1]:.0%}"
+        others = sum(ratio >= SLOW_RATIO for ratio in ratios.values()) - 1
+        warn_user(
+            f"synapses of {name!r} are slow: tau_syn/tau_m is {ratios[name]:.2g}, and the theory is an expansion for "
+            f"small ratios. Expect rates too low by about {size} where fluctuations make neurons fire (interpolated "
+            "between measured -4 % at 0.25, -13 % at 0.5 and -75 % at 2.5)"
+            + (f"; likewise in {others} other populations" if others else ""),
+            SlowSynapseWarning,
+        )
+
+
+def warn_of_finite_weights(state: Fluctuations) -> None:
+    """Warn where the asymmetry of the jumps is felt at threshold.
 
     The mean size of the jumps that carry the variance, ``ΣrJ³/(3 Σ)``, is the scale by which a threshold is overshot or
     missed; displacing it by so much changes the rate by ``gain/(tau_m rate)`` times it.
     """
-    tau_m = torch.tensor(population.lif.tau_m)
+    std, third, rate, gain = state.std, state.third, state.rate, state.gain
     displacement = (third / torch.where(std > 0, 3 * std**2, torch.inf)).abs()
     firing = rate > LOWEST_RATE
-    change = torch.where(firing, displacement * gain / (tau_m * torch.where(firing, rate, 1.0)), 0.0)
+    change = torch.where(firing, displacement * gain / (state.tau_m * torch.where(firing, rate, 1.0)), 0.0)
     worst = change.amax(0)
     if bool((worst > TOLERATED_CHANGE).any()):
         place = int(worst.argmax())
         affected = (change > TOLERATED_CHANGE).double().mean().item()
-        warnings.warn(
-            f"the weights into {population.name!r} are not small: single jumps act like a threshold displaced by up to "
-            f"{displacement[:, place].max().item():.2g} mV, a change of rate of {worst.max().item():.0%} in neuron "
-            f"{place}, and of more than {TOLERATED_CHANGE:.0%} in {affected:.1%} of all cases. A diffusion may be off "
-            "by as much there: with a time step, theory='first_passage' is exact in feed-forward circuits, and "
-            "closure='renewal' takes jumps of their true size in all with delta synapses",
+        share = f" in neuron {place}, and of more than {TOLERATED_CHANGE:.0%} in {affected:.1%} of all cases"
+        warn_user(
+            f"the weights into {state.population.name!r} are not small: single jumps act like a threshold displaced by "
+            f"up to {displacement[:, place].max().item():.2g} mV, a change of rate of {worst.max().item():.0%}"
+            f"{share if state.named else ''}. A diffusion may be off by as much there: with a time step, "
+            "theory='first_passage' is exact in feed-forward circuits, and closure='renewal' takes jumps of their true "
+            "size in all with delta synapses",
             FiniteWeightWarning,
-            stacklevel=depth,
         )
 
 
@@ -74,23 +208,54 @@ def warn_of_correlations(population: Population, between: Tensor, std: Tensor, r
         share = (correlation > TOLERATED_CORRELATION).any(0).double().sum().item() / max(
             1, largest.numel() - len(largest)
         )
-        warnings.warn(
+        warn_user(
             f"the currents into neurons {one} and {other} of {population.name!r} have a correlation of up to "
             f"{largest.max().item():.2f}, and {2 * share:.1%} of all pairs one above {TOLERATED_CORRELATION}; the "
             "covariances of their spike trains are larger than the linear rule predicts, by 10 % at 0.7 and up to 30 % "
             "at 0.9",
             CorrelationWarning,
-            stacklevel=4,
         )
 
 
 def warn_of_amplification(eigenvalues: Stability) -> None:
     """Warn where an eigenvalue is so close to 1 that linear response breaks down."""
     if eigenvalues.largest_real > TOLERATED_EIGENVALUE:
-        warnings.warn(
+        warn_user(
             "the effective weights of the circuit have an eigenvalue with the real part "
             f"{eigenvalues.largest_real:.2f}, close to 1, where linear response diverges. Its covariances are "
             f"amplified up to {(1 - eigenvalues.largest_real) ** -2:.0f} times, more than those of finite fluctuations",
             LinearResponseWarning,
-            stacklevel=5,
+        )
+
+
+def warn_user(text: str, category: type[Warning]) -> None:
+    """Warn at the line outside the package from which it was called."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "mnnbio":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
+
+
+def _largest(projection: Any) -> float:
+    """Return the largest modulus of the weights of a projection, of their typical size where they are drawn, mV."""
+    if projection.connectivity is not None:
+        weight = projection.weight
+        if not isinstance(weight, Distribution):
+            return abs(weight)
+        mean, std = weight.moments()
+        return abs(mean) + std
+    weights = projection.weights
+    if isinstance(weights, ModeMatrix):
+        return float(np.prod([_most(v) for v in (weights.input_modes, weights.scores, weights.output_modes)]))
+    return _most(weights.data if sparse.issparse(weights) else weights)
+
+
+def _most(values: Any) -> float:
+    return float(np.max(np.abs(values), initial=0.0))
+
+
+def _require_moderate(value: float, name: str, unit: str) -> None:
+    if not value <= LARGEST:
+        raise ValueError(
+            f"{name} must be at most {LARGEST:g} {unit}, got {value:g}: nothing that large can be predicted"
         )

@@ -213,7 +213,7 @@ def two_stimuli():
         (lambda: predict_spectra(lone(), [5] * mV), "`frequencies` must be in 1/ms"),
         (lambda: predict_spectra(two_stimuli(), [0.1]), "spectra are of one stationary state"),
         (lambda: predict_spectra(lone(), [0.1], closure="best"), "Invalid value 'best' for `closure`"),
-        (lambda: predict_spectra(lone(), [0.1], dt=0.0), "`dt` must be a single time > 0 ms"),
+        (lambda: predict_spectra(lone(), [0.1], dt=0.0), "`dt` must be > 0 ms"),
         (lambda: predict_spectra(brunel(g=6, nu_ext_ratio=4), [0.1]), "it oscillates at 190 Hz"),
         (lambda: predict_oscillations(lone(), highest=0.0), "`highest` must be a frequency > 0"),
         (lambda: predict_time_course(lone(), [1.0]), "`times` must be two or more ascending times"),

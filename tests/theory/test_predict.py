@@ -267,7 +267,7 @@ def test_strong_correlations_are_named():
     ("options", "message"),
     [
         ({"closure": "guess"}, "Invalid value 'guess' for `closure`"),
-        ({"dt": 0.0}, "`dt` must be a single time > 0 ms, got 0.0"),
+        ({"dt": 0.0}, "`dt` must be > 0 ms, got 0.0"),
         ({"window": [1.0, 2.0]}, "`window` must be a single time > 0 ms"),
         ({"dt": 1 * mV}, "`dt` must be in ms, got a quantity of another dimension"),
     ],

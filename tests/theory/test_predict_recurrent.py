@@ -265,7 +265,7 @@ def test_a_search_without_result_raises_or_reports(monkeypatch):
         ({"start": {"X": 0.1}}, "`start` names 'X'; the circuit has the populations E, I"),
         ({"start": {"E": [0.1, 0.2]}}, "or 160 of them"),
         ({"start": 5 * mV}, "`start` must be in 1/ms"),
-        ({"dt": -1 * ms}, "`dt` must be a single time > 0 ms"),
+        ({"dt": -1 * ms}, "`dt` must be > 0 ms"),
     ],
 )
 @pytest.mark.parametrize("resolution", ["neuron", "population"])
@@ -275,7 +275,7 @@ def test_invalid_options_raise(options, message, resolution):
 
 
 def test_fixed_points_need_one_stimulus_and_a_start():
-    with pytest.raises(ValueError, match="fixed points are of one stimulus, got 2"):
+    with pytest.raises(ValueError, match="fixed points are of one stationary input, got several stimuli"):
         fixed_points(balanced())
     with pytest.raises(ValueError, match="`starts` must hold one start or more"):
         fixed_points(bistable(), starts=[])
