@@ -31,9 +31,13 @@ def save(tree: xr.DataTree | xr.Dataset, path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
+    TypeError
+        If `tree` is neither.
     FileError
         If the folder cannot be written to, or the disk is full.
     """
+    if not isinstance(tree, xr.DataTree | xr.Dataset):
+        raise TypeError(f"a result is an xarray.DataTree or Dataset, got {type(tree).__name__}")
     if isinstance(tree, xr.Dataset):
         tree = xr.DataTree.from_dict({f"/{tree.attrs.get('group', 'prediction')}": tree})
     tree = tree.copy()
