@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import reprlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -237,6 +237,17 @@ def flag(value: Any, name: str) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"`{name}` must be True or False, got {shown(value)}")
     return bool(value)
+
+
+def checked_counts(values: int | Sequence[int], name: str) -> tuple[int, ...]:
+    """Return whole numbers ≥ 1 as a tuple; one number counts as a sequence of it."""
+    sequence = [values] if isinstance(values, int | np.integer) else values
+    if not isinstance(sequence, Iterable) or isinstance(sequence, str):
+        raise TypeError(f"`{name}` must be a sequence of whole numbers, got {shown(values)}")
+    numbers = tuple(sequence)
+    if any(isinstance(n, bool | np.bool_) or not isinstance(n, int | np.integer) or n < 1 for n in numbers):
+        raise ValueError(f"`{name}` must be whole numbers ≥ 1, got {numbers}")
+    return tuple(int(n) for n in numbers)
 
 
 def real_number(value: Any, name: str) -> float:

@@ -3,7 +3,6 @@
 from mnnbio.nn.cnn import MomentCNN
 from mnnbio.nn.convolution import MomentAvgPool2d, MomentConv2d, MomentSumPool2d
 from mnnbio.nn.encoders import Encoder, FeatureRangeWarning, GaussianEncoder, MeanDecoder, PoissonEncoder, WindowDecoder
-from mnnbio.nn.interoperability import mlp_from_moment_neural_network
 from mnnbio.nn.linear import ModeLinear, MomentLinear, SparseLinear
 from mnnbio.nn.losses import (
     cross_entropy,
@@ -16,7 +15,7 @@ from mnnbio.nn.losses import (
     mean_squared_error,
     sampled_cross_entropy,
 )
-from mnnbio.nn.mlp import MomentMLP
+from mnnbio.nn.mlp import MomentMLP, mlp_from_moment_neural_network
 from mnnbio.nn.moment_network import DTYPES, Closure, MomentBlock, MomentNetwork
 from mnnbio.nn.norm import AffineCurrent, MomentBatchNorm1d, MomentBatchNorm2d, MomentDropout
 from mnnbio.nn.spiking_layers import Background, GaussianBackground, MomentActivation, PoissonBackground

@@ -20,11 +20,11 @@ from mnnbio.nn.moment_network import (
     MomentBlock,
     MomentNetwork,
     arguments_from_config,
-    checked_counts,
     checked_dtype,
     generator_from,
 )
 from mnnbio.nn.spiking_layers import Background, Correlations, NeuronParameter
+from mnnbio.units import checked_counts
 
 Pool = Literal["average", "sum"]
 

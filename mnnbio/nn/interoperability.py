@@ -15,15 +15,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch.nn.functional import softplus
 
+from mnnbio.machine import check_choice
 from mnnbio.neurons import LIFParameters
 from mnnbio.nn.encoders import PoissonEncoder
 from mnnbio.nn.linear import MomentLinear, SparseLinear, inverse_softplus
-from mnnbio.nn.mlp import MomentMLP
+from mnnbio.nn.moment_network import MomentNetwork
+from mnnbio.nn.spiking_layers import Correlations
+from mnnbio.units import shown
 
 # Names of version 0.2 and what they were before: of options, and of the parts of a parameter's name.
 OLDER_OPTIONS = {
@@ -93,49 +96,38 @@ class _Options:
         return degrees[0] if len(set(degrees)) == 1 else None
 
 
-def mlp_from_moment_neural_network(state_dict: Mapping[str, Any], config: Mapping[str, Any]) -> MomentMLP:
-    """Return the network that a checkpoint of the project moment-neural-network describes, in evaluation mode.
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Checkpoint of moment-neural-network, checked: what it is and the tensors that it holds."""
 
-    Parameters
-    ----------
-    state_dict : mapping of str to Tensor
-        The network's state dict, or a checkpoint of its training that holds it under ``state_dict``.
-    config : mapping
-        Its configuration as read from YAML: the whole file, its part ``MODEL``, or the arguments of the network
-        (``structure`` and so on). Only the whole file tells how inputs are scaled and what the neurons are; without,
-        features are Poisson rates in spikes/ms and the neurons are its default ones, which are ours.
+    options: _Options
+    correlations: Correlations
+    max_rate: float
+    lif: LIFParameters
+    state: dict[str, torch.Tensor]
 
-    Returns
-    -------
-    MomentMLP
-        In the precision of the checkpoint.
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the `MomentMLP` that the checkpoint describes, in its precision."""
+        options, structure = self.options, list(self.options.structure)
+        return {
+            "sizes": (*structure, options.num_class),
+            "lif": self.lif,
+            "encoder": PoissonEncoder(structure[0], self.max_rate),
+            "noise": options.bn_bias_var or options.ln_bias_var,
+            "correlations": self.correlations,
+            "in_degree": options.in_degree(),
+            "readout_noise": options.predict_bias_var,
+            "momentum": 1 - options.momentum,
+            "eps": options.eps,
+            "seed": 0,
+            "dtype": torch.float64 if self.state["predict.weight"].dtype == torch.float64 else torch.float32,
+        }
 
-    Raises
-    ------
-    ValueError
-        If the configuration is of another architecture or asks for what has no equal here, or the state dict has
-        missing or unexpected keys or tensors of another shape.
-    """
-    options, max_rate, lif = _read_config(config)
-    state = _read_state(state_dict, options.shapes())
-    dtype = torch.float64 if state["predict.weight"].dtype == torch.float64 else torch.float32
-    structure = list(options.structure)
-    has_noise = options.bn_bias_var or options.ln_bias_var
-    assert options.num_class is not None
-    model = MomentMLP(
-        (*structure, options.num_class),
-        lif,
-        PoissonEncoder(structure[0], max_rate),
-        has_noise,
-        in_degree=options.in_degree(),
-        readout_noise=options.predict_bias_var,
-        momentum=1 - options.momentum,
-        eps=options.eps,
-        seed=0,
-        dtype=dtype,
-    )
-    state = {name: tensor.to(torch.float64) for name, tensor in state.items()}
-    with torch.no_grad():
+    @torch.no_grad()
+    def fill(self, model: MomentNetwork) -> None:
+        """Set the parameters of the network of these arguments."""
+        options = self.options
+        state = {name: tensor.to(torch.float64) for name, tensor in self.state.items()}
         for k, block in enumerate(model.blocks):
             linear, norm = f"mlp.{3 * k}", f"mlp.{3 * k + 1}"
             assert isinstance(block.linear, MomentLinear | SparseLinear)
@@ -156,10 +148,33 @@ def mlp_from_moment_neural_network(state_dict: Mapping[str, Any], config: Mappin
         readout = model.readout
         assert readout.bias is not None
         readout.weight.copy_(state["predict.weight"])
-        readout.bias.copy_(state.get("predict.bias", torch.zeros(options.num_class)))
+        readout.bias.copy_(state.get("predict.bias", torch.zeros(model.outputs)))
         if readout.raw_bias_std is not None:
             readout.raw_bias_std.copy_(inverse_softplus(softplus(state["predict.bias_var"]).sqrt()))
-    return model.eval()
+
+
+def read_checkpoint(
+    state_dict: Mapping[str, Any], config: Mapping[str, Any], correlations: Correlations | None = None
+) -> Checkpoint:
+    """Return a checkpoint, checked. Parameters and errors are those of `MomentMLP.from_moment_neural_network`."""
+    for name, value in (("state_dict", state_dict), ("config", config)):
+        if not isinstance(value, Mapping):
+            raise TypeError(f"`{name}` must be a mapping, got {shown(value)}")
+    if correlations is None:
+        if "structure" in config.get("MODEL", config):  # the arguments of some network, of which it does not say
+            raise ValueError(
+                "the configuration does not say what the network passes on: give correlations='full' (of its MnnMlp), "
+                "'variance' (of its MnnMlpNoRho) or 'none' (of its MnnMlpMeanOnly)"
+            )
+        correlations = "full"
+    check_choice("correlations", correlations, sorted(get_args(Correlations)))
+    options, max_rate, lif = _read_config(config)
+    state = _read_state(state_dict, options.shapes())
+    if correlations == "none" and (options.bn_bias_var or options.ln_bias_var):
+        raise ValueError(
+            "a network with correlations='none' has no noise: `bn_bias_var` and `ln_bias_var` must be false"
+        )
+    return Checkpoint(options=options, correlations=correlations, max_rate=max_rate, lif=lif, state=state)
 
 
 def _set_weight(layer: MomentLinear | SparseLinear, weight: torch.Tensor, mask: torch.Tensor | None, name: str) -> None:
@@ -187,7 +202,8 @@ def _read_config(config: Mapping[str, Any]) -> tuple[_Options, float, LIFParamet
         if kind != ("mnn_mlp", "mnn_mlp"):
             raise ValueError(
                 f"the checkpoint must be of the architecture `arch: mnn_mlp` with `mlp_type: mnn_mlp`, the "
-                f"configuration says `arch: {kind[0]}`, `mlp_type: {kind[1]}`"
+                f"configuration says `arch: {kind[0]}`, `mlp_type: {kind[1]}`. Of a network without correlations give "
+                "its arguments (`structure` and so on) alone, and `correlations`"
             )
         arguments = model.get("mnn_mlp") or {}
     given = {OLDER_OPTIONS.get(name, name): value for name, value in arguments.items()}

@@ -12,18 +12,18 @@ from torch import nn
 from mnnbio.machine import require_integer
 from mnnbio.neurons import LIFParameters
 from mnnbio.nn.encoders import Encoder
+from mnnbio.nn.interoperability import read_checkpoint
 from mnnbio.nn.linear import MomentLinear, SparseLinear
 from mnnbio.nn.moment_network import (
     READOUT_SCALE,
     Closure,
     MomentNetwork,
     arguments_from_config,
-    checked_counts,
     checked_dtype,
     generator_from,
 )
 from mnnbio.nn.spiking_layers import Background, Correlations, NeuronParameter
-from mnnbio.units import flag
+from mnnbio.units import checked_counts, flag
 
 
 class MomentMLP(MomentNetwork):
@@ -177,10 +177,36 @@ class MomentMLP(MomentNetwork):
         return cls(**arguments_from_config("MomentMLP", config, {"sizes", "in_degree", "readout_noise"}), seed=0)
 
     @classmethod
-    def from_moment_neural_network(cls, state_dict: Mapping[str, Any], config: Mapping[str, Any]) -> MomentMLP:
-        """Return the network that a checkpoint of the project moment-neural-network describes.
+    def from_moment_neural_network(
+        cls, state_dict: Mapping[str, Any], config: Mapping[str, Any], *, correlations: Correlations | None = None
+    ) -> MomentMLP:
+        """Return the network that a checkpoint of the project moment-neural-network describes, in evaluation mode.
 
-        Parameters and errors are those of `mnnbio.nn.mlp_from_moment_neural_network`.
+        Parameters
+        ----------
+        state_dict : mapping of str to Tensor
+            The network's state dict, or a checkpoint of its training that holds it under ``state_dict``.
+        config : mapping
+            Its configuration as read from YAML: the whole file, its part ``MODEL``, or the arguments of the network
+            (``structure`` and so on). Only the whole file tells how inputs are scaled and what the neurons are;
+            without, features are Poisson rates in spikes/ms and the neurons are its default ones, which are ours.
+        correlations : {"full", "variance", "none"}, optional
+            What the neurons pass on: "full" of its ``MnnMlp``, "variance" of ``MnnMlpNoRho``, "none" of
+            ``MnnMlpMeanOnly``. To be given where the configuration holds the arguments of a network alone, for its
+            state dict looks the same.
+
+        Returns
+        -------
+        MomentMLP
+            In the precision of the checkpoint.
+
+        Raises
+        ------
+        TypeError
+            If an argument is no mapping.
+        ValueError
+            If the configuration is of another architecture, asks for what has no equal here or does not tell which
+            network it is, or the state dict has missing or unexpected keys or tensors of another shape.
 
         Examples
         --------
@@ -188,9 +214,17 @@ class MomentMLP(MomentNetwork):
         >>> config = yaml.safe_load(open("mnn_net_config.yaml"))  # doctest: +SKIP
         >>> model = MomentMLP.from_moment_neural_network(checkpoint, config)  # doctest: +SKIP
         """
-        from mnnbio.nn.interoperability import mlp_from_moment_neural_network
+        checkpoint = read_checkpoint(state_dict, config, correlations)
+        model = cls(**checkpoint.arguments())
+        checkpoint.fill(model)
+        return model.eval()
 
-        return mlp_from_moment_neural_network(state_dict, config)
+
+def mlp_from_moment_neural_network(
+    state_dict: Mapping[str, Any], config: Mapping[str, Any], *, correlations: Correlations | None = None
+) -> MomentMLP:
+    """Return `MomentMLP.from_moment_neural_network` of the same arguments."""
+    return MomentMLP.from_moment_neural_network(state_dict, config, correlations=correlations)
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

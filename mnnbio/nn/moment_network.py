@@ -303,17 +303,6 @@ def generator_from(seed: int | torch.Generator | None) -> torch.Generator | None
     return torch.Generator().manual_seed(int(seed))
 
 
-def checked_counts(values: Sequence[int], name: str) -> tuple[int, ...]:
-    """Return whole numbers ≥ 1 as a tuple; one number counts as a sequence of it."""
-    sequence = [values] if isinstance(values, int | np.integer) else values
-    if not isinstance(sequence, Iterable) or isinstance(sequence, str):
-        raise TypeError(f"`{name}` must be a sequence of whole numbers, got {shown(values)}")
-    numbers = tuple(sequence)
-    if any(isinstance(n, bool | np.bool_) or not isinstance(n, int | np.integer) or n < 1 for n in numbers):
-        raise ValueError(f"`{name}` must be whole numbers ≥ 1, got {numbers}")
-    return tuple(int(n) for n in numbers)
-
-
 def _names(kinds: Any) -> str:
     """Return the name of a class, or of those of a union."""
     return " or ".join(kind.__name__ for kind in get_args(kinds) or (kinds,))

@@ -138,6 +138,9 @@ class MomentActivation(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("correlations", correlations, sorted(get_args(Correlations)))
+        if not isinstance(lif, LIFParameters):
+            raise TypeError(f"`lif` must be LIFParameters, got {shown(lif)}")
+        fixed_std = real_number(fixed_std, "fixed_std")
         if not 0 <= fixed_std < float("inf"):
             raise ValueError(f"`fixed_std` must be ≥ 0 mV/√ms, got {fixed_std}")
         if fixed_std and correlations != "none":

@@ -19,18 +19,20 @@ from mnnbio.neurons import LIFParameters
 from mnnbio.nn import DTYPES, Closure, Encoder, MomentCNN, MomentMLP, MomentNetwork
 from mnnbio.training.encoding import Encoding, Scaling, make_encoder
 from mnnbio.training.loop import EVALUATION_BATCH, History, Loss, Schedule, TrainingOptions, train
+from mnnbio.units import checked_counts, flag, real_number
 
 INPUT_DTYPES = (np.float64, np.float32)
 
 
 class MomentEstimator(BaseEstimator):
-    """What `MomentClassifier` and `MomentRegressor` share: their parameters and the training.
+    """Base of `MomentClassifier` and `MomentRegressor`: their parameters and the training.
 
     Parameters
     ----------
-    hidden : tuple of int
-        Neurons in each hidden layer; of a convolutional network, in each dense layer after the convolutions.
-    channels : tuple of int
+    hidden : int or tuple of int
+        Neurons in each hidden layer, one number for one layer; of a convolutional network, in each dense layer after
+        the convolutions.
+    channels : int or tuple of int
         Kernels (of 3×3 pixels) in each convolution, followed by pooling over 2×2 neurons; none for a dense network.
     image_shape : tuple of int, optional
         Height and width of the images that the features are, or channels, height and width; by default one square
@@ -89,9 +91,9 @@ class MomentEstimator(BaseEstimator):
 
     def __init__(
         self,
-        hidden: tuple[int, ...] = (100,),
+        hidden: int | tuple[int, ...] = (100,),
         *,
-        channels: tuple[int, ...] = (),
+        channels: int | tuple[int, ...] = (),
         image_shape: tuple[int, ...] | None = None,
         lif: LIFParameters | None = None,
         encoding: Encoding = "auto",
@@ -150,6 +152,9 @@ class MomentEstimator(BaseEstimator):
         """Train a network on checked features, and targets as class indices (n,) or values (n, outputs)."""
         check_choice("dtype", self.dtype, sorted(DTYPES))
         check_choice("loss", self.loss, sorted(self.losses))
+        for name in ("noise", "progress"):
+            flag(getattr(self, name), name)
+        real_number(self.max_rate, "max_rate")
         seed = int(check_random_state(self.random_state).randint(2**31))
         options = TrainingOptions(
             loss=self.losses[self.loss],
@@ -165,7 +170,7 @@ class MomentEstimator(BaseEstimator):
             seed=seed,
         )
         encoder = make_encoder(x, self.encoding, self.scaling, self.max_rate)
-        dtype, device = DTYPES[self.dtype], torch.device(self.device)
+        dtype, device = DTYPES[self.dtype], _device(self.device)
         model = self._network(encoder, outputs, x.shape[1], seed=seed, dtype=dtype, device=device)
         y = torch.tensor(targets, device=device)
         training = train(
@@ -188,12 +193,16 @@ class MomentEstimator(BaseEstimator):
         ValueError
             If the image does not have as many values as there are features.
         """
+        hidden = checked_counts(self.hidden, "hidden")
+        channels = checked_counts(self.channels, "channels")
         options = {"lif": self.lif, "encoder": encoder, "noise": self.noise, "closure": self.closure, **factory}
-        if not self.channels:
+        if not channels:
             if self.image_shape is not None:
                 raise ValueError(f"`image_shape` is for networks with `channels` only, got {self.image_shape}")
-            return MomentMLP((encoder.out_features, *self.hidden, outputs), **options)
-        shape = (math.isqrt(features),) * 2 if self.image_shape is None else tuple(self.image_shape)
+            return MomentMLP((encoder.out_features, *hidden, outputs), **options)
+        shape: tuple[int, ...] = (math.isqrt(features),) * 2
+        if self.image_shape is not None:
+            shape = checked_counts(self.image_shape, "image_shape")
         if len(shape) not in (2, 3) or math.prod(shape) != features:
             raise ValueError(
                 f"`image_shape` must be (height, width) or (channels, height, width) of images of {features} values, "
@@ -201,7 +210,7 @@ class MomentEstimator(BaseEstimator):
             )
         planes, height, width = shape if len(shape) == 3 else (1, *shape)
         image = (planes * encoder.out_features // features, height, width)
-        return MomentCNN(image, self.channels, outputs, hidden=self.hidden, **options)
+        return MomentCNN(image, channels, outputs, hidden=hidden, **options)
 
     @torch.no_grad()
     def _outputs(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -213,6 +222,25 @@ class MomentEstimator(BaseEstimator):
         x = torch.tensor(validate_data(self, X, reset=False, dtype=INPUT_DTYPES), dtype=torch.float64)
         parts = self.model_.encoder.clipped(x, stacklevel=5).split(EVALUATION_BATCH)
         return torch.cat([self.model_(part).mean for part in parts]).numpy()
+
+
+def _device(name: str) -> torch.device:
+    """Return a device that is there.
+
+    Raises
+    ------
+    ValueError
+        If torch knows no such device, or this machine has none.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"`device` must be one that torch can use here, such as 'cpu', got {name!r}: {reason}"
+        ) from error
+    return device
 
 
 class MomentClassifier(ClassifierMixin, MomentEstimator):

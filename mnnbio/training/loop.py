@@ -1,7 +1,4 @@
-"""Options of a training run, and the course of the learning rate.
-
-The training loop: mini-batches, validation, early stopping, and checkpoints that resume exactly.
-"""
+"""Training loop: mini-batches, validation, early stopping, checkpoints that resume exactly, and its options."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from typing import Any, Literal, NamedTuple, Protocol, get_args
 import torch
 from tqdm import tqdm
 
-from mnnbio.machine import check_choice
+from mnnbio.machine import check_choice, require_integer
 from mnnbio.nn import (
     MomentNetwork,
     Moments,
@@ -31,6 +28,7 @@ from mnnbio.nn import (
     sampled_cross_entropy,
 )
 from mnnbio.training.checkpoint import read_file, write_file
+from mnnbio.units import real_number, shown
 
 Schedule = Literal["one_cycle", "cosine", "constant"]
 Loss = Literal[
@@ -81,6 +79,8 @@ class TrainingOptions:
 
     Raises
     ------
+    TypeError
+        If a value is no number.
     ValueError
         If a value is out of range.
     """
@@ -104,8 +104,10 @@ class TrainingOptions:
             value = getattr(self, name)
             if name == "patience" and value is None:
                 continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"`{name}` must be a whole number ≥ {least}, got {value!r}")
+            require_integer(name, value, least)
+            object.__setattr__(self, name, int(value))  # as JSON takes it
+        for name in ("learning_rate", "weight_decay", "label_smoothing", "window", "validation_fraction"):
+            object.__setattr__(self, name, real_number(getattr(self, name), name))
         _require(0 < self.learning_rate < math.inf, "learning_rate", "> 0", self.learning_rate)
         _require(0 <= self.weight_decay < math.inf, "weight_decay", "≥ 0", self.weight_decay)
         _require(0 <= self.label_smoothing < 1, "label_smoothing", "in [0, 1)", self.label_smoothing)
@@ -164,7 +166,7 @@ class LossFunction(Protocol):
 
 
 class Training(NamedTuple):
-    """What a training run leaves besides the weights.
+    """Result of a training run besides the weights.
 
     Attributes
     ----------
@@ -184,7 +186,7 @@ class Training(NamedTuple):
 
 @dataclass
 class _Progress:
-    """How far a run is: what a checkpoint holds besides model, optimiser and generators."""
+    """Progress of a run: what a checkpoint holds besides model, optimiser and generators."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -262,6 +264,8 @@ class _Run:
         self.progress = _Progress()
         self.order = torch.Generator().manual_seed(options.seed)
         self.noise = torch.Generator(device=features.device).manual_seed(options.seed)
+        _check_data(model, features, targets)
+        _require_enough_neurons(model, options.loss)
         self.train_rows, self.validation_rows = split_rows(targets, options.validation_fraction, self.order)
         if len(self.train_rows) < 2:
             raise ValueError(f"training needs at least 2 samples besides validation, got {len(self.train_rows)}")
@@ -451,6 +455,34 @@ def _loss_function(options: TrainingOptions, generator: torch.Generator, *, clas
         "gaussian_likelihood": partial(gaussian_likelihood, window=options.window),
     }
     return functions[options.loss]
+
+
+def _check_data(model: MomentNetwork, features: torch.Tensor, targets: torch.Tensor) -> None:
+    """Raise an error unless there are as many samples of features, in the model's precision, as targets."""
+    for name, value in (("features", features), ("targets", targets)):
+        if not isinstance(value, torch.Tensor):
+            raise TypeError(f"`{name}` must be a tensor, got {shown(value)}")
+    if features.ndim != 2 or features.shape[1] != model.encoder.in_features or features.dtype != model.dtype:
+        raise ValueError(
+            f"`features` must have the shape (n, {model.encoder.in_features}) and dtype {model.dtype}, got "
+            f"{tuple(features.shape)} and {features.dtype}"
+        )
+    if targets.ndim not in (1, 2) or len(targets) != len(features):
+        raise ValueError(
+            f"`targets` must be as many as the features, {len(features)}, got shape {tuple(targets.shape)}"
+        )
+
+
+def _require_enough_neurons(model: MomentNetwork, loss: Loss) -> None:
+    """Raise a `ValueError` if too few neurons are read for outputs that must vary on their own."""
+    neurons, outputs = model.readout.in_features, model.readout.out_features
+    needed = {"gaussian_likelihood": outputs, "fidelity_entropy": outputs - 1}.get(loss, 0)
+    if neurons < needed and model.readout.bias_std is None:
+        raise ValueError(
+            f"{neurons} hidden neurons cannot give {outputs} outputs fluctuations of their own, which loss={loss!r} "
+            f"needs: read at least {needed} neurons (better twice as many, for silent ones do not count), or take "
+            "'sampled_cross_entropy' or 'earth_movers'"
+        )
 
 
 def _require_finite(values: torch.Tensor, epoch: int) -> None:

@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.special import erfcx, log1p
 
 from mnnbio import LIFParameters, export, predict
-from mnnbio.nn.mlp import MomentMLP
+from mnnbio.nn.mlp import MomentMLP, mlp_from_moment_neural_network
 from mnnbio.training.checkpoint import load_model, save_model
 
 ITS_EPS = 1e-5  # what its activation adds to every standard deviation
@@ -161,7 +161,8 @@ def test_neurons_follow_the_configuration():
 
 @pytest.mark.parametrize("part", [lambda c: c, lambda c: c["MODEL"], lambda c: c["MODEL"]["mnn_mlp"]])
 def test_every_part_of_the_configuration_will_do(part):
-    model = MomentMLP.from_moment_neural_network(checkpoint(), part(CONFIG))
+    alone = {"correlations": "full"} if "structure" in part(CONFIG) else {}
+    model = MomentMLP.from_moment_neural_network(checkpoint(), part(CONFIG), **alone)
     expected = 0.4 if "MODEL" in part(CONFIG) else 1.0
     assert model.encoder.max_rate == expected
     assert model.lif == LIFParameters()
@@ -195,9 +196,10 @@ def test_names_of_version_0_2_and_of_distributed_training():
     }  # fmt: skip
     x = torch.from_numpy(FEATURES)
     expected = MomentMLP.from_moment_neural_network(state, with_options(**options)["MODEL"])(x).mean
-    assert torch.equal(MomentMLP.from_moment_neural_network(newer, arguments)(x).mean, expected)
+    read = MomentMLP.from_moment_neural_network
+    assert torch.equal(read(newer, arguments, correlations="full")(x).mean, expected)
     wrapped = {"epoch": 3, "state_dict": {f"module.{name}": value for name, value in newer.items()}}
-    assert torch.equal(MomentMLP.from_moment_neural_network(wrapped, arguments)(x).mean, expected)
+    assert torch.equal(read(wrapped, arguments, correlations="full")(x).mean, expected)
 
 
 @pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")
@@ -263,6 +265,54 @@ def test_state_dicts_that_do_not_fit(state, message):
 def test_configurations_that_have_no_equal(config, message):
     with pytest.raises(ValueError, match=message):
         MomentMLP.from_moment_neural_network(checkpoint(), config)
+
+
+ARGUMENTS = CONFIG["MODEL"]["mnn_mlp"]
+
+
+def test_arguments_alone_do_not_tell_what_is_passed_on():
+    with pytest.raises(
+        ValueError, match=r"give correlations='full' \(of its MnnMlp\), 'variance' \(of its MnnMlpNoRho"
+    ):
+        MomentMLP.from_moment_neural_network(checkpoint(), ARGUMENTS)
+    with pytest.raises(ValueError, match="give correlations='full'"):
+        mlp_from_moment_neural_network(checkpoint(), {"MODEL": ARGUMENTS})
+    with pytest.raises(ValueError, match=r"Invalid value 'no' for `correlations`. Must be one of \['full', 'none', "):
+        MomentMLP.from_moment_neural_network(checkpoint(), ARGUMENTS, correlations="no")
+    with pytest.raises(ValueError, match="correlations='none' has no noise"):
+        MomentMLP.from_moment_neural_network(checkpoint(), ARGUMENTS, correlations="none")
+    with pytest.raises(TypeError, match="`config` must be a mapping, got None"):
+        MomentMLP.from_moment_neural_network(checkpoint(), None)
+    with pytest.raises(TypeError, match=r"`state_dict` must be a mapping, got \[1\]"):
+        MomentMLP.from_moment_neural_network([1], CONFIG)
+
+
+@pytest.mark.parametrize("correlations", ["full", "variance"])
+def test_variances_alone_are_passed_on_where_that_is_said(correlations):
+    """Two layers by the formulas; without correlations a covariance is its diagonal after every layer."""
+    state = checkpoint()
+    model = mlp_from_moment_neural_network(state, ARGUMENTS, correlations=correlations)
+    assert model.correlations == correlations
+    found = model(torch.from_numpy(FEATURES)).mean.detach()
+    if correlations == "full":
+        expected, _ = formulas(state, FEATURES, 1e-3, 0.0)
+    else:
+        expected = np.array([without_correlations(state, mean) for mean in FEATURES])
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
+
+
+def without_correlations(state, mean):
+    """The mean output of a network that passes on means and variances."""
+    state = {name: value.numpy() for name, value in state.items()}
+    variance = np.abs(mean)
+    for k in range(2):
+        W, norm = state[f"mlp.{3 * k}.weight"], f"mlp.{3 * k + 1}"
+        scale = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + 1e-3)
+        current = (W @ mean - state[f"{norm}.running_mean"]) * scale + state[f"{norm}.bias"]
+        noise = W**2 @ variance * scale**2 + softplus(state[f"{norm}.bias_var"])
+        found = [activation(m, s) for m, s in zip(current, np.sqrt(noise), strict=True)]
+        mean, variance, _ = np.array(found).T
+    return state["predict.weight"] @ mean + state["predict.bias"]
 
 
 def test_masks_must_have_the_in_degree():

@@ -164,7 +164,7 @@ def test_encoders_fit_the_data():
         ({"scaling": "rank"}, r"Invalid value 'rank' for `scaling`. Must be one of \['feature', 'global', 'none'\]"),
         ({"dtype": "float16"}, r"Invalid value 'float16' for `dtype`. Must be one of \['float32', 'float64'\]"),
         ({"loss": "hinge"}, "Invalid value 'hinge' for `loss`. Must be one of"),
-        ({"epochs": 0}, "`epochs` must be a whole number ≥ 1"),
+        ({"epochs": 0}, "`epochs` must be an integer ≥ 1"),
         ({"max_rate": -1.0}, "`max_rate` must be > 0 spikes/ms, got -1.0"),
         ({"hidden": ()}, "`sizes` must be at least three"),
         ({"image_shape": (2, 2)}, r"`image_shape` is for networks with `channels` only, got \(2, 2\)"),
