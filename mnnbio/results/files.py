@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from mnnbio.machine import FileError, written_aside
+from mnnbio.results.attributes import from_stored, restored, storable
 
 CONVENTIONS = "CF-1.11 mnnbio-1"
 
@@ -32,7 +33,7 @@ def save(tree: xr.DataTree | xr.Dataset, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     TypeError
-        If `tree` is neither.
+        If `tree` is neither, or has an attribute that a file cannot hold.
     FileError
         If the folder cannot be written to, or the disk is full.
     """
@@ -40,7 +41,7 @@ def save(tree: xr.DataTree | xr.Dataset, path: str | os.PathLike[str]) -> None:
         raise TypeError(f"a result is an xarray.DataTree or Dataset, got {type(tree).__name__}")
     if isinstance(tree, xr.Dataset):
         tree = xr.DataTree.from_dict({f"/{tree.attrs.get('group', 'prediction')}": tree})
-    tree = tree.copy()
+    tree = storable(tree)
     tree.attrs = {**tree.attrs, "Conventions": CONVENTIONS}
     with written_aside(path) as aside:
         try:
@@ -76,7 +77,7 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
             f"{tree.attrs.get('Conventions')!r}, a result has {CONVENTIONS!r}"
         )
     tree.close()
-    return tree
+    return restored(tree)
 
 
 def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     try:
         with netCDF4.Dataset(path) as file:
-            return {name: file.getncattr(name) for name in file.ncattrs()}
+            return {name: from_stored(file.getncattr(name)) for name in file.ncattrs()}
     except OSError as error:
         raise ResultFileError(f"cannot read {path}: not a complete netCDF-4 file ({error})") from error
 
