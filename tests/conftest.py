@@ -1,7 +1,9 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
+import threading
 
 from hypothesis import settings
 
@@ -16,3 +18,7 @@ settings.load_profile("mnnbio")
 if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["MNNBIO_CACHE_DIR"] = tempfile.mkdtemp(prefix="mnnbio-tests-")
     atexit.register(shutil.rmtree, os.environ["MNNBIO_CACHE_DIR"], ignore_errors=True)
+
+# Background jobs ignore Ctrl-C, and so would the programs that tests start in order to interrupt them.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,16 +1,16 @@
 """Circuits as spikes: simulated with Brian2, in generated C++ or in Python."""
 
+from mnnbio.machine import CacheWarning
 from mnnbio.spikes.building import build
 from mnnbio.spikes.compiling import BuildFailed, CompilerNotFound, available_cores, require_compiler
 from mnnbio.spikes.cpp_project import read_project, write_project
 from mnnbio.spikes.devices import DeviceUnavailable
 from mnnbio.spikes.processes import SimulationTimeout
 from mnnbio.spikes.program import Program
-from mnnbio.spikes.program_cache import CacheWarning, Entry, ProgramCache
+from mnnbio.spikes.program_cache import Entry, ProgramCache
 from mnnbio.spikes.program_files import SimulationFailed
 from mnnbio.spikes.recorded import BinnedCounts, Recording, WindowMoments
-from mnnbio.spikes.recording import CountMoments, Counts, Kind, Record
-from mnnbio.spikes.runs import require_integer
+from mnnbio.spikes.recording import CountMoments, Counts, Kind, Record, RecordingKind, Reduction
 from mnnbio.spikes.session import BrianBusyError, patience
 from mnnbio.spikes.sharing import SchedulerError, cancel, losses_named, require_version, watch
 from mnnbio.spikes.simulate import simulate
@@ -30,6 +30,8 @@ __all__ = [
     "ProgramCache",
     "Record",
     "Recording",
+    "RecordingKind",
+    "Reduction",
     "SchedulerError",
     "SimulationFailed",
     "SimulationTimeout",
@@ -41,7 +43,6 @@ __all__ = [
     "patience",
     "read_project",
     "require_compiler",
-    "require_integer",
     "require_version",
     "simulate",
     "watch",

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mnnbio.circuit import Circuit, check_time_step, require_circuit, time_step
-from mnnbio.machine import FOLDER_VARIABLE, FileError, UnsafeFolder, check_choice, require_integer
+from mnnbio.machine import FOLDER_VARIABLE, CacheWarning, FileError, UnsafeFolder, check_choice, require_integer
 from mnnbio.spikes.compiling import compile_project, compiler_version, require_compiler, temporary_files, work_folder
 from mnnbio.spikes.devices import Device, DeviceProgram, require_device
-from mnnbio.spikes.layout import choose_replicas, choose_replicas_in_python
+from mnnbio.spikes.layout import choose_replicas, choose_replicas_in_python, require_room
 from mnnbio.spikes.planner import Planned, plan_circuit
 from mnnbio.spikes.program import CompiledProgram, Program, PythonProgram
-from mnnbio.spikes.program_cache import PROGRAM, CacheWarning, ProgramCache, program_key
+from mnnbio.spikes.program_cache import PROGRAM, ProgramCache, program_key
 from mnnbio.spikes.program_files import INPUTS, write_courses, write_inputs
 from mnnbio.spikes.recording import Record, recorded_kinds
 from mnnbio.spikes.session import Codegen
@@ -95,6 +95,7 @@ def build(
     """
     check_choice("codegen", codegen, get_args(Codegen))
     require_circuit(circuit)
+    require_room(circuit)
     step = time_step(dt)
     check_time_step(circuit, step)
     kinds = recorded_kinds({population.name: population.size for population in circuit.neurons}, record)

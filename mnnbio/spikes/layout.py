@@ -1,4 +1,4 @@
-"""How presentations are laid out: side by side in a program, one batch after another, in several processes.
+"""Layout of presentations: side by side in a program, one batch after another, in several processes.
 
 No layout changes a spike, so only time and memory count. A step of a compiled program costs about ``_FIXED`` for
 calling its parts and then ``_NEURON`` or ``_SOURCE`` for every element, the more where they fire; the figures were
@@ -10,10 +10,10 @@ short.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from scipy import sparse
 
-from mnnbio.circuit import Circuit
+from mnnbio.circuit import Circuit, ModeMatrix, Projection
+from mnnbio.machine import free_memory, require_memory
 from mnnbio.spikes.plan import Plan
 
 _FIXED, _NEURON, _SOURCE = 200e-9, 4e-9, 0.2e-9  # seconds a step
@@ -21,9 +21,8 @@ _MOST_REPLICAS = 100
 _MOST_IN_PYTHON = 20_000, 1_000_000  # elements and synapses: NumPy's fixed cost is a thousand times higher
 _USABLE = 0.8  # of the memory that is available now
 _PROGRAM = 20e6  # bytes of a program that simulates nothing
-
-_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-_MEMORY_IN_USE = ("/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes")
+_SYNAPSE = 40.0  # bytes of a synapse while it is drawn and sorted, at the least
+_PRESENTATION = 300.0  # bytes of what is kept of a presentation, its number of spikes of every neuron not included
 
 
 def choose_replicas(circuit: Circuit) -> int:
@@ -43,7 +42,7 @@ def choose_replicas_in_python(circuit: Circuit) -> int:
 
 def choose_processes(plan: Plan, wanted: int) -> int:
     """Return how many processes run a plan's program: as many as wanted, or as have their memory."""
-    memory = available_memory()
+    memory = free_memory()
     if memory is None:
         return wanted
     own, shared = program_memory(plan)
@@ -66,18 +65,29 @@ def program_memory(plan: Plan) -> tuple[float, float]:
     return own, shared
 
 
-def available_memory() -> float | None:
-    """Return the bytes of memory that programs can have now, None where the system does not say."""
-    found = []
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found += [1024.0 * float(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    except OSError:
-        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-            found.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
-    for limit, in_use in zip(_MEMORY_LIMITS, _MEMORY_IN_USE, strict=True):
-        try:
-            found.append(float(Path(limit).read_text()) - float(Path(in_use).read_text()))
-        except (OSError, ValueError):  # no such group, or no limit ("max")
-            continue
-    return min(found) if found else None
+def require_room(circuit: Circuit) -> None:
+    """Raise `NotEnoughMemory` if the synapses of a circuit would not fit into memory, before any is drawn."""
+    number = sum(_synapses(circuit, projection) for projection in circuit.projections)
+    require_memory(
+        number * _SYNAPSE,
+        f"the {number:.2g} synapses of the circuit",
+        "Simulate a smaller circuit, or one with fewer synapses",
+    )
+
+
+def require_room_for_run(circuit: Circuit, presentations: int) -> None:
+    """Raise `NotEnoughMemory` if what a run keeps of its presentations would not fit, even if no neuron fires."""
+    neurons = sum(population.size for population in circuit.neurons)
+    require_memory(
+        float(presentations) * (_PRESENTATION + 4.0 * neurons),
+        f"{presentations:.3g} presentations of {neurons} neurons",
+        "Simulate fewer `trials` or stimuli, or several runs of some `presentations` each",
+    )
+
+
+def _synapses(circuit: Circuit, projection: Projection) -> float:
+    """Return how many synapses of a projection are held, of a rule the expected number."""
+    weights = projection.weights
+    if isinstance(weights, ModeMatrix):
+        return float(sum(weights.shape) * len(weights.scores))
+    return float(weights.nnz) if sparse.issparse(weights) else circuit.n_synapses(projection)

@@ -1,7 +1,4 @@
-"""What can go wrong with a program that runs.
-
-Run a compiled program: its presentations divided among processes, none of which outlives us.
-"""
+"""Processes that run a compiled program: its presentations divided among them, none of which outlives us."""
 
 from __future__ import annotations
 
@@ -164,7 +161,7 @@ def _start(command: list[str], folder: Path, said: Path) -> subprocess.Popen[byt
 
 
 class _Output:
-    """What one process says: its progress, and anything else, which is a complaint."""
+    """Output of one process: its progress, and anything else, which is a complaint."""
 
     def __init__(self, program: str, errors: Path) -> None:
         self.program, self.errors = program, errors

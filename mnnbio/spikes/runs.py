@@ -1,4 +1,4 @@
-"""What a run presents and records."""
+"""Runs: what is presented and recorded, and the work that follows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mnnbio.circuit import Circuit
 from mnnbio.machine import require_integer
+from mnnbio.spikes.layout import require_room_for_run
 from mnnbio.spikes.program_files import Job
 from mnnbio.spikes.recording import Channel, Kind, choose_channels
 from mnnbio.spikes.streams import presentation_key
@@ -21,7 +22,7 @@ Int64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """What is presented, for how long, and what is recorded.
+    """Presentations of a run, their times, and what is recorded.
 
     Attributes
     ----------
@@ -70,6 +71,8 @@ class Run:
         """
         require_integer("trials", trials, 1)
         n_stimuli = circuit.n_stimuli or 1
+        if presentations is None:
+            require_room_for_run(circuit, n_stimuli * trials)
         every = np.stack(np.meshgrid(np.arange(n_stimuli), np.arange(trials), indexing="ij"), axis=-1).reshape(-1, 2)
         sizes = {population.name: population.size for population in circuit.neurons}
         return cls(

@@ -15,6 +15,7 @@ from mnnbio.machine import require_integer
 from mnnbio.spikes.building import build
 from mnnbio.spikes.description import labelled_result
 from mnnbio.spikes.devices import Device
+from mnnbio.spikes.layout import require_room, require_room_for_run
 from mnnbio.spikes.processes import check_timeout
 from mnnbio.spikes.recording import CountMoments, Counts, Kind, Record, choose_channels, recorded_kinds
 from mnnbio.spikes.runs import choose_seed
@@ -111,6 +112,8 @@ def simulate(
     ------
     ValueError
         If an argument is out of range, `dt` does not divide a time, or a Poisson rate is too high for it.
+    NotEnoughMemory
+        If synapses or presentations would not fit into memory; nothing is drawn or built.
     CompilerNotFound, BuildFailed, SimulationFailed
         If the program cannot be compiled, or fails.
     SimulationTimeout
@@ -136,6 +139,8 @@ def simulate(
     choose_channels(kinds, sizes, times, step)
     window_ms = check_window(window, times, step, kinds)
     require_integer("trials", trials, 1)
+    require_room(circuit)
+    require_room_for_run(circuit, (circuit.n_stimuli or 1) * trials)
     seed = choose_seed(seed)
     if processes is not None:
         require_integer("processes", processes, 1)

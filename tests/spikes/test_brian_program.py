@@ -151,7 +151,7 @@ def test_wrong_options_are_errors_before_anything_is_built(options, message):
     [
         ({"trials": 0}, "`trials` must be an integer ≥ 1, got 0"),
         ({"trials": 1.5}, "`trials` must be an integer ≥ 1, got 1.5"),
-        ({"seed": -1}, "`seed` must be an integer ≥ 0, got -1"),
+        ({"seed": -1}, "`seed` must be an integer ≥ 0 and ≤ 18446744073709551615, got -1"),
         ({"processes": 0}, "`processes` must be an integer ≥ 1, got 0"),
         ({"warmup": 0.05}, "`dt` must divide `warmup`"),
         (
@@ -351,10 +351,25 @@ def programs_below(folder: Path) -> list[int]:
     return found
 
 
+def interrupt_once(there):
+    """Send Ctrl-C as soon as a condition holds."""
+
+    def send():
+        deadline = time.monotonic() + 60.0
+        while not there() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=send, daemon=True).start()
+
+
+HANGING = "main:\n\tsh -c 'echo $$$$ > started; sleep 600; true'\n"
+
+
 def test_an_interrupt_ends_the_compiler_and_what_it_has_started(tmp_path, monkeypatch):
-    (tmp_path / "makefile").write_text("main:\n\tsh -c 'echo $$$$ > started; sleep 60'\n")
+    (tmp_path / "makefile").write_text(HANGING)
     monkeypatch.setattr(compiler, "require_compiler", lambda: None)
-    threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    interrupt_once(lambda: (tmp_path / "started").exists() and (tmp_path / "started").read_text())
     with pytest.raises(KeyboardInterrupt):
         compiler.compile_project(tmp_path)
     started = int((tmp_path / "started").read_text())
@@ -362,6 +377,67 @@ def test_an_interrupt_ends_the_compiler_and_what_it_has_started(tmp_path, monkey
     while is_running(started) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_running(started)
+
+
+def test_a_compiler_that_hangs_is_ended_and_said(tmp_path, monkeypatch):
+    (tmp_path / "makefile").write_text(HANGING)
+    monkeypatch.setattr(compiler, "require_compiler", lambda: None)
+    monkeypatch.setenv("MNNBIO_COMPILER_TIMEOUT", "1.5")
+    with pytest.raises(BuildFailed, match=r"took longer than 1\.5 s and was stopped.*MNNBIO_COMPILER_TIMEOUT"):
+        compiler.compile_project(tmp_path)
+    for text in ("soon", "0", "-1", "nan"):
+        monkeypatch.setenv("MNNBIO_COMPILER_TIMEOUT", text)
+        with pytest.raises(ValueError, match=f"MNNBIO_COMPILER_TIMEOUT must be a time > 0 s, got '{text}'"):
+            compiler.time_limit()
+
+
+def test_a_compiler_without_space_is_said_with_the_way_out(tmp_path, monkeypatch):
+    text = "cc1plus: fatal error: error writing to cc1.s: No space left on device"
+    (tmp_path / "makefile").write_text(f"main:\n\t@echo '{text}' >&2; exit 1\n")
+    monkeypatch.setattr(compiler, "require_compiler", lambda: None)
+    with pytest.raises(BuildFailed, match=r"No space left[^.]*\nFree some space, or set TMPDIR to a folder"):
+        compiler.compile_project(tmp_path)
+
+
+def test_an_interrupt_ends_a_run_in_python_which_gives_no_result():
+    said = []
+    with build(small(), codegen="runtime") as program:
+        whole = program.run(20.0, seed=1)
+        interrupt_once(lambda: said)
+        with pytest.raises(KeyboardInterrupt):
+            program.run(1e7, seed=1, report=lambda done, total: said.append(done))
+        assert np.array_equal(program.run(20.0, seed=1).step, whole.step)  # nothing of it is left
+    interrupt_once(lambda: True)
+    with pytest.raises(KeyboardInterrupt):  # outside a run as ever
+        time.sleep(60.0)
+
+
+def test_a_run_that_brian_stops_is_no_result():
+    from brian2 import stop
+
+    with build(small(), codegen="runtime") as program, pytest.raises(SimulationFailed, match=r"stopped after \d+ of"):
+        program.run(1e6, seed=1, report=lambda done, total: stop())
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_brian_leaves_interrupts_as_they_were_and_no_files(tmp_path, ignored):
+    code = (
+        "import os, signal, sys\n"
+        "from mnnbio import Circuit, GaussianDrive, LIFParameters, Population, simulate\n"
+        "c = Circuit([Population('n', 2, LIFParameters())], drives=[GaussianDrive('n', mean=1.5, std=0.5)])\n"
+        "before = signal.getsignal(signal.SIGINT)\n"
+        "simulate(c, 1.0, seed=1, codegen='runtime')\n"
+        "assert before != signal.SIG_IGN or signal.getsignal(signal.SIGINT) == before\n"
+        "assert os.listdir(os.environ['TMPDIR']) == []\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "print('not interrupted')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.SIG_DFL),
+    )  # fmt: skip
+    assert done.stdout == ("not interrupted\n" if ignored else "")
+    assert (done.returncode == 0) == ignored, done.stderr
 
 
 def is_running(number: int) -> bool:
