@@ -1,20 +1,21 @@
-"""Command-line options made from the configuration's fields.
-
-Command-line options made from the signatures and docstrings of the functions that make circuits.
-"""
+"""Command-line options, from the fields of sections and from the signatures of the functions that make circuits."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import inspect
+import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
-from mnnbio.workflow.options import ConfigError, Field, Value, fields_of
-from mnnbio.workflow.run_config import PRESETS, Tree, sections
+from mnnbio.workflow.options import ConfigError, Field, Options, Value, brief, fields_of
+from mnnbio.workflow.run_config import PRESETS, Tree
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,21 +51,22 @@ class Parser(argparse.ArgumentParser):
         self.error(f"unknown argument {first!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
 
 
-def add_options(parser: argparse.ArgumentParser, names: Iterable[str], *, without: Iterable[str] = ()) -> None:
-    """Add the options of some sections of the configuration to a parser, a group each.
+def add_options(
+    parser: argparse.ArgumentParser, kinds: Iterable[type[Options]], *, without: Iterable[str] = ()
+) -> None:
+    """Add the options of some sections to a parser, a group each.
 
     Parameters
     ----------
     parser : ArgumentParser
-    names : iterable of str
+    kinds : iterable of type
         Sections.
     without : iterable of str
         Full names of fields to leave out.
     """
-    for name in names:
-        kind = sections()[name]
-        group = parser.add_argument_group(name, (kind.__doc__ or "").strip())
-        for field in fields_of(name, kind):
+    for kind in kinds:
+        group = parser.add_argument_group(kind.SECTION, (kind.__doc__ or "").strip())
+        for field in fields_of(kind):
             if field.where not in without:
                 _add(group, field)
 
@@ -80,13 +82,33 @@ def layer_of(namespace: argparse.Namespace) -> Tree:
 
 
 def _add(group: argparse._ArgumentGroup, field: Field) -> None:
-    text = f"{field.metadata['help']} (default: {_defaults(field)})".replace("%", "%%")
+    text = f"{field.help} (default: {_defaults(field)})".replace("%", "%%")
     common: dict[str, Any] = {"dest": field.where, "default": argparse.SUPPRESS, "help": text}
     if field.base is bool:
         group.add_argument(field.flag, action=argparse.BooleanOptionalAction, **common)
         return
     metavar = "{" + ",".join(field.choices) + "}" if field.choices else _metavar(field)
     group.add_argument(field.flag, type=_reader(field), metavar=metavar, **common)
+
+
+def path_argument(text: str) -> Path:
+    """Return the path that a word of the command line means.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If no system has files of such a name.
+    """
+    path = Path(text)
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # whoever uses it says so
+            os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise argparse.ArgumentTypeError(f"cannot be a path ({reason}): {brief(text, 60)}; choose another") from error
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, got nothing")
+    return path
 
 
 def _reader(field: Field) -> Callable[[str], Value]:
@@ -100,8 +122,7 @@ def _reader(field: Field) -> Callable[[str], Value]:
 
 
 def _metavar(field: Field) -> str:
-    unit = field.metadata["metavar"] or field.metadata["unit"]
-    return str(unit) if unit else {int: "N", float: "X", str: "NAME"}.get(field.base, "N,N,...")
+    return field.metavar or {int: "N", float: "X", str: "NAME"}.get(field.base, "N,N,...")
 
 
 def _defaults(field: Field) -> str:
@@ -112,6 +133,18 @@ def _defaults(field: Field) -> str:
         if field.name in options.get(field.section, {})
     }
     return "; ".join([shown(field.default), *(f"{preset}: {shown(value)}" for preset, value in special.items())])
+
+
+def progress_wanted(namespace: argparse.Namespace) -> bool:
+    """Return whether to show progress bars: on a terminal, unless it was said not to."""
+    return not namespace.no_progress and sys.stderr.isatty()
+
+
+def whole_argument(text: str) -> int:
+    """Return the whole number ≥ 1 that a word of the command line means."""
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"must be a whole number ≥ 1, got {brief(text)}")
+    return int(text)
 
 
 def shown(value: Value) -> str:
@@ -233,11 +266,11 @@ def _number(text: str, whole: bool) -> float | int:
         return int(text) if whole else float(text)
     except ValueError:
         kind = "a whole number" if whole else "a number"
-        raise argparse.ArgumentTypeError(f"must be {kind}, got {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be {kind}, got {brief(text)}") from None
 
 
 def _numbers(text: str, whole: bool, number: int | None) -> tuple[float, ...]:
     values = tuple(_number(part, whole) for part in text.split(","))
     if number is not None and len(values) != number:
-        raise argparse.ArgumentTypeError(f"must be {number} numbers with commas, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be {number} numbers with commas, got {brief(text)}")
     return values

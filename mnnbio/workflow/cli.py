@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mnnbio.workflow.arguments import Parser, add_options, layer_of, shown
-from mnnbio.workflow.commands import add_cache, add_circuit, add_sweep
-from mnnbio.workflow.options import require_known
+from mnnbio.workflow.arguments import Parser, add_options, layer_of, path_argument, progress_wanted, shown
+from mnnbio.workflow.commands import add_cache, add_circuit, add_completion, add_sweep
+from mnnbio.workflow.options import ConfigError, require_known
 from mnnbio.workflow.run_config import (
     PRESETS,
+    SECTIONS,
     Config,
-    ConfigError,
+    DataOptions,
+    DecisionOptions,
+    ModelOptions,
+    SpikeOptions,
+    StatisticsOptions,
+    TrainingOptions,
     differences,
     make_config,
     read_layer,
-    sections,
     to_yaml,
 )
 from mnnbio.workflow.run_folder import RunFolder, write_text
-from mnnbio.workflow.run_session import Session
+
+if TYPE_CHECKING:
+    from mnnbio.workflow.trained_run import Session
 
 DESCRIPTION = """\
 Train a moment neural network, run it as a network of leaky integrate-and-fire neurons in generated C++, and compare
@@ -43,6 +48,7 @@ examples:
   mnnbio cpp runs/digits --out digits_cpp             the network as a C++ project ...
   mnnbio read digits_cpp                              ... and its output as a result file
   mnnbio sweep my.yaml --out sweeps/mine              a circuit at many points of its parameters
+  mnnbio completion bash                              a script that completes commands and options in the shell
 
 A run folder holds config.yaml, checkpoint/, result.nc, report.html, figures/ and log.txt.
 `mnnbio COMMAND --help` lists the options of a command. Times are in ms, potentials in mV."""
@@ -59,9 +65,13 @@ A run folder keeps its options in config.yaml. The next run starts from them; op
 them, and the steps that depend on a changed option are done anew."""
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+MOST_LINES = 4  # of an error
 # Errors in what was asked for or given, not in doing it.
 BAD_INPUT = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
 EXPECTED = (*BAD_INPUT, OSError, RuntimeError, ArithmeticError, MemoryError)
+
+
+SIMULATED = (SpikeOptions, DecisionOptions, StatisticsOptions)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,17 +87,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0, or 1 for a failure, 2 for wrong usage or input, 130 after Ctrl-C.
     """
-    arguments, unknown = _parser().parse_known_args(argv)
-    if unknown:
-        arguments.parser.unknown(unknown)
-    arguments.line = list(sys.argv[1:] if argv is None else argv)
-    if not sys.stderr.isatty():
-        os.environ.setdefault("TQDM_MININTERVAL", "10")  # in a log file, a line of progress now and then is enough
+    arguments = argparse.Namespace(folder=None, debug=False)
     try:
+        parser = _parser()
+        arguments, unknown = parser.parse_known_args(argv)
+        if unknown:
+            arguments.parser.unknown(unknown)
+        arguments.line = list(sys.argv[1:] if argv is None else argv)
         arguments.do(arguments)
     except KeyboardInterrupt:
-        kept = f"What is done is kept; continue with: mnnbio run --out {arguments.folder}" if arguments.folder else ""
-        print(f"\nmnnbio: interrupted. {kept}", file=sys.stderr)
+        folder = arguments.folder
+        begun = folder is not None and RunFolder(folder).config.is_file()
+        kept = f" What is done is kept; continue with: mnnbio run --out {folder}" if begun else ""
+        print(f"\nmnnbio: interrupted.{kept}", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         _explain(error, arguments)
@@ -97,9 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     """Train, simulate, compare, report: whatever is not done yet."""
-    from mnnbio.workflow.run_steps import compare, report, simulate, summary, train
+    from mnnbio.workflow.trained_run import compare, report, simulate, summary, train
 
-    with _session(arguments, compiled=True) as session:
+    with _session(arguments, compiled=True, simulated=True) as session:
         for step in (train, simulate, compare, report):
             step(session)
         session.say("\n" + summary(session))
@@ -107,7 +119,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     """Train the moment network."""
-    from mnnbio.workflow.run_steps import train
+    from mnnbio.workflow.trained_run import train
 
     with _session(arguments) as session:
         train(session)
@@ -115,24 +127,26 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def _simulate(arguments: argparse.Namespace) -> None:
     """Run the trained network as spikes."""
-    from mnnbio.workflow.run_steps import simulate
+    from mnnbio.workflow.trained_run import simulate
 
-    with _session(arguments, compiled=True) as session:
+    with _session(arguments, compiled=True, simulated=True) as session:
         simulate(session)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
     """Predict and compare."""
-    from mnnbio.workflow.run_steps import compare, summary
+    from mnnbio.workflow.trained_run import compare, summary
 
     with _session(arguments, data=False) as session:
-        compare(session)
+        remarks = compare(session)
         session.say("\n" + summary(session))
+    if remarks:
+        raise RuntimeError(f"{' '.join(remarks)} The simulations are kept in {session.folder.result}")
 
 
 def _report(arguments: argparse.Namespace) -> None:
     """Write report and figures."""
-    from mnnbio.workflow.run_steps import report, summary
+    from mnnbio.workflow.trained_run import report, summary
 
     with _session(arguments, data=False) as session:
         report(session)
@@ -147,29 +161,35 @@ def _print_config(arguments: argparse.Namespace) -> None:
 
 def _cpp(arguments: argparse.Namespace) -> None:
     """Write the C++ project of one of the two simulations."""
-    from mnnbio.workflow.run_projects import write
+    from mnnbio.workflow.trained_run import write_run_project
 
     with _session(arguments) as session:
-        write(session, arguments.part, arguments.out)
+        write_run_project(session, arguments.part, arguments.out)
 
 
 def _read(arguments: argparse.Namespace) -> None:
     """Read the output of a C++ project."""
-    from mnnbio.workflow.run_projects import read
+    from mnnbio.workflow.trained_run import read_run_project
 
-    print(read(arguments.project, arguments.out or arguments.project / "result.nc"))
+    print(read_run_project(arguments.project, arguments.out or arguments.project / "result.nc"))
 
 
 @contextmanager
-def _session(arguments: argparse.Namespace, *, data: bool = True, compiled: bool = False) -> Iterator[Session]:
+def _session(
+    arguments: argparse.Namespace, *, data: bool = True, compiled: bool = False, simulated: bool = False
+) -> Iterator[Session]:
     """Open a run folder, once everything that can be wrong beforehand is right."""
     folder = RunFolder(arguments.folder)
     config = _config(arguments, folder)
-    session = Session(folder, config, progress=not arguments.no_progress)
+    from mnnbio.workflow.trained_run import Session
+
+    session = Session(folder, config, progress=progress_wanted(arguments))
     if compiled and config.simulation.codegen == "cpp_standalone":
         _require_compiler()
     if data:
         _ = session.task  # bad data leave no folder behind
+    if simulated:
+        session.require_affordable()
     with folder.opened():
         folder.note(f"mnnbio {' '.join(arguments.line)}")
         _keep(config, session)
@@ -203,7 +223,7 @@ def _config(arguments: argparse.Namespace, folder: RunFolder) -> Config:
         raise ConfigError(
             f"{folder} holds a run of {make_config(kept).data.name}, not of {config.data.name}; choose another folder"
         )
-    return dataclasses.replace(config, data=config.data.located())
+    return config.changed(data=config.data.located())
 
 
 def _named(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
@@ -235,17 +255,21 @@ def _keep(config: Config, session: Session) -> None:
 def _explain(error: Exception, arguments: argparse.Namespace) -> None:
     """Say in one message what went wrong; where, is in the log, and on the terminal with --debug."""
     where = "--debug shows where"
-    folder = RunFolder(arguments.folder) if arguments.folder else None
-    if folder is not None and folder.log.is_file():
-        with suppress(OSError):
-            folder.note("".join(traceback.format_exception(error)))
-            where = f"{folder.log} says where"
+    if arguments.folder is not None:
+        folder = RunFolder(arguments.folder)
+        with suppress(OSError):  # a log that cannot be written is no news
+            if folder.log.is_file():
+                folder.note("".join(traceback.format_exception(error)))
+                where = f"{folder.log} says where"
     if arguments.debug:
         traceback.print_exception(error)
     text = str(error) or type(error).__name__
     if not isinstance(error, EXPECTED):
         text = f"unexpected {type(error).__name__}: {text} ({where})"
-    print(f"mnnbio: error: {text}", file=sys.stderr)
+    lines = text.splitlines()
+    if len(lines) > MOST_LINES:
+        lines = [*lines[: MOST_LINES - 1], f"… ({where})"]
+    print("mnnbio: error: " + "\n".join(lines), file=sys.stderr)
 
 
 def _parser() -> Parser:
@@ -264,23 +288,25 @@ def _parser() -> Parser:
 
     everything = command("run", _run, "do everything that is not done yet", RUN)
     _add_data(everything)
-    everything.add_argument("--out", dest="folder", metavar="RUN", type=Path, required=True, help="the run folder")
+    everything.add_argument(
+        "--out", dest="folder", metavar="RUN", type=path_argument, required=True, help="the run folder"
+    )
     _add_config(everything)
     _add_quiet(everything)
-    add_options(everything, sections(), without=["data.name", "data.file"])
+    add_options(everything, SECTIONS.values(), without=["data.name", "data.file"])
 
     one = command("train", _train, "train the moment network of a run folder")
     _add_folder(one)
     _add_config(one)
-    add_options(one, ["data", "model", "training"])
+    add_options(one, [DataOptions, ModelOptions, TrainingOptions])
 
     one = command("simulate", _simulate, "run the trained network of a run folder as spikes")
     _add_folder(one)
-    add_options(one, ["simulation", "decisions", "statistics"])
+    add_options(one, SIMULATED)
 
     one = command("compare", _compare, "predict the simulations of a run folder and compare")
     _add_folder(one)
-    add_options(one, ["simulation"], without=["simulation.dt", "simulation.codegen", "simulation.seed"])
+    add_options(one, [SpikeOptions], without=["simulation.dt", "simulation.codegen", "simulation.seed"])
 
     one = command("report", _report, "write report and figures of a run folder")
     _add_folder(one)
@@ -288,26 +314,29 @@ def _parser() -> Parser:
     one = command("config", _print_config, "print the options of a data set as YAML, for --config")
     _add_data(one)
     _add_config(one)
-    add_options(one, sections(), without=["data.name", "data.file"])
+    add_options(one, SECTIONS.values(), without=["data.name", "data.file"])
 
     one = command("cpp", _cpp, "write the trained network of a run folder as a C++ project", CPP)
     _add_folder(one)
-    one.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the project, new or empty")
+    one.add_argument(
+        "--out", metavar="DIR", type=path_argument, required=True, help="folder for the project, new or empty"
+    )
     one.add_argument(
         "--part",
         choices=["decisions", "statistics"],
         default="decisions",
         help="which of the two simulations (default: decisions)",
     )
-    add_options(one, ["simulation", "decisions", "statistics"])
+    add_options(one, SIMULATED)
 
     one = command("read", _read, "read the output of a C++ project as a result file", READ)
-    one.add_argument("project", metavar="DIR", type=Path, help="folder of a C++ project that has run")
-    one.add_argument("--out", metavar="FILE", type=Path, help="file to write (default: DIR/result.nc)")
+    one.add_argument("project", metavar="DIR", type=path_argument, help="folder of a C++ project that has run")
+    one.add_argument("--out", metavar="FILE", type=path_argument, help="file to write (default: DIR/result.nc)")
 
     add_circuit(command)
     add_sweep(command)
     add_cache(command)
+    add_completion(command, parser)
     return parser
 
 
@@ -330,12 +359,14 @@ def _add_data(parser: Parser) -> None:
 
 
 def _add_folder(parser: Parser) -> None:
-    parser.add_argument("folder", metavar="RUN", type=Path, help="the run folder")
+    parser.add_argument("folder", metavar="RUN", type=path_argument, help="the run folder")
     _add_quiet(parser)
 
 
 def _add_config(parser: Parser) -> None:
-    parser.add_argument("--config", metavar="FILE", type=Path, help="a YAML file with options; see mnnbio config")
+    parser.add_argument(
+        "--config", metavar="FILE", type=path_argument, help="a YAML file with options; see mnnbio config"
+    )
 
 
 def _add_quiet(parser: Parser) -> None:

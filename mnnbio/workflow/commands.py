@@ -1,24 +1,16 @@
-"""The command `mnnbio cache`: what compiled programs are kept, and how to be rid of them.
-
-The command `mnnbio circuit`.
-
-The command `mnnbio sweep`.
-"""
+"""Commands beside those of a trained run: `mnnbio cache`, `circuit`, `sweep` and `completion`."""
 
 from __future__ import annotations
 
 import argparse
-import math
 import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mnnbio.workflow.arguments import Parser
+from mnnbio.workflow.arguments import Parser, path_argument, progress_wanted, whole_argument
 
 if TYPE_CHECKING:
     from mnnbio.spikes import Entry
@@ -119,48 +111,18 @@ def add_circuit(command: Callable[..., Parser]) -> None:
 
 def _add_circuits(parser: Parser) -> None:
     import mnnbio.circuits
-    from mnnbio.workflow.arguments import add_builder_options, builders, description, summary
+    from mnnbio.workflow.arguments import add_builder_options, add_options, builders, description, summary
+    from mnnbio.workflow.run_config import CircuitOptions
 
     parts = parser.add_subparsers(dest=_NAME, metavar="NAME", title="circuits")
     for name, function in builders(mnnbio.circuits).items():
         own: Parser = parts.add_parser(name, help=summary(function), description=description(function))
         own.set_defaults(parser=own, builder=function)
         own.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        own.add_argument("--out", metavar="RUN", type=Path, required=True, help="the run folder")
+        own.add_argument("--out", metavar="RUN", type=path_argument, required=True, help="the run folder")
         own.add_argument("--no-progress", action="store_true", help="no progress bars")
-        _add_settings(own)
+        add_options(own, [CircuitOptions], without=["simulation.seed"])
         add_builder_options(own, function)
-
-
-def _add_settings(parser: Parser) -> None:
-    from mnnbio.workflow.circuit_run import FEW_NEURONS, Settings
-
-    group = parser.add_argument_group("simulation")
-    defaults = {field.name: field.default for field in fields(Settings)}
-
-    def option(name: str, read: Callable[[str], Any], text: str, metavar: str = "MS") -> None:
-        default = defaults[name]
-        group.add_argument(
-            f"--{name}", type=read, default=default, metavar=metavar, help=f"{text} (default: {default:g})"
-        )
-
-    option("duration", _positive, "time recorded in a trial")
-    option("trials", _whole, "trials", "N")
-    option("warmup", _not_negative, "time simulated before the recording starts")
-    option("dt", _positive, "time step")
-    option("window", _positive, "counting window of variances and covariances")
-    group.add_argument(
-        "--codegen",
-        choices=["cpp_standalone", "runtime"],
-        default=defaults["codegen"],
-        help="generated C++ (needs a compiler), or NumPy, slow (default: cpp_standalone)",
-    )
-    group.add_argument(
-        "--covariance",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help=f"covariances of all pairs of neurons (default: up to {FEW_NEURONS} neurons)",
-    )
 
 
 def _circuit(arguments: argparse.Namespace) -> None:
@@ -169,51 +131,25 @@ def _circuit(arguments: argparse.Namespace) -> None:
         arguments.parser.print_help()
         return
     from mnnbio.spikes import require_compiler
-    from mnnbio.workflow.arguments import builder_arguments
-    from mnnbio.workflow.circuit_run import CircuitRun, Settings, summary
+    from mnnbio.workflow.arguments import builder_arguments, layer_of
+    from mnnbio.workflow.circuit_run import CircuitRun, summary
+    from mnnbio.workflow.run_config import CircuitOptions
     from mnnbio.workflow.run_folder import RunFolder
 
     options = builder_arguments(arguments)
-    settings = Settings(
-        **{field.name: getattr(arguments, field.name) for field in fields(Settings) if field.name != "seed"},
-        seed=options.get("seed", 0),
-    )
+    given = layer_of(arguments).get(CircuitOptions.SECTION, {})
+    settings = CircuitOptions(**given, seed=options.get("seed", 0))
     if settings.codegen == "cpp_standalone":
         require_compiler()
     circuit = arguments.builder(**options)
-    run = CircuitRun(
-        getattr(arguments, _NAME), circuit, settings, RunFolder(arguments.out), options, _say, not arguments.no_progress
-    )
+    name, folder = getattr(arguments, _NAME), RunFolder(arguments.out)
+    run = CircuitRun(name, circuit, settings, folder, options, _say, progress_wanted(arguments))
     tree = run(f"mnnbio {' '.join(arguments.line)}")
     print(f"\n{summary(tree)}\n\n{run.folder.report}")
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _time(text: str, rule: str, *, least: float, strictly: bool) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and (value > least if strictly else value >= least)):
-        raise argparse.ArgumentTypeError(f"must be a time {rule} ms, got {text!r}")
-    return value
-
-
-def _positive(text: str) -> float:
-    return _time(text, "> 0", least=0.0, strictly=True)
-
-
-def _not_negative(text: str) -> float:
-    return _time(text, "≥ 0", least=0.0, strictly=False)
-
-
-def _whole(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number ≥ 1, got {text!r}")
-    return int(text)
 
 
 SWEEP = """\
@@ -223,7 +159,8 @@ use of the folder does what is missing or failed, and adds points where CONFIG n
   mnnbio sweep brunel.yaml --out sweeps/brunel                          on every core of this machine
   mnnbio sweep brunel.yaml --out sweeps/brunel --scheduler tcp://10.0.0.1:8786
 
-  circuit: brunel                   # of mnnbio.circuits; or package.module:function, file.py:function, file.json
+  circuit: brunel                   # of mnnbio.circuits, or file.json; with --allow-code also
+                                    # package.module:function and file.py:function, which are then run
   # run: runs/digits                  or the trained network of a run folder
   parameters: {scale: 0.1}          # of all points
   grid:                             # every combination
@@ -244,13 +181,18 @@ class SweepFailed(RuntimeError):  # noqa: N818 - says what happened
 def add_sweep(command: Callable[..., Parser]) -> None:
     """Add the command to the parser."""
     one = command("sweep", _sweep, "simulate a circuit at many points of its parameters", SWEEP)
-    one.add_argument("config", metavar="CONFIG", type=Path, help="the YAML file that describes the sweep")
+    one.add_argument("config", metavar="CONFIG", type=path_argument, help="the YAML file that describes the sweep")
     one.add_argument(
-        "--out", metavar="DIR", type=Path, required=True, help="folder of the results, new or of this sweep"
+        "--out", metavar="DIR", type=path_argument, required=True, help="folder of the results, new or of this sweep"
+    )
+    one.add_argument(
+        "--allow-code", action="store_true", help="run functions of other modules and files that CONFIG names"
     )
     where = one.add_mutually_exclusive_group()
     where.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler, or its scheduler file")
-    where.add_argument("--workers", metavar="N", type=_number, help="processes of this machine (default: one per core)")
+    where.add_argument(
+        "--workers", metavar="N", type=whole_argument, help="processes of this machine (default: one per core)"
+    )
     one.add_argument("--no-progress", action="store_true", help="no progress bar")
 
 
@@ -266,14 +208,19 @@ def _sweep(arguments: argparse.Namespace) -> None:
                 arguments.out,
                 client=client,
                 workers=arguments.workers,
-                progress=not arguments.no_progress,
+                allow_code=arguments.allow_code,
+                progress=progress_wanted(arguments),
                 say=lambda text: print(text, flush=True),
             )
         except KeyboardInterrupt:
-            again = f"mnnbio sweep {arguments.config} --out {arguments.out}"
-            print(f"\nWhat is done is kept; continue with: {again}", file=sys.stderr)
+            if (arguments.out / "manifest.json").is_file():
+                code = " --allow-code" if arguments.allow_code else ""
+                again = f"mnnbio sweep {arguments.config} --out {arguments.out}{code}"
+                print(f"\nWhat is done is kept; continue with: {again}", file=sys.stderr)
             raise
     print(f"{summary.done} points done now, {summary.reused} before: {arguments.out}")
+    if summary.remarked:
+        print(f"{len(summary.remarked)} of them without all that was asked for; the same command tries that again")
     if summary.failed:
         raise SweepFailed(
             f"{summary.failed} of {summary.done + summary.reused + summary.failed} points failed; "
@@ -281,7 +228,22 @@ def _sweep(arguments: argparse.Namespace) -> None:
         )
 
 
-def _number(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number ≥ 1, got {text!r}")
-    return int(text)
+COMPLETION = """\
+Print a script that completes commands, options and choices when the tab key is pressed.
+
+  bash   eval "$(mnnbio completion bash)"                in ~/.bashrc
+  zsh    eval "$(mnnbio completion zsh)"                 in ~/.zshrc
+  fish   mnnbio completion fish > ~/.config/fish/completions/mnnbio.fish"""
+
+
+def add_completion(command: Callable[..., Parser], parser: Parser) -> None:
+    """Add the command to the parser, which it completes."""
+    one = command("completion", lambda arguments: _completion(arguments, parser), "complete in the shell", COMPLETION)
+    one.add_argument("shell", choices=["bash", "zsh", "fish"], help="the shell")
+
+
+def _completion(arguments: argparse.Namespace, parser: Parser) -> None:
+    """Print a script for a shell."""
+    from mnnbio.workflow.completion import completion_script
+
+    print(completion_script(parser, arguments.shell), end="")

@@ -1,6 +1,4 @@
-"""A run folder: where everything of one run is, and who may write there.
-
-The result file of a run: which part is where, and which part came from what.
+"""Run folders, which hold everything of one run and one writer at a time, and their result files.
 
 Every part carries the fingerprint of what it depends on (`key` among its attributes). A part and its key are written in
 one go, so a file on disk is never out of step with itself.
@@ -24,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnnbio.machine import locked, written_aside
+from mnnbio.machine import file_error, locked, written_aside
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -111,10 +109,19 @@ class RunFolder:
                 leftover.unlink(missing_ok=True)
 
     def note(self, text: str) -> None:
-        """Append lines to the log, with the time."""
+        """Append lines to the log, with the time.
+
+        Raises
+        ------
+        FileError
+            If it cannot be written.
+        """
         now = datetime.now().isoformat(timespec="seconds")
-        with self.log.open("a", encoding="utf-8") as file:
-            file.writelines(f"{now}  {line}\n" for line in text.splitlines())
+        try:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.writelines(f"{now}  {line}\n" for line in text.splitlines())
+        except OSError as error:
+            raise file_error(f"cannot write {self.log}", error) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

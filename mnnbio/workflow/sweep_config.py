@@ -1,27 +1,24 @@
-"""Values of parameters in a configuration: lists, spaced numbers, sets of parameters.
-
-What a sweep records, as a configuration says it and as `simulate` takes it.
-
-The configuration of a sweep: what is run, over which parameters, and how.
-
-The points of a sweep: parameters, and what follows from them.
-"""
+"""Configuration of a sweep: circuit, values of parameters, recordings and options; and its points."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-import yaml
+import pydantic
+from pydantic import BeforeValidator
 
 from mnnbio.spikes import CountMoments, Counts, Kind, Record
 from mnnbio.workflow.fingerprint import fingerprint
-from mnnbio.workflow.options import ConfigError, Section, fields_of, option, require_known
+from mnnbio.workflow.options import ConfigError, Number, Options, brief, fields_of, option, read_yaml, require_known
+from mnnbio.workflow.run_config import Codegen, require_steps
+
+# Points that a sweep may have: each is a file.
+MOST_POINTS = 1_000_000
 
 Scalar = int | float | str | bool
 Grid = dict[str, tuple[Scalar, ...]]
@@ -38,7 +35,7 @@ def rows_of(value: Any) -> Rows:
     if value is None:
         return ()
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise ConfigError(f"list must be a list of parameter sets, got {value!r}")
+        raise ConfigError(f"list must be a list of parameter sets, got {brief(value)}")
     entries = [mapping(entry, f"list[{number}]") for number, entry in enumerate(value)]
     names = list(entries[0])
     for number, entry in enumerate(entries):
@@ -51,6 +48,14 @@ def rows_of(value: Any) -> Rows:
     if len({tuple(_identity(value) for value in row.values()) for row in rows}) < len(rows):
         raise ConfigError("list must hold each set of parameters once")
     return rows
+
+
+def require_few(number: float, where: str) -> None:
+    """Raise a `ConfigError` if there are more points than a sweep may have."""
+    if number > MOST_POINTS:
+        raise ConfigError(
+            f"{where} has {number:.3g} points, a sweep at most {MOST_POINTS:,}, for each is a file; name fewer values"
+        )
 
 
 def plain(value: Scalar) -> Scalar:
@@ -66,7 +71,7 @@ def scalar(value: Any, where: str) -> Scalar:
         except ValueError:
             return str(value)
     if not isinstance(value, int | float | str) or (isinstance(value, float) and not math.isfinite(value)):
-        raise ConfigError(f"{where} must be a finite number, text, true or false, got {value!r}")
+        raise ConfigError(f"{where} must be a finite number, text, true or false, got {brief(value)}")
     return value
 
 
@@ -74,22 +79,22 @@ def mapping(value: Any, where: str) -> dict[str, Any]:
     """Return names and values, none where nothing is given."""
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{where} must hold names and values, got {value!r}")
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"{where} must hold names and values, got {brief(value)}")
     return {str(name): entry for name, entry in value.items()}
 
 
 def text(value: Any, where: str) -> str | None:
     """Return text, or None where nothing is given."""
     if value is not None and (not isinstance(value, str) or not value):
-        raise ConfigError(f"{where} must be text, got {value!r}")
+        raise ConfigError(f"{where} must be text, got {brief(value)}")
     return value
 
 
 def whole(value: Any, where: str, least: int) -> int:
     """Return a whole number that is large enough."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{where} must be a whole number ≥ {least}, got {value!r}")
+        raise ConfigError(f"{where} must be a whole number ≥ {least}, got {brief(value)}")
     return value
 
 
@@ -98,12 +103,12 @@ def _values(value: Any, where: str) -> tuple[Scalar, ...]:
     if isinstance(value, Mapping):
         return _spaced(value, where)
     if not isinstance(value, Sequence) or isinstance(value, str) or not value:
-        raise ConfigError(f"{where} must be a list of values, or {{start, stop, number}}, got {value!r}")
+        raise ConfigError(f"{where} must be a list of values, or {{start, stop, number}}, got {brief(value)}")
     values = tuple(scalar(entry, where) for entry in value)
     if len({_identity(entry) for entry in values}) < len(values):
-        raise ConfigError(f"{where} must hold each value once, got {list(values)}")
+        raise ConfigError(f"{where} must hold each value once, got {brief(list(values))}")
     if len({isinstance(entry, str) for entry in values}) > 1:
-        raise ConfigError(f"{where} must hold numbers or text, not both, got {list(values)}")
+        raise ConfigError(f"{where} must hold numbers or text, not both, got {brief(list(values))}")
     return values
 
 
@@ -113,6 +118,7 @@ def _spaced(value: Mapping[str, Any], where: str) -> tuple[float, ...]:
         raise ConfigError(f"{where} must name start, stop and number; {missing[0]!r} is missing")
     start, stop = (scalar(value[name], f"{where}.{name}") for name in ("start", "stop"))
     number, scale = whole(value["number"], f"{where}.number", 2), value.get("scale", "linear")
+    require_few(min(number, 10**30), where)
     if scale not in ("linear", "log"):
         raise ConfigError(f"{where}.scale must be 'linear' or 'log', got {scale!r}")
     if any(isinstance(end, str | bool) for end in (start, stop)) or start == stop:
@@ -149,8 +155,10 @@ def record_of(value: Any) -> Record:
     ConfigError
         If it is neither, or an option does not fit.
     """
-    if value is None:
+    if value is None or value == "spikes":
         return None
+    if isinstance(value, str) and value in _KINDS:
+        raise ConfigError(f"record: {value} needs its options, such as {{{value}: {{{_OPTIONS[value][0]}: 50}}}}")
     if isinstance(value, Mapping):
         if set(value) & set(_KINDS):
             kind = _kind(value, "record")
@@ -158,7 +166,7 @@ def record_of(value: Any) -> Record:
         return {name: _kind(entry, f"record.{name}") for name, entry in mapping(value, "record").items()}
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, Sequence) or not names or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"record must name populations, or kinds of recording, got {value!r}")
+        raise ConfigError(f"record must name populations, or kinds of recording, got {brief(value)}")
     return list(names)
 
 
@@ -167,7 +175,7 @@ def _kind(value: Any, where: str) -> Kind:
         return "spikes"
     if not isinstance(value, Mapping) or len(value) != 1:
         raise ConfigError(
-            f"{where} must be spikes, {{counts: {{bin: ...}}}} or {{moments: {{window: ...}}}}, got {value!r}"
+            f"{where} must be spikes, {{counts: {{bin: ...}}}} or {{moments: {{window: ...}}}}, got {brief(value)}"
         )
     require_known(value, _KINDS, f"kind of recording in {where!r}:")
     ((name, options),) = value.items()
@@ -179,35 +187,64 @@ def _kind(value: Any, where: str) -> Kind:
         raise ConfigError(f"{where}.{name}: {error}") from error
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Simulation(Section):
-    """How every point is simulated."""
+class PointSimulation(Options):
+    """Simulation of every point."""
 
-    duration: float = option(1000.0, "time recorded in a trial", unit="ms", above=0)
-    warmup: float = option(200.0, "time before the recording starts", unit="ms", at_least=0)
-    dt: float = option(0.1, "time step", unit="ms", above=0)
-    window: float | None = option(None, "counting window; null: the whole duration", unit="ms", above=0)
-    codegen: Literal["cpp_standalone", "runtime"] = option(
-        "cpp_standalone", "generated C++ (needs a compiler), or NumPy, slow"
-    )
+    SECTION: ClassVar[str] = "simulation"
+    duration: Number = option(1000.0, "time recorded in a trial", unit="ms", above=0)
+    warmup: Number = option(200.0, "time before the recording starts", unit="ms", at_least=0)
+    dt: Number = option(0.1, "time step", unit="ms", above=0)
+    window: Number | None = option(None, "counting window; null: the whole duration", unit="ms", above=0)
+    codegen: Codegen = option("cpp_standalone", "generated C++ (needs a compiler), or NumPy, slow")
     device: Literal["cuda_standalone", "genn"] | None = option(
         None, "another device of Brian2 instead, where brian2cuda or brian2genn is installed"
     )
     covariance: bool = option(False, "whether to estimate, and to predict, covariance matrices")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Predict(Section):
-    """How every point is predicted."""
+class PointPrediction(Options):
+    """Prediction of every point."""
 
+    SECTION: ClassVar[str] = "predict"
     closure: Literal["auto", "moments", "poisson", "renewal"] = option("auto", "how a train drives others")
     theory: Literal["diffusion", "first_passage"] = option("diffusion", "theory of the single neuron")
     resolution: Literal["neuron", "population"] = option("neuron", "every neuron, or averages over populations")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SweepConfig:
-    """A sweep.
+def _simulation_of(value: Any) -> PointSimulation:
+    return value if isinstance(value, PointSimulation) else PointSimulation(**mapping(value, "simulation"))
+
+
+def _prediction_of(value: Any) -> PointPrediction | None:
+    if value is False or value is None:
+        return None
+    if isinstance(value, PointPrediction):
+        return value
+    if value is not True and not isinstance(value, Mapping):
+        raise ConfigError(f"predict must be true, false or options of the prediction, got {brief(value)}")
+    return PointPrediction(**({} if value is True else mapping(value, "predict")))
+
+
+def _parameters_of(value: Any) -> dict[str, Any]:
+    parameters = mapping(value, "parameters")
+    try:
+        json.dumps(parameters)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"parameters must hold numbers, text, lists and names with values: {error}") from error
+    return parameters
+
+
+def _recorded(value: Any) -> Any:
+    record_of(value)  # what is wrong with it is said now
+    return value
+
+
+def _rows(value: Any) -> Any:
+    return rows_of(None if value == () else value)
+
+
+class SweepConfig(Options):
+    """Configuration of a sweep.
 
     Attributes
     ----------
@@ -221,28 +258,70 @@ class SweepConfig:
     grid : dict
         Values of each parameter, whose product is swept.
     rows : tuple of dict
-        Sets of parameters, swept one after another; with a grid, each with all of the grid.
+        Sets of parameters, swept one after another; with a grid, each with all of the grid. In files: ``list``.
     trials, seed : int
-    simulation : Simulation
-    predict : Predict, optional
+    simulation : PointSimulation
+    predict : PointPrediction, optional
         None: no prediction.
     record : str, list or dict, optional
         What is recorded, as `record_of` reads it.
-    folder : Path
-        Where files that the configuration names are looked for.
     """
 
-    circuit: str | None = None
-    run: str | None = None
-    parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    grid: Grid = dataclasses.field(default_factory=dict)
-    rows: Rows = ()
-    trials: int = 1
-    seed: int = 0
-    simulation: Simulation = dataclasses.field(default_factory=Simulation)
-    predict: Predict | None = None
-    record: Any = None
-    folder: Path = Path()
+    NAMED: ClassVar[str] = "option of a sweep"
+
+    circuit: Annotated[str | None, BeforeValidator(lambda value: text(value, "circuit"))] = None
+    run: Annotated[str | None, BeforeValidator(lambda value: text(value, "run"))] = None
+    parameters: Annotated[dict[str, Any], BeforeValidator(_parameters_of)] = pydantic.Field(default_factory=dict)
+    grid: Annotated[dict[str, Any], BeforeValidator(grid_of)] = pydantic.Field(default_factory=dict)
+    rows: Annotated[tuple[Any, ...], BeforeValidator(_rows)] = pydantic.Field((), alias="list")
+    trials: Annotated[int, BeforeValidator(lambda value: whole(value, "trials", 1))] = 1
+    seed: Annotated[int, BeforeValidator(lambda value: whole(value, "seed", 0))] = 0
+    simulation: Annotated[PointSimulation, BeforeValidator(_simulation_of)] = pydantic.Field(
+        default_factory=PointSimulation
+    )
+    record: Annotated[Any, BeforeValidator(_recorded)] = None
+    predict: Annotated[PointPrediction | None, BeforeValidator(_prediction_of)] = None
+    _folder: Path = pydantic.PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Folder in which files that the configuration names are looked for."""
+        return self._folder
+
+    def beside(self, folder: Path) -> SweepConfig:
+        """Return the configuration, with files that it names looked for in a folder."""
+        copy = self.model_copy()
+        copy._folder = folder
+        return copy
+
+    @pydantic.model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.circuit is None) == (self.run is None):
+            raise ConfigError(
+                "name what to run: `circuit:` a function of mnnbio.circuits, package.module:function, "
+                f"file.py:function or file.json, or `run:` a run folder; got {'both' if self.circuit else 'neither'}"
+            )
+        if not self.grid and not self.rows:
+            raise ConfigError("name what to vary: `grid:` with values for each parameter, or `list:` of parameter sets")
+        places = {"parameters": self.parameters, "grid": self.grid, "list": self.rows[0] if self.rows else {}}
+        _require_distinct(places)
+        require_few(max(1, len(self.rows)) * math.prod(float(len(values)) for values in self.grid.values()), "the grid")
+        self._require_steps()
+        return self
+
+    def _require_steps(self) -> None:
+        """Raise if a point has more time steps than come to an end, by what is said here of times and trials."""
+
+        def extreme(name: str, default: float, most: bool) -> float:
+            given = [self.parameters.get(name), *self.grid.get(name, ()), *(row.get(name) for row in self.rows)]
+            numbers = [value for value in given if isinstance(value, int | float) and not isinstance(value, bool)]
+            return (max if most else min)([default, *numbers])
+
+        shared = self.simulation
+        length = extreme("warmup", shared.warmup, True) + extreme("duration", shared.duration, True)
+        dt, trials = extreme("dt", shared.dt, False), extreme("trials", min(self.trials, 10**30), True)
+        if dt > 0 and trials >= 1:  # else the point fails, and says why
+            require_steps("simulation", length, int(min(trials, 1e30)), dt)
 
     def fixed(self) -> dict[str, Any]:
         """Return everything but the values of the swept parameters, as JSON can hold it."""
@@ -254,13 +333,13 @@ class SweepConfig:
             "grid": list(self.grid),
             "trials": self.trials,
             "seed": self.seed,
-            "simulation": dataclasses.asdict(self.simulation),
+            "simulation": self.simulation.to_dict(),
             "record": self.record,
-            "predict": None if self.predict is None else dataclasses.asdict(self.predict),
+            "predict": None if self.predict is None else self.predict.to_dict(),
         }
 
 
-_KEYS = ("circuit", "run", "parameters", "grid", "list", "trials", "seed", "simulation", "record", "predict")
+_KEYS = tuple(field.info.alias or field.name for field in fields_of(SweepConfig))
 
 
 def read_config(path: Path) -> SweepConfig:
@@ -273,12 +352,7 @@ def read_config(path: Path) -> SweepConfig:
     ConfigError
         If it is not YAML, a name is unknown, or a value does not fit.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no configuration file {path}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     try:
         return make_sweep(content, path.parent)
     except ConfigError as error:
@@ -292,7 +366,7 @@ def make_sweep(content: Any, folder: Path = Path()) -> SweepConfig:
     ----------
     content : mapping
     folder : Path
-        Where files that it names are looked for.
+        Folder in which files that it names are looked for.
 
     Raises
     ------
@@ -300,37 +374,9 @@ def make_sweep(content: Any, folder: Path = Path()) -> SweepConfig:
         If a name is unknown, or a value does not fit.
     """
     if not isinstance(content, Mapping):
-        raise ConfigError(f"a sweep must hold options ({', '.join(_KEYS)}), got {content!r}")
-    require_known(content, _KEYS, "option of a sweep")
-    circuit, run = (text(content.get(name), name) for name in ("circuit", "run"))
-    if (circuit is None) == (run is None):
-        raise ConfigError(
-            "name what to run: `circuit:` a function of mnnbio.circuits, package.module:function, file.py:function or "
-            f"file.json, or `run:` a run folder; got {'both' if circuit else 'neither'}"
-        )
-    grid, rows = grid_of(content.get("grid")), rows_of(content.get("list"))
-    if not grid and not rows:
-        raise ConfigError("name what to vary: `grid:` with values for each parameter, or `list:` of parameter sets")
-    parameters, record = mapping(content.get("parameters"), "parameters"), content.get("record")
-    record_of(record)  # what is wrong with it is said now
-    try:
-        json.dumps(parameters)
-    except TypeError as error:
-        raise ConfigError(f"parameters must hold numbers, text, lists and names with values: {error}") from error
-    _require_distinct({"parameters": parameters, "grid": grid, "list": rows[0] if rows else {}})
-    return SweepConfig(
-        circuit=circuit,
-        run=run,
-        parameters=parameters,
-        grid=grid,
-        rows=rows,
-        trials=whole(content.get("trials", 1), "trials", 1),
-        seed=whole(content.get("seed", 0), "seed", 0),
-        simulation=_section(Simulation, content.get("simulation"), "simulation"),
-        predict=_predict(content.get("predict", False)),
-        record=record,
-        folder=folder,
-    )
+        raise ConfigError(f"a sweep must hold options ({', '.join(_KEYS)}), got {brief(content)}")
+    require_known(content, _KEYS, SweepConfig.NAMED)
+    return SweepConfig(**content).beside(folder)
 
 
 def _require_distinct(places: Mapping[str, Mapping[str, Any]]) -> None:
@@ -340,21 +386,6 @@ def _require_distinct(places: Mapping[str, Mapping[str, Any]]) -> None:
             if name in seen:
                 raise ConfigError(f"{name!r} stands in {seen[name]!r} and in {place!r}; name each parameter once")
             seen[name] = place
-
-
-def _section(kind: type[Any], values: Any, name: str) -> Any:
-    values = mapping(values, name)
-    require_known(values, [field.name for field in fields_of(name, kind)], f"option in {name!r}:")
-    return kind(**values)
-
-
-def _predict(value: Any) -> Predict | None:
-    if value is False or value is None:
-        return None
-    if value is not True and not isinstance(value, Mapping):
-        raise ConfigError(f"predict must be true, false or options of the prediction, got {value!r}")
-    prediction: Predict = _section(Predict, {} if value is True else value, "predict")
-    return prediction
 
 
 class Point(NamedTuple):

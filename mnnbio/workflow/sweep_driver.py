@@ -1,12 +1,10 @@
-"""Where the work is done: in processes of this machine, or by the workers of a Dask scheduler.
-
-Do what a sweep has still to do, and keep account of it.
-"""
+"""Driver of a sweep: has processes of this machine, or workers of a Dask scheduler, do what is not done yet."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mnnbio.machine import require_integer
 from mnnbio.spikes import SchedulerError, cancel, losses_named
+from mnnbio.workflow.pipeline import REMARKS
 from mnnbio.workflow.sweep_config import Point, SweepConfig, make_sweep, point_of, points_of, read_config
 from mnnbio.workflow.sweep_folder import SweepFolder
 from mnnbio.workflow.sweep_subjects import subject_of
@@ -33,6 +32,7 @@ def local_client(workers: int) -> Iterator[Client]:
     from distributed import Client, LocalCluster
 
     with (
+        _interrupts_for_the_driver_alone() as begun,
         LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -42,7 +42,29 @@ def local_client(workers: int) -> Iterator[Client]:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        begun()
         yield client
+
+
+@contextmanager
+def _interrupts_for_the_driver_alone() -> Iterator[Callable[[], None]]:
+    """Keep Ctrl-C from processes that are started within, which the terminal sends it to as well.
+
+    They are stopped in order, instead of each dying with a traceback. They take the blocked signals over from the
+    thread that starts them. The function that is given is called when they have been started.
+    """
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # it unblocks the signal when it starts
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def restore() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+    try:
+        yield restore
+    finally:
+        restore()
 
 
 @contextmanager
@@ -83,12 +105,23 @@ Put = Callable[[Point, Outcome], None]
 
 
 class Summary(NamedTuple):
-    """What became of a sweep: numbers of points done, failed, and done before; and the message of every failure."""
+    """Outcome of a sweep.
+
+    Attributes
+    ----------
+    done, failed, reused : int
+        Numbers of points: done now, failed, and done before.
+    failures : dict of str
+        Message of every failure, by point.
+    remarked : dict of list of str
+        Of points done now, what there is not beside the simulation, and why, by point.
+    """
 
     done: int
     failed: int
     reused: int
     failures: dict[str, str]
+    remarked: dict[str, list[str]]
 
 
 def run_sweep(
@@ -99,11 +132,13 @@ def run_sweep(
     workers: int | None = None,
     progress: bool = False,
     say: Say = print,
+    allow_code: bool = False,
 ) -> Summary:
     """Simulate a circuit, and predict it if asked to, at every point of a sweep that is not done yet.
 
     A folder may be used again: points that are done stay, and values may be added to the swept parameters. Points that
-    fail are recorded, others go on; the next use tries them again.
+    fail are recorded, others go on; the next use tries them again. Where a prediction fails the simulation is kept, and
+    the next use tries the prediction alone.
 
     Parameters
     ----------
@@ -120,6 +155,9 @@ def run_sweep(
         Whether to show a progress bar.
     say : callable
         Told what is noteworthy, line by line.
+    allow_code : bool
+        Whether the circuit may be a function of another module than `mnnbio.circuits`, or of a file: it is then run
+        with the rights of whoever runs the sweep.
 
     Returns
     -------
@@ -137,18 +175,22 @@ def run_sweep(
     if workers is not None:
         require_integer("workers", workers, 0)
     config = _config(config)
-    subject, points, folder = subject_of(config), points_of(config), SweepFolder(Path(out))
+    subject, points, folder = subject_of(config, allow_code=allow_code), points_of(config), SweepFolder(Path(out))
     with folder.opened(config):
         work = Work(config, subject, str(folder.path), folder.token, version("mnnbio"), 1)
         named = {point.key for point in points}
         others = [point_of(config, r["parameters"]) for key, r in folder.points.items() if key not in named]
-        waiting = folder.adopt(points, others, subject.code, lambda point: prepared(work, point.parameters)[0].hash())
+        waiting, damaged = folder.adopt(
+            points, others, subject.code, lambda point: prepared(work, point.parameters)[0].hash()
+        )
+        if damaged:
+            say(f"{damaged} results were damaged and are removed")
         _announce(points, others, waiting, say)
-        summary = Summary(0, 0, len(points) - len(waiting), {})
-        with _account(folder, len(waiting), progress, say) as (put, failures):
+        summary = Summary(0, 0, len(points) - len(waiting), {}, {})
+        with _account(folder, len(waiting), progress, say, summary) as put:
             _work_off(work, waiting, put, client, workers, say)
-    failed = len(failures)
-    return summary._replace(done=len(waiting) - failed, failed=failed, failures=failures)
+    failed = len(summary.failures)
+    return summary._replace(done=len(waiting) - failed, failed=failed)
 
 
 def _config(config: SweepConfig | Mapping[str, Any] | Path | str) -> SweepConfig:
@@ -165,11 +207,10 @@ def _announce(points: Sequence[Point], others: Sequence[Point], waiting: Sequenc
 
 
 @contextmanager
-def _account(folder: SweepFolder, total: int, progress: bool, say: Say) -> Iterator[tuple[Put, dict[str, str]]]:
-    """Give a function that records outcomes, and the failures that it has been told of."""
+def _account(folder: SweepFolder, total: int, progress: bool, say: Say, summary: Summary) -> Iterator[Put]:
+    """Give a function that records outcomes, in the folder and in the failures and remarks of the summary."""
     from tqdm.auto import tqdm
 
-    failures: dict[str, str] = {}
     kinds: set[str] = set()
     with tqdm(total=total, desc="sweep", unit=" points", disable=not progress) as bar:
 
@@ -180,8 +221,11 @@ def _account(folder: SweepFolder, total: int, progress: bool, say: Say) -> Itera
         def put(point: Point, outcome: Outcome) -> None:
             folder.put(point, outcome)
             if outcome.record["status"] == FAILED:
-                failures[str(point)] = outcome.record["message"]
+                summary.failures[str(point)] = outcome.record["message"]
                 tell(f"failed: {point}: {outcome.record['message']}")
+            if remarks := outcome.record.get(REMARKS):
+                summary.remarked[str(point)] = remarks
+                tell(f"note: {point}: {' '.join(remarks)}")
             for text in outcome.record.get("warnings", []):
                 kind = text.partition(":")[0]
                 if kind not in kinds:  # the others of the kind stand in the manifest
@@ -189,7 +233,7 @@ def _account(folder: SweepFolder, total: int, progress: bool, say: Say) -> Itera
                     tell(f"note: {point}: {text}")
             bar.update()
 
-        yield put, failures
+        yield put
 
 
 def _work_off(

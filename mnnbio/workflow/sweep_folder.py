@@ -1,4 +1,4 @@
-"""A sweep's folder: which points there are, what became of them, and whose they are."""
+"""Folder of a sweep: its points, their records in the manifest, and its lock."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 
 from mnnbio.machine import written_aside
 from mnnbio.workflow.options import ConfigError
+from mnnbio.workflow.pipeline import REMARKS
 from mnnbio.workflow.run_folder import RunFolderError, held, write_text
 from mnnbio.workflow.sweep_config import Point, SweepConfig
-from mnnbio.workflow.sweep_work import DONE, TOKEN_FILE, WAITING, Outcome, stored_record
+from mnnbio.workflow.sweep_work import DONE, TOKEN_FILE, WAITING, Outcome, checksum, stored_record
 
-FORMAT = 1
+FORMAT = 2  # 1 had sizes of files instead of checksums
 _REWRITE = 2.0  # seconds between two versions of the manifest; the results themselves tell what is newer
 
 
@@ -46,12 +47,12 @@ class SweepFolder:
 
     @property
     def token(self) -> str:
-        """What the folder is known by."""
+        """Text that the folder is known by."""
         return str(self.content["sweep"])
 
     @property
     def points(self) -> dict[str, dict[str, Any]]:
-        """What became of every point, by key."""
+        """Records of all points, by key."""
         points: dict[str, dict[str, Any]] = self.content["points"]
         return points
 
@@ -86,21 +87,24 @@ class SweepFolder:
                 self._write()
 
     def _require_own(self) -> None:
-        """Raise unless the folder is new, empty, or that of a sweep."""
+        """Raise unless the folder is new, empty, or that of a sweep whose manifest can be read."""
         if self.path.is_dir() and not self.manifest.exists():
             others = sorted(entry.name for entry in self.path.iterdir() if not entry.name.startswith("."))
             if others:
                 raise SweepFolderError(
                     f"{self.path} holds no sweep but {', '.join(others[:3])}; choose a new or an empty folder"
                 )
+        if self.manifest.exists():
+            read_manifest(self.path)  # before anything is written there
 
     def adopt(
         self, points: Sequence[Point], others: Sequence[Point], code: str, circuit_hash: Callable[[Point], str]
-    ) -> list[Point]:
-        """Take up the points of a sweep, and return those that are to be done.
+    ) -> tuple[list[Point], int]:
+        """Take up the points of a sweep, and return those that are to be done, and how many results were damaged.
 
-        Those are the ones that have no result yet, or failed, or whose result is missing. A result that was written
-        after the manifest counts; one of another circuit does not, and is removed.
+        To be done are the ones that have no result yet, or failed, or whose result is missing or damaged, or whose
+        prediction failed. A result that was written after the manifest counts; one of another circuit, or one that
+        is not as it was written, does not, and is removed.
 
         Parameters
         ----------
@@ -113,8 +117,12 @@ class SweepFolder:
             Returns the fingerprint of a point's circuit.
         """
         changed = self.content.get("code") != code
+        damaged = 0
         for point in (*points, *others):
             record = self._found(point)
+            if record is None and (self.path / point.file).is_file():
+                (self.path / point.file).unlink()
+                damaged += 1
             if record is not None and changed and record["circuit_hash"] != _or_none(circuit_hash, point):
                 (self.path / point.file).unlink()
                 record = None
@@ -122,15 +130,15 @@ class SweepFolder:
             self.points[point.key] = record or failed or _waiting(point)
         self.content["code"] = code
         self._write()
-        return [point for point in points if self.points[point.key]["status"] != DONE]
+        return [point for point in points if not _complete(self.points[point.key])], damaged
 
     def _found(self, point: Point) -> dict[str, Any] | None:
         """Return the record of a result that is there, None if there is none."""
         path, record = self.path / point.file, self.points.get(point.key)
         if not path.is_file():
             return None
-        if record is not None and record["status"] == DONE and record["size"] == path.stat().st_size:
-            return record
+        if record is not None and record["status"] == DONE:
+            return record if record["sha256"] == checksum(path) else None
         return stored_record(self.path, point, self.token)
 
     def put(self, point: Point, outcome: Outcome) -> None:
@@ -166,7 +174,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise SweepFolderError(f"cannot read {manifest}: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise SweepFolderError(f"{manifest} must be the manifest of a sweep, format {FORMAT}, found {found!r}")
+        raise SweepFolderError(
+            f"{manifest} must be the manifest of a sweep, format {FORMAT}, found {found!r}. Another version may have "
+            "written it: choose another folder"
+        )
     return content
 
 
@@ -190,6 +201,11 @@ def _flat(options: dict[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         flat |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {name: value}
     return flat
+
+
+def _complete(record: dict[str, Any]) -> bool:
+    """Return whether a point has everything that was asked for."""
+    return record["status"] == DONE and not record.get(REMARKS)
 
 
 def _waiting(point: Point) -> dict[str, Any]:

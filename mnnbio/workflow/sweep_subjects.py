@@ -1,6 +1,6 @@
-"""Parameters of a stored circuit by path, such as ``drives.hidden.mean`` or ``populations.E.tau_m``.
+"""Subjects of sweeps: functions that make circuits, and stored circuits whose parameters are named by path.
 
-What a sweep runs: a function that makes circuits, or a stored circuit with some of its parameters changed.
+A path is such as ``drives.hidden.mean`` or ``populations.E.tau_m``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from mnnbio.circuit import Circuit, GaussianDrive, ModeMatrix, PoissonDrive, PoissonSource, Population, Projection
 from mnnbio.neurons import LIFParameters
 from mnnbio.workflow.fingerprint import fingerprint, of_code, of_file
-from mnnbio.workflow.options import ConfigError, require_known
+from mnnbio.workflow.options import ConfigError, brief, require_known
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -143,12 +143,12 @@ def _scaled(what: Any, factor: Any, name: str) -> Any:
     return what * factor
 
 
-# What a sweep may vary beside the parameters of the circuit.
+# Options that a sweep may vary beside the parameters of the circuit.
 SIMULATION = ("duration", "warmup", "dt", "window", "trials")
 
 
 class Subject(ABC):
-    """What makes the circuit of every point; it travels to the workers."""
+    """Maker of the circuit of every point; it travels to the workers."""
 
     @abstractmethod
     def require(self, names: Iterable[str]) -> None:
@@ -288,8 +288,6 @@ class Stored(Subject):
 
     @cached_property
     def _paths(self) -> list[str]:
-        pass  # EMPTYIMPORT
-
         return paths_of(self.base)
 
     def has(self, name: str) -> bool:
@@ -304,8 +302,6 @@ class Stored(Subject):
 
     def circuit(self, parameters: Mapping[str, Any]) -> Circuit:
         """Return the circuit with these parameters."""
-        pass  # EMPTYIMPORT
-
         return edited(self.base, parameters)
 
     @property
@@ -319,22 +315,31 @@ class Stored(Subject):
         return self.labels
 
 
-def subject_of(config: SweepConfig) -> Subject:
-    """Return what a sweep runs.
+def subject_of(config: SweepConfig, *, allow_code: bool = False) -> Subject:
+    """Return the subject of a sweep.
+
+    Parameters
+    ----------
+    config : SweepConfig
+    allow_code : bool
+        Whether functions of other modules than `mnnbio.circuits`, and of files, may be called.
 
     Raises
     ------
     FileNotFoundError
         If a file that is named is not there.
     ConfigError
-        If there is no such function, it lacks a parameter that is named, or a file is no circuit.
+        If there is no such function, it may not be called, it lacks a parameter that is named, or a file is no circuit.
     """
-    subject = _of_run(config.folder / config.run) if config.run else _of_circuit(config.folder, str(config.circuit))
+    if config.run:
+        subject: Subject = _of_run(config.folder / config.run)
+    else:
+        subject = _of_circuit(config.folder, str(config.circuit), allow_code)
     subject.require([*config.parameters, *(config.rows[0] if config.rows else ()), *config.grid])
     return subject
 
 
-def _of_circuit(folder: Path, reference: str) -> Subject:
+def _of_circuit(folder: Path, reference: str, allow_code: bool) -> Subject:
     if reference.endswith(".json"):
         path = folder / reference
         if not path.is_file():
@@ -346,6 +351,11 @@ def _of_circuit(folder: Path, reference: str) -> Subject:
             raise ConfigError(f"circuit: {path} is {error}") from error
         return stored
     module, _, _ = reference.rpartition(":")
+    if module and not allow_code:  # before anything of it is imported
+        raise ConfigError(
+            f"circuit: {brief(reference)} is code that the sweep would run with your rights; if you trust it, say "
+            "--allow-code, in Python allow_code=True. Functions of mnnbio.circuits and .json files need no such word"
+        )
     if not module.endswith(".py"):
         builder = Builder(reference)
     elif (folder / module).is_file():
@@ -360,8 +370,7 @@ def _of_run(path: Path) -> Stored:
     """Return the trained network of a run folder, shown the samples of its statistics."""
     from mnnbio.workflow.run_config import make_config, read_layer
     from mnnbio.workflow.run_folder import STATISTICS, RunFolder
-    from mnnbio.workflow.run_session import Session
-    from mnnbio.workflow.run_steps import circuit_of, planned_simulation, stimulus_coords, trained_network
+    from mnnbio.workflow.trained_run import Session, circuit_of, planned_simulation, stimulus_coords, trained_network
 
     folder = RunFolder(path)
     if not folder.config.is_file():

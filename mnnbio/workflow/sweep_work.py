@@ -1,6 +1,6 @@
-"""What a result holds, and how its dimensions are labelled: enough to know which results fit together, unread.
+"""Work at one point of a sweep, in whatever process it is done, and the layout of its result.
 
-The work at one point of a sweep, in whatever process it is done.
+The layout, which variables there are and how their dimensions are labelled, tells which results fit together, unread.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ import tempfile
 import threading
 import time
 import traceback
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +21,17 @@ import xarray as xr
 
 from mnnbio.spikes import require_version, watch
 from mnnbio.workflow.fingerprint import DIGITS
+from mnnbio.workflow.pipeline import (
+    REMARKS,
+    Journal,
+    Theory,
+    labelled,
+    n_synapses,
+    remarked,
+    require_affordable,
+    silent_journal,
+    with_theory,
+)
 from mnnbio.workflow.sweep_config import Point, SweepConfig, record_of
 from mnnbio.workflow.sweep_subjects import SIMULATION, Subject
 
@@ -81,7 +90,7 @@ _netcdf = threading.Lock()
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """What all points of a sweep share.
+    """State that all points of a sweep share.
 
     Parameters
     ----------
@@ -106,7 +115,7 @@ class Work:
 
 
 class Outcome(NamedTuple):
-    """What became of a point: its record, and the result file's content where the worker does not see the folder."""
+    """Outcome of a point: its record, and the result file's content where the worker does not see the folder."""
 
     record: dict[str, Any]
     content: bytes | None = None
@@ -119,59 +128,75 @@ def do_point(work: Work, point: Point) -> Outcome:
     """
     start = time.monotonic()
     record: dict[str, Any] = {"parameters": point.parameters, "seed": point.seed, "file": point.file}
-    notes: list[str] = []
+    journal = silent_journal()
     try:
         require_version(work.version)
-        if (stored := stored_record(Path(work.folder), point, work.token)) is not None:
+        stored = stored_record(Path(work.folder), point, work.token)
+        if stored is not None and not stored.get(REMARKS):
             return Outcome(stored)  # by a worker that was killed before it could say so
-        tree = result_of(work, point, notes)
+        simulation = None if stored is None else _stored_simulation(Path(work.folder), point)
+        journal.notes += [] if stored is None else stored.get("warnings", [])
+        tree = result_of(work, point, journal, simulation)
         record |= {"status": DONE, "circuit_hash": tree.attrs["circuit_hash"]}
-        record |= {"seconds": time.monotonic() - start, "warnings": notes}
+        record |= {"seconds": time.monotonic() - start, "warnings": journal.notes, REMARKS: journal.remarks}
         content = _deliver(work, point, tree, record)
     except Exception as error:
-        record |= {"status": FAILED, "message": f"{type(error).__name__}: {error}", "warnings": notes}
+        record |= {"status": FAILED, "message": f"{type(error).__name__}: {error}", "warnings": journal.notes}
         record |= {"traceback": traceback.format_exc(), "seconds": time.monotonic() - start}
         return Outcome(record)
     return Outcome(record, content)
 
 
-def result_of(work: Work, point: Point, notes: list[str]) -> xr.DataTree:
-    """Return simulation, and prediction and comparison where asked for; warnings become notes."""
+def result_of(work: Work, point: Point, journal: Journal, simulation: xr.DataTree | None = None) -> xr.DataTree:
+    """Return simulation, and prediction and comparison where asked for.
+
+    Parameters
+    ----------
+    work : Work
+    point : Point
+    journal : Journal
+        Gets warnings as notes, and what failed beside the simulation as remarks.
+    simulation : DataTree, optional
+        One that is there already.
+    """
     from mnnbio.spikes import patience, simulate
 
     config = work.config
-    with _noted(notes), patience():
+    with journal.listening(), patience():
         circuit, options = prepared(work, point.parameters)
-        tree = simulate(
-            circuit,
-            seed=point.seed,
-            record=record_of(config.record),
-            progress=watch() or False,
-            codegen=config.simulation.codegen,
-            device=config.simulation.device,
-            covariance=config.simulation.covariance,
-            processes=work.processes,
-            **options,
-        )
+        tree = simulation
+        if tree is None:
+            require_affordable(
+                neurons=circuit.n_neurons,
+                synapses=n_synapses(circuit),
+                presentations=(circuit.n_stimuli or 1) * options["trials"],
+                remedy="Choose a smaller circuit.",
+            )
+            tree = simulate(
+                circuit,
+                seed=point.seed,
+                record=record_of(config.record),
+                progress=watch() or False,
+                codegen=config.simulation.codegen,
+                device=config.simulation.device,
+                covariance=config.simulation.covariance,
+                processes=work.processes,
+                **options,
+            )
+            if work.subject.stimuli is not None:
+                tree = labelled(tree, work.subject.stimuli)
     if config.predict is not None:
-        with _noted(notes):  # anew: Brian2, when first imported, takes warnings for its log
-            tree = _with_prediction(tree, circuit, config)
-    if work.subject.stimuli is not None:
-        tree = _with_stimuli(tree, work.subject.stimuli)
-    return tree
+        with journal.listening():
+            tree = _with_prediction(tree, circuit, config, journal)
+    return remarked(tree, journal.remarks)
 
 
-@contextmanager
-def _noted(notes: list[str]) -> Iterator[None]:
-    """Add warnings to the notes. Of threads beside each other, some may land at another's point, no worse."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        try:
-            yield
-        finally:
-            texts = (f"{entry.category.__name__}: {entry.message}" for entry in caught)
-            notes += [text for text in dict.fromkeys(texts) if text not in notes]
+def _stored_simulation(folder: Path, point: Point) -> xr.DataTree:
+    """Return the simulation of a result whose prediction failed."""
+    from mnnbio.results import load
+
+    with _netcdf:
+        return load(folder / point.file)
 
 
 def prepared(work: Work, parameters: Mapping[str, Any]) -> tuple[Circuit, dict[str, Any]]:
@@ -185,41 +210,31 @@ def prepared(work: Work, parameters: Mapping[str, Any]) -> tuple[Circuit, dict[s
     return circuit, options | own
 
 
-def _with_prediction(tree: xr.DataTree, circuit: Circuit, config: SweepConfig) -> xr.DataTree:
+def _with_prediction(tree: xr.DataTree, circuit: Circuit, config: SweepConfig, journal: Journal) -> xr.DataTree:
     from mnnbio.analyses import compare
     from mnnbio.theory import predict
 
-    assert config.predict is not None
-    closure = config.predict.closure
-    prediction = predict(
-        circuit,
-        dt=1e3 * tree.attrs["dt"],  # s → ms
-        window=1e3 * tree.attrs["window"],
-        closure=None if closure == "auto" else closure,
-        theory=config.predict.theory,
-        resolution=config.predict.resolution,
-        covariance=config.simulation.covariance,
-    )
-    tree = tree.copy()
+    options = config.predict
+    assert options is not None
     simulated = tree["simulation"].to_dataset()
-    if "neuron" not in simulated.dims or "neuron" not in prediction.dims:
-        tree["prediction"] = xr.DataTree(prediction)
-        return tree
-    recorded = simulated["neuron"].values
-    prediction = prediction.sel({dim: recorded for dim in ("neuron", "neuron_j") if dim in prediction.dims})
-    tree["prediction"] = xr.DataTree(prediction)
-    tree["comparison"] = xr.DataTree(compare(prediction, tree))
-    return tree
 
+    def make() -> xr.Dataset:
+        prediction = predict(
+            circuit,
+            dt=1e3 * tree.attrs["dt"],  # s → ms
+            window=1e3 * tree.attrs["window"],
+            closure=None if options.closure == "auto" else options.closure,
+            theory=options.theory,
+            resolution=options.resolution,
+            covariance=config.simulation.covariance,
+        )
+        if "neuron" not in simulated.dims:
+            return prediction
+        recorded = simulated["neuron"].values
+        return prediction.sel({dim: recorded for dim in ("neuron", "neuron_j") if dim in prediction.dims})
 
-def _with_stimuli(tree: xr.DataTree, labels: xr.Dataset) -> xr.DataTree:
-    """Return a result whose stimuli are labelled."""
-    tree = tree.copy()
-    for name, node in tree.children.items():
-        dataset = node.to_dataset(inherit=False)
-        if "stimulus" in dataset.dims:
-            tree[name] = xr.DataTree(dataset.assign_coords(labels.coords))
-    return tree
+    comparable = "neuron" in simulated.dims and options.resolution == "neuron"
+    return with_theory(tree, [Theory("prediction", make)], compare if comparable else None, journal)
 
 
 def _deliver(work: Work, point: Point, tree: xr.DataTree, record: dict[str, Any]) -> bytes | None:
@@ -232,31 +247,37 @@ def _deliver(work: Work, point: Point, tree: xr.DataTree, record: dict[str, Any]
     if _token(Path(work.folder)) == work.token:
         with _netcdf:
             save(tree, path)
-        record["size"] = path.stat().st_size
+        record["sha256"] = checksum(path)
         return None
     with tempfile.TemporaryDirectory(prefix="mnnbio_") as aside, _netcdf:
         save(tree, Path(aside, "result.nc"))
         content = Path(aside, "result.nc").read_bytes()
-    record["size"] = len(content)
+    record["sha256"] = hashlib.sha256(content).hexdigest()
     return content
 
 
 def stored_record(folder: Path, point: Point, token: str) -> dict[str, Any] | None:
-    """Return what a sweep's file says of its point, None where there is no such file, or it is not whole."""
-    from mnnbio.results import ResultFileError, read_attributes
+    """Return the record of a point in its file, None where there is no such file, or not all of it can be read."""
+    from mnnbio.results import ResultFileError, load
 
     path = folder / point.file
     if not path.is_file():
         return None
     try:
         with _netcdf:
-            attributes = read_attributes(path)
+            attributes = load(path).attrs
     except ResultFileError:
         return None
     if attributes.get("sweep") != token:
         return None
     record: dict[str, Any] = json.loads(attributes["sweep_point"])
-    return record | {"size": path.stat().st_size}
+    return record | {"sha256": checksum(path)}
+
+
+def checksum(path: Path) -> str:
+    """Return the checksum of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _token(folder: Path) -> str | None:

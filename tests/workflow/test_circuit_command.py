@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import sys
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -11,16 +10,17 @@ import pytest
 import yaml
 
 import mnnbio.circuits
+from mnnbio.circuit import GaussianDrive, Population, Projection
 from mnnbio.circuit.circuit import Circuit
 from mnnbio.circuit.connectivity import FixedIndegree
-from mnnbio.circuit.parts import GaussianDrive, Population, Projection
 from mnnbio.circuits import brunel, microcircuit
+from mnnbio.machine import NotEnoughMemory
 from mnnbio.moments.fixed_point import NotConverged
 from mnnbio.neurons.lif import LIFParameters
 from mnnbio.results.files import load
 from mnnbio.workflow.arguments import Parser, add_builder_options, builder_arguments, builders, description, documented
-from mnnbio.workflow.circuit_run import n_synapses, require_memory
 from mnnbio.workflow.cli import main
+from mnnbio.workflow.pipeline import n_synapses, require_affordable
 
 SMALL = [
     "--codegen", "runtime", "--dt", "0.5", "--duration", "200", "--warmup", "100", "--window", "50", "--trials", "1",
@@ -116,7 +116,7 @@ def test_without_a_prediction_the_simulation_is_reported(tmp_path, monkeypatch):
     def none(*_, **__):
         raise NotConverged("no state was found")
 
-    monkeypatch.setattr(sys.modules["mnnbio.predict"], "predict", none)
+    monkeypatch.setattr("mnnbio.theory.predict", none)
     done = run("balanced", "--scale", "0.01", "--out", tmp_path / "run", *SMALL)
     assert done.code == 0, done
     assert "There is no prediction: no state was found." in (tmp_path / "run" / "report.html").read_text()
@@ -185,9 +185,9 @@ def test_every_circuit_can_be_made_from_its_defaults():
         (["brunel", "--out", "x", "--scale", "-1"], "`scale` must be a number > 0, got -1.0"),
         (["brunel", "--out", "x", "--scale", "0.1", "--indegree-scale", "1"], "needs 1000 of 999 sources"),
         (["balanced", "--out", "x", "--sizes", "4"], "argument --sizes: must be 2 numbers with commas, got '4'"),
-        (["brunel", "--out", "x", "--dt", "0"], "argument --dt: must be a time > 0 ms, got '0'"),
-        (["brunel", "--out", "x", "--warmup", "-1"], "argument --warmup: must be a time ≥ 0 ms, got '-1'"),
-        (["brunel", "--out", "x", "--trials", "0"], "argument --trials: must be a whole number ≥ 1, got '0'"),
+        (["brunel", "--out", "x", "--dt", "0"], "argument --dt: simulation.dt must be a number > 0 (ms), got '0'"),
+        (["brunel", "--out", "x", "--warmup", "-1"], "argument --warmup: simulation.warmup must be a number ≥ 0 (ms), got '-1'"),
+        (["brunel", "--out", "x", "--trials", "0"], "argument --trials: simulation.trials must be a whole number ≥ 1, got 0"),
         ([*TINY, "--out", "x", "--dt", "0.4"], "`dt` must divide `delay of projection"),
     ],
 )  # fmt: skip
@@ -197,12 +197,20 @@ def test_wrong_options_are_explained(arguments, message, tmp_path, monkeypatch):
 
 
 def test_a_circuit_that_does_not_fit_into_memory_is_refused(monkeypatch):
-    monkeypatch.setattr("os.sysconf", lambda name: {"SC_AVPHYS_PAGES": 1_000_000, "SC_PAGE_SIZE": 4096}[name])
+    monkeypatch.setattr("mnnbio.machine.free_memory", lambda: 4.1e9)
     with pytest.raises(
-        ValueError, match=r"3e\+08 synapses, which take about 19 GB; 4\.1 GB are free. Choose a smaller"
+        NotEnoughMemory, match=r"3e\+08 synapses take 19\.1 GB of memory, 4\.1 GB are free\. Choose a smaller --scale"
     ):
-        require_memory(microcircuit())
-    require_memory(brunel())
+        affordable(microcircuit())
+    affordable(brunel())
+    with pytest.raises(NotEnoughMemory, match=r"counts of 10 neurons in 1e\+08 presentations take 16 GB"):
+        require_affordable(neurons=10, synapses=0, presentations=10**8, remedy="")
+
+
+def affordable(circuit: Circuit) -> None:
+    require_affordable(
+        neurons=circuit.n_neurons, synapses=n_synapses(circuit), presentations=1, remedy="Choose a smaller --scale."
+    )
 
 
 def test_synapses_are_counted_without_drawing_them():

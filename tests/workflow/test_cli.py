@@ -197,7 +197,7 @@ def test_options_of_a_file_lose_against_the_command_line(tmp_path):
 
 
 def test_an_interrupted_run_continues(finished, tmp_path, monkeypatch):
-    import mnnbio.workflow.run_steps as step
+    import mnnbio.workflow.trained_run as step
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -452,7 +452,7 @@ def test_a_missing_compiler_is_said_before_the_training(tmp_path, monkeypatch):
 
 
 def test_an_unexpected_error_is_a_line_and_a_traceback_in_the_log(folder, monkeypatch):
-    import mnnbio.workflow.run_steps as step
+    import mnnbio.workflow.trained_run as step
 
     def broken(*_):
         raise KeyError("oops")

@@ -1,6 +1,7 @@
 """Sweeps in this process: what is done, what is done again, what a folder holds, and how it is opened."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,8 @@ import yaml
 from mnnbio import open_sweep, run_sweep, simulate
 from mnnbio.results.files import ResultFileError, load, read_variable
 from mnnbio.workflow.cli import main
-from mnnbio.workflow.run_config import ConfigError
+from mnnbio.workflow.options import ConfigError
+from mnnbio.workflow.pipeline import silent_journal
 from mnnbio.workflow.run_folder import RunFolderError
 from mnnbio.workflow.sweep_config import make_sweep, points_of
 from mnnbio.workflow.sweep_data import SweepWarning
@@ -48,7 +50,7 @@ def write(folder: Path, name: str = "sweep.yaml", **options: object) -> Path:
 
 def run(config: Path, out: Path, **options: object):
     said: list[str] = []
-    return run_sweep(config, out, workers=0, say=said.append, **options), said
+    return run_sweep(config, out, workers=0, say=said.append, allow_code=True, **options), said
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -75,7 +77,7 @@ def counted(monkeypatch) -> list[dict]:
     """Return the parameters of points as they are done, by a stand-in that takes no time."""
     done = []
 
-    def quick(work: Work, point, notes):
+    def quick(work: Work, point, journal, simulation):
         done.append(point.parameters)
         circuit = work.subject.circuit(point.parameters)
         rate = np.full(circuit.n_neurons, float(point.parameters["mean"]))
@@ -92,7 +94,7 @@ def counted(monkeypatch) -> list[dict]:
 
 def test_a_point_holds_what_simulate_gives(swept):
     config = make_sweep(CONFIG | {"grid": GRID}, swept)
-    subject = subject_of(config)
+    subject = subject_of(config, allow_code=True)
     for point in points_of(config)[:2]:
         times = {name: SIMULATION[name] for name in ("duration", "warmup", "window", "dt")}
         expected = simulate(
@@ -110,17 +112,18 @@ def test_the_manifest_says_everything_of_every_point(swept):
     assert len(manifest["points"]) == 4
     for key, record in manifest["points"].items():
         assert (record["status"], record["file"], record["warnings"]) == ("done", f"points/{key}.nc", [])
-        assert record["size"] == (swept / "out" / record["file"]).stat().st_size
+        assert record["sha256"] == hashlib.sha256((swept / "out" / record["file"]).read_bytes()).hexdigest()
         assert record["circuit_hash"] == load(swept / "out" / record["file"]).attrs["circuit_hash"]
         assert record["seconds"] > 0
 
 
 def test_the_same_sweep_gives_the_same_results_elsewhere(swept, tmp_path):
     config = make_sweep(CONFIG | {"grid": {"mean": [1.2], "std": [1]}}, swept)
-    work = Work(config, subject_of(config), "", "", "", 1)
+    work = Work(config, subject_of(config, allow_code=True), "", "", "", 1)
     (point,) = points_of(config)
     xr.testing.assert_identical(
-        load(swept / "out" / point.file)["spikes"].to_dataset(), result_of(work, point, [])["spikes"].to_dataset()
+        load(swept / "out" / point.file)["spikes"].to_dataset(),
+        result_of(work, point, silent_journal())["spikes"].to_dataset(),
     )
 
 
@@ -273,7 +276,7 @@ def test_a_damaged_manifest_is_named(again):
     with pytest.raises(SweepFolderError, match=r"cannot read .*manifest\.json"):
         run(again / "sweep.yaml", again / "out")
     (again / "out/manifest.json").write_text('{"format": 99}')
-    with pytest.raises(SweepFolderError, match=r"must be the manifest of a sweep, format 1, found 99"):
+    with pytest.raises(SweepFolderError, match=r"must be the manifest of a sweep, format 2, found 99"):
         open_sweep(again / "out")
 
 
@@ -282,7 +285,7 @@ def test_two_drivers_do_not_share_a_folder(again, counted):
         with pytest.raises(RunFolderError, match=r"the sweep folder .* is in use by another mnnbio"):
             run(again / "sweep.yaml", again / "out")
 
-    run_sweep(again / "sweep.yaml", again / "out", workers=0, say=second)
+    run_sweep(again / "sweep.yaml", again / "out", workers=0, say=second, allow_code=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -300,7 +303,7 @@ def test_the_number_of_workers_is_checked(tmp_path):
 def test_a_worker_that_does_not_see_the_folder_sends_its_result(again, tmp_path):
     config = make_sweep(CONFIG | {"grid": {"mean": [1.2], "std": [1]}}, again)
     (point,) = points_of(config)
-    work = Work(config, subject_of(config), str(tmp_path / "elsewhere"), "token", version("mnnbio"), 1)
+    work = Work(config, subject_of(config, allow_code=True), str(tmp_path / "elsewhere"), "token", version("mnnbio"), 1)
     folder = SweepFolder(again / "out")
     with folder.opened(make_sweep(CONFIG | {"grid": GRID}, again)):
         outcome = do_point(dataclasses.replace(work, token=folder.token), point)
@@ -313,13 +316,18 @@ def test_a_worker_that_does_not_see_the_folder_sends_its_result(again, tmp_path)
         xr.testing.assert_identical(
             found[group].to_dataset(), expected[group].to_dataset().assign_attrs(found[group].attrs)
         )
-    assert json.loads((again / "out/manifest.json").read_text())["points"][point.key]["size"] == len(outcome.content)
+    assert (
+        json.loads((again / "out/manifest.json").read_text())["points"][point.key]["sha256"]
+        == hashlib.sha256(outcome.content).hexdigest()
+    )
 
 
 def test_a_result_that_was_written_is_not_made_again(again, counted):
     config = make_sweep(CONFIG | {"grid": GRID}, again)
     manifest = json.loads((again / "out/manifest.json").read_text())
-    work = Work(config, subject_of(config), str(again / "out"), manifest["sweep"], version("mnnbio"), 1)
+    work = Work(
+        config, subject_of(config, allow_code=True), str(again / "out"), manifest["sweep"], version("mnnbio"), 1
+    )
     for point in points_of(config):
         assert do_point(work, point).record == manifest["points"][point.key]
     assert counted == []
@@ -327,7 +335,7 @@ def test_a_result_that_was_written_is_not_made_again(again, counted):
 
 def test_workers_must_have_the_same_version(again):
     config = make_sweep(CONFIG | {"grid": {"mean": [1.2], "std": [1]}}, again)
-    outcome = do_point(Work(config, subject_of(config), "", "", "0.0.0", 1), points_of(config)[0])
+    outcome = do_point(Work(config, subject_of(config, allow_code=True), "", "", "0.0.0", 1), points_of(config)[0])
     assert outcome.record["status"] == "failed"
     assert "has mnnbio" in outcome.record["message"]
     assert "the work is led by 0.0.0; install the same" in outcome.record["message"]
@@ -447,7 +455,7 @@ def test_there_must_be_a_sweep_to_open(tmp_path):
 
 def test_a_stored_circuit_is_swept_by_paths(tmp_path, swept):
     config = make_sweep(CONFIG | {"grid": GRID}, swept)
-    circuit = subject_of(config).circuit({"mean": 1.0})
+    circuit = subject_of(config, allow_code=True).circuit({"mean": 1.0})
     (tmp_path / "circuit.json").write_text(circuit.to_json())
     grid = {"drives.E.mean": [0.5, 2.0], "trials": [1, 2]}
     summary, said = run(write(tmp_path, circuit="circuit.json", grid=grid), tmp_path / "out")
@@ -480,7 +488,7 @@ def test_the_network_of_a_run_is_swept_with_its_samples(tmp_path):
 
 def test_the_command_names_bad_input(tmp_path, capsys):
     config = write(tmp_path, circuit="build.py:pears")
-    assert main(["sweep", str(config), "--out", str(tmp_path / "out")]) == 2
+    assert main(["sweep", str(config), "--out", str(tmp_path / "out"), "--allow-code"]) == 2
     assert "unknown function of build.py: 'pears'; did you mean 'pair'?" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -488,7 +496,7 @@ def test_the_command_names_bad_input(tmp_path, capsys):
 def test_the_command_says_how_many_points_failed(swept, tmp_path, capsys, monkeypatch):
     from mnnbio.workflow import sweep_driver
 
-    outcome = sweep_driver.Summary(done=3, failed=1, reused=2, failures={"mean=9": "ValueError"})
+    outcome = sweep_driver.Summary(done=3, failed=1, reused=2, failures={"mean=9": "ValueError"}, remarked={})
     monkeypatch.setattr(sweep_driver, "run_sweep", lambda *_, **__: outcome)
     assert main(["sweep", "sweep.yaml", "--out", "out"]) == 1
     said = capsys.readouterr()
@@ -503,6 +511,11 @@ def test_an_interrupted_command_says_how_to_continue(tmp_path, capsys, monkeypat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sweep_driver, "run_sweep", interrupted)
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", "sweep.yaml", "--out", "out"]) == 130
+    assert capsys.readouterr().err == "\nmnnbio: interrupted.\n"  # nothing was begun
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/manifest.json").touch()
     assert main(["sweep", "sweep.yaml", "--out", "out"]) == 130
     assert "What is done is kept; continue with: mnnbio sweep sweep.yaml --out out" in capsys.readouterr().err
 

@@ -203,8 +203,8 @@ def test_what_is_recorded_may_be_said_in_words(said, record):
 # What is run.
 
 
-def subject(folder, **options):
-    return subject_of(dataclasses.replace(sweep(**options), folder=folder))
+def subject(folder, allow_code=True, **options):
+    return subject_of(sweep(**options).beside(folder), allow_code=allow_code)
 
 
 def test_a_function_in_a_file_makes_the_circuits_and_its_text_travels(folder):
@@ -262,10 +262,8 @@ def test_files_that_are_not_there_are_named(folder, name):
 def test_parameters_of_the_circuit_come_before_those_of_the_simulation(folder):
     from mnnbio.workflow.sweep_work import Work, prepared
 
-    config = dataclasses.replace(
-        sweep(grid={"mean": [1]}, list=[{"duration": 5, "dt": 0.2}], simulation={"duration": 50}), folder=folder
-    )
-    work = Work(config, subject_of(config), "", "", "", 1)
+    config = sweep(grid={"mean": [1]}, list=[{"duration": 5, "dt": 0.2}], simulation={"duration": 50}).beside(folder)
+    work = Work(config, subject_of(config, allow_code=True), "", "", "", 1)
     _, options = prepared(work, points_of(config)[0].parameters)
     assert options == {"duration": 50, "warmup": 200, "dt": 0.2, "window": None, "trials": 1}
 

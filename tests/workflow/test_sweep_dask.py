@@ -82,14 +82,16 @@ def client() -> Iterator[Client]:
 
 def test_workers_give_what_this_process_gives(tmp_path, client):
     config = write(tmp_path, [1, 2])
-    assert run_sweep(config, tmp_path / "here", workers=0).done == 2
-    assert run_sweep(config, tmp_path / "there", client=client).done == 2
+    assert run_sweep(config, tmp_path / "here", workers=0, allow_code=True).done == 2
+    assert run_sweep(config, tmp_path / "there", client=client, allow_code=True).done == 2
     assert_same_spikes(tmp_path / "here", tmp_path / "there")
     assert len({line.split()[1] for line in (tmp_path / "log").read_text().splitlines()}) > 1
 
 
 def test_what_a_killed_worker_was_doing_is_done_again(tmp_path, client):
-    summary = run_sweep(write(tmp_path, [1, 2, 3, 4, 5], deadly="once"), tmp_path / "out", client=client)
+    summary = run_sweep(
+        write(tmp_path, [1, 2, 3, 4, 5], deadly="once"), tmp_path / "out", client=client, allow_code=True
+    )
     assert (summary.done, summary.failed) == (5, 0)
     assert (tmp_path / "died").exists()
     assert calls(tmp_path) == Counter({1: 1, 2: 1, 3: 2, 4: 1, 5: 1})
@@ -97,7 +99,7 @@ def test_what_a_killed_worker_was_doing_is_done_again(tmp_path, client):
 
 
 def test_a_point_that_kills_its_workers_fails_and_the_others_go_on(tmp_path, client):
-    summary = run_sweep(write(tmp_path, [1, 3, 5], deadly="always"), tmp_path / "out", client=client)
+    summary = run_sweep(write(tmp_path, [1, 3, 5], deadly="always"), tmp_path / "out", client=client, allow_code=True)
     assert (summary.done, summary.failed) == (2, 1)
     assert "KilledWorker: each worker that ran it died" in summary.failures["mean=3"]
     with pytest.warns(SweepWarning, match=r"1 of 3 points have no result \(1 failed\)"):
@@ -129,7 +131,7 @@ def wait(condition, seconds: float = 300.0) -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_a_driver_that_ends_is_continued(tmp_path, how):
     config, out = write(tmp_path, [1, 2, 3, 4, 5, 6], slow=0.4), tmp_path / "out"
-    command = [*COMMAND, str(config), "--out", str(out), "--workers", "2"]
+    command = [*COMMAND, str(config), "--out", str(out), "--allow-code", "--workers", "2"]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     wait(lambda: len(list(out.glob("points/[!.]*.nc"))) >= 2)
     workers = below(driver.pid)
@@ -138,7 +140,7 @@ def test_a_driver_that_ends_is_continued(tmp_path, how):
     wait(lambda: not any(map(alive, workers)))  # nobody goes on without a driver
     if how == signal.SIGINT:
         assert driver.returncode == 130
-        assert f"What is done is kept; continue with: mnnbio sweep {config} --out {out}" in said
+        assert f"What is done is kept; continue with: mnnbio sweep {config} --out {out} --allow-code" in said
         return
     finished = {path.name: path.read_bytes() for path in out.glob("points/[!.]*.nc")}
     assert 2 <= len(finished) < 6
@@ -163,13 +165,13 @@ def test_sweeps_share_a_cache_at_once(tmp_path, monkeypatch):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         config = write(tmp_path / name, [1, 2], simulation)
-        command = [*COMMAND, str(config), "--out", str(tmp_path / name / "out"), "--workers", "2"]
+        command = [*COMMAND, str(config), "--out", str(tmp_path / name / "out"), "--allow-code", "--workers", "2"]
         sweeps.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
     for process in sweeps:
         said, _ = process.communicate()
         assert process.returncode == 0, said
     config = write(tmp_path / "a", [1, 2], simulation)
-    run_sweep(config, tmp_path / "here", workers=0)
+    run_sweep(config, tmp_path / "here", workers=0, allow_code=True)
     assert_same_spikes(tmp_path / "a/out", tmp_path / "here")
     rates = [open_sweep(tmp_path / name / "out")["simulation/rate"].values.tolist() for name in ("a", "b")]
     assert rates[0] == rates[1]
@@ -198,7 +200,7 @@ def test_a_scheduler_that_goes_away_is_named(tmp_path):
     with cluster, remote_client(cluster.scheduler_address) as client:
         threading.Thread(target=close_at_work).start()
         with pytest.raises(SchedulerError, match="the scheduler was lost"):
-            run_sweep(write(tmp_path, [1, 2, 3], slow=2.0), tmp_path / "out", client=client)
+            run_sweep(write(tmp_path, [1, 2, 3], slow=2.0), tmp_path / "out", client=client, allow_code=True)
 
 
 def test_a_scheduler_file_is_read(tmp_path, client):

@@ -29,10 +29,10 @@ def test_the_page_shows_the_example():
 
 def test_the_page_names_every_option():
     from mnnbio.workflow.options import fields_of
-    from mnnbio.workflow.sweep_config import Predict, Simulation
+    from mnnbio.workflow.sweep_config import PointPrediction, PointSimulation
 
-    for name, kind in (("simulation", Simulation), ("predict", Predict)):
-        for field in fields_of(name, kind):
+    for kind in (PointSimulation, PointPrediction):
+        for field in fields_of(kind):
             assert field.name in PAGE, field.where
 
 

@@ -1,16 +1,15 @@
-"""The first step of a run: train the moment network and keep it.
+"""Run of a trained network: train it, simulate many samples briefly and a few at length, predict, compare, report.
 
-The second step of a run: its two simulations, of many samples in short and of a few at length.
-
-The third step of a run: predict both simulations and compare.
-
-The last step of a run: report and figures.
-
-The table that a run ends with.
+Each step is done as far as it is missing, failed, or depends on what has changed. A simulation may also go to a C++
+project that needs no Python, and its output come back as a result file.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,12 +18,108 @@ import xarray as xr
 
 from mnnbio.neurons import LIFParameters
 from mnnbio.workflow.fingerprint import fingerprint, of_arrays, of_code
-from mnnbio.workflow.run_folder import DECISIONS, KEY, STATISTICS, TRAINING, key_of, read_json, write_json
-from mnnbio.workflow.run_session import Session
+from mnnbio.workflow.pipeline import (
+    Journal,
+    ReportFailed,
+    Theory,
+    labelled,
+    remarked,
+    remarks_of,
+    report_on,
+    require_affordable,
+    with_theory,
+)
+from mnnbio.workflow.run_config import Config, require_steps
+from mnnbio.workflow.run_folder import (
+    DECISIONS,
+    KEY,
+    STATISTICS,
+    TRAINING,
+    RunFolder,
+    Store,
+    key_of,
+    read_json,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from mnnbio.circuit import Circuit
     from mnnbio.nn import MomentNetwork
+    from mnnbio.training import Task
+
+
+@dataclass
+class Session:
+    """State that the steps of a run share: folder, configuration, data, result file and journal.
+
+    Parameters
+    ----------
+    folder : RunFolder
+        Opened by this process.
+    config : Config
+    progress : bool
+        Whether to show progress bars.
+
+    Attributes
+    ----------
+    journal : Journal
+        What is said and logged, and what was remarked.
+    """
+
+    folder: RunFolder
+    config: Config
+    progress: bool = True
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(lambda text: print(text, flush=True), self.folder.note)
+
+    @cached_property
+    def task(self) -> Task:
+        """The data, loaded at first use."""
+        from mnnbio.training import load_table, load_task
+
+        data = self.config.data
+        if data.name == "table":
+            assert data.file is not None
+            assert data.target is not None
+            return load_table(data.file, data.target, data.kind, data.test_fraction, data.split_seed)
+        return load_task(data.name, data.data_dir)
+
+    def require_affordable(self) -> None:
+        """Raise if the simulations do not fit into the memory that is free, or have more steps than come to an end."""
+        task, config = self.task, self.config
+        layers = [2 * task.x_train.shape[1], *config.model.hidden]  # features may be pairs of trains
+        few, many = config.statistics, config.decisions
+        for part, time, stimuli in ((few, few.duration, few.stimuli), (many, many.window, many.stimuli)):
+            shown = min(stimuli or len(task.x_test), len(task.x_test))
+            require_steps(part.SECTION, part.warmup + time, shown * part.trials, config.simulation.dt)
+            require_affordable(
+                neurons=sum(config.model.hidden),
+                synapses=float(sum(a * b for a, b in pairwise(layers))),
+                presentations=shown * part.trials,
+                remedy="Choose smaller layers: --hidden.",
+            )
+
+    @cached_property
+    def store(self) -> Store:
+        """The result file."""
+        return Store(self.folder.result)
+
+    @cached_property
+    def data_key(self) -> str:
+        """Fingerprint of the data."""
+        task = self.task
+        return of_arrays(task.x_train, task.y_train, task.x_test, task.y_test)
+
+    def say(self, text: str) -> None:
+        """Print a line and put it into the log."""
+        self.journal.tell(text)
+
+    def reuse(self, name: str, what: str) -> None:
+        """Say that a step is not needed."""
+        self.say(f"{name:<10} reused: {what}")
+
 
 TRAINING_RECORD = "run.json"
 
@@ -49,7 +144,7 @@ def train(session: Session) -> None:
             write_json(folder / TRAINING_RECORD, {KEY: key, "done": False})
         continued = " (continued)" if (folder / TRAINING_FILE).is_file() else ""
         what = f"{task.name}: {len(task.x_train)} training samples, {len(task.x_test)} test samples{continued}"
-        with session.step("train", what):
+        with session.journal.stage("train", what):
             estimator = _estimator(session)
             estimator.fit(task.x_train, task.y_train)
             record = {
@@ -163,8 +258,8 @@ def _curves(record: dict[str, Any]) -> xr.DataTree:
     return xr.DataTree(curves)
 
 
-class PlannedSimulation(NamedTuple):
-    """What one of the two simulations runs; times in ms."""
+class RunPlan(NamedTuple):
+    """Plan of one of the two simulations; times in ms."""
 
     samples: npt.NDArray[np.int64]
     """Indices into the test data."""
@@ -176,19 +271,17 @@ class PlannedSimulation(NamedTuple):
     covariance: bool
 
 
-def planned_simulation(session: Session, part: str) -> PlannedSimulation:
+def planned_simulation(session: Session, part: str) -> RunPlan:
     """Return what the simulation of decisions or statistics runs."""
     config, y = session.config, session.task.y_test
     if part == DECISIONS:
         own = config.decisions
         samples = spread_samples(y, own.stimuli)
-        return PlannedSimulation(samples, own.window, own.trials, own.warmup, own.window, config.simulation.seed, False)
+        return RunPlan(samples, own.window, own.trials, own.warmup, own.window, config.simulation.seed, False)
     few = config.statistics
     samples = spread_samples(y, few.stimuli)
     # Another seed: the two simulations show some of the same samples and shall not share their noise.
-    return PlannedSimulation(
-        samples, few.duration, few.trials, few.warmup, few.window, config.simulation.seed + 1, True
-    )
+    return RunPlan(samples, few.duration, few.trials, few.warmup, few.window, config.simulation.seed + 1, True)
 
 
 def spread_samples(targets: npt.NDArray[np.generic], number: int | None) -> npt.NDArray[np.int64]:
@@ -233,7 +326,7 @@ def simulate(session: Session) -> None:
         if key_of(session.store.parts.get(part)) == key:
             session.reuse("simulate", what)
             continue
-        with session.step("simulate", what):
+        with session.journal.stage("simulate", what):
             tree = run_spikes(
                 circuit,
                 duration=planned.duration,
@@ -250,7 +343,7 @@ def simulate(session: Session) -> None:
             session.store.put(part, with_inputs(labelled(tree, coords), session, planned))
 
 
-def circuit_of(session: Session, network: MomentNetwork, planned: PlannedSimulation) -> Circuit:
+def circuit_of(session: Session, network: MomentNetwork, planned: RunPlan) -> Circuit:
     """Return the circuit of a network, shown the planned samples."""
     from mnnbio.exporting import export
 
@@ -258,7 +351,7 @@ def circuit_of(session: Session, network: MomentNetwork, planned: PlannedSimulat
     return export(network, task.x_test[planned.samples], labels=task.class_names or None)
 
 
-def stimulus_coords(session: Session, planned: PlannedSimulation) -> xr.Dataset:
+def stimulus_coords(session: Session, planned: RunPlan) -> xr.Dataset:
     """Return which test samples the stimuli are, and their targets, as coordinates `sample` and `target`."""
     task = session.task
     targets = task.y_test[planned.samples]
@@ -271,14 +364,7 @@ def stimulus_coords(session: Session, planned: PlannedSimulation) -> xr.Dataset:
     )
 
 
-def labelled(tree: xr.DataTree, coords: xr.Dataset) -> xr.DataTree:
-    """Return a simulation with coordinates of its stimuli."""
-    result = tree.copy()
-    result["simulation"] = xr.DataTree(tree.children["simulation"].to_dataset().assign_coords(coords.coords))
-    return result
-
-
-def with_inputs(tree: xr.DataTree, session: Session, planned: PlannedSimulation) -> xr.DataTree:
+def with_inputs(tree: xr.DataTree, session: Session, planned: RunPlan) -> xr.DataTree:
     """Return a simulation with the first samples that it was shown, which the report draws."""
     from mnnbio.results import example_inputs
 
@@ -293,7 +379,7 @@ def with_inputs(tree: xr.DataTree, session: Session, planned: PlannedSimulation)
     return tree.assign({"inputs": xr.DataTree(shown)})
 
 
-def _describe(part: str, planned: PlannedSimulation) -> str:
+def _describe(part: str, planned: RunPlan) -> str:
     return (
         f"{part}: {len(planned.samples)} samples × {planned.trials} trials × {planned.duration:g} ms "
         f"after {planned.warmup:g} ms"
@@ -302,72 +388,94 @@ def _describe(part: str, planned: PlannedSimulation) -> str:
 
 Closure = Literal["auto", "moments", "poisson", "renewal"]
 TrainedClosure = Literal["moments", "poisson"]
-Theory = Literal["diffusion", "first_passage"]
+Theories = Literal["diffusion", "first_passage"]
 
 
 class NotSimulatedError(ValueError):
     """A step needs a simulation and there is none."""
 
 
-def compare(session: Session) -> None:
-    """Compare theory and spikes of both simulations, as far as that is not done."""
-    closure, theory = session.config.simulation.closure, session.config.simulation.theory
-    parts = session.store.parts
+def compare(session: Session) -> list[str]:
+    """Compare theory and spikes of both simulations, as far as that is not done, and return what failed, as remarks."""
+    config, parts = session.config, session.store.parts
+    remarks: list[str] = []
     for name in (DECISIONS, STATISTICS):
         if name not in parts:
             raise NotSimulatedError(
                 f"{session.folder} holds no simulation of the {name}; simulate first: mnnbio simulate {session.folder}"
             )
-        part = parts[name]
-        trained = session.config.model.closure
-        options = (trained,) if name == DECISIONS else (closure, theory)
-        key = fingerprint(key_of(part), of_code("mnnbio.theory", "mnnbio.analyses"), *options)
+        part, options = parts[name], _theory_options(config, name)
+        key = fingerprint(key_of(part), of_code("mnnbio.theory", "mnnbio.analyses"), *options.values())
         if "comparison" in part.children and key_of(part.children["comparison"]) == key:
             session.reuse("compare", name)
             continue
-        with session.step("compare", f"{name}: theory and spikes"):
-            result = with_decisions(part, trained) if name == DECISIONS else with_statistics(part, closure, theory)
-            result.children["comparison"].attrs[KEY] = key
-            session.store.put(name, result)
+        journal = session.journal
+        before = len(journal.remarks)
+        with journal.stage("compare", f"{name}: theory and spikes"):
+            result = predicted(part, journal, **options)
+            mine = journal.remarks[before:]
+            if not mine:
+                result.children["comparison"].attrs[KEY] = key
+            session.store.put(name, remarked(result, mine))
+        remarks += mine
+    return remarks
 
 
-def with_statistics(tree: xr.DataTree, closure: Closure, theory: Theory) -> xr.DataTree:
-    """Return a simulation with its prediction, and the comparison of rates, variances and covariances."""
+def _theory_options(config: Config, part: str) -> dict[str, Any]:
+    """Return how a simulation is predicted: decisions as the network was trained, in continuous time."""
+    if part == DECISIONS:
+        return {"trained": config.model.closure}
+    return {"closure": config.simulation.closure, "theory": config.simulation.theory}
+
+
+def predicted(
+    tree: xr.DataTree,
+    journal: Journal,
+    *,
+    trained: TrainedClosure | None = None,
+    closure: Closure = "auto",
+    theory: Theories = "diffusion",
+) -> xr.DataTree:
+    """Return a simulation with its prediction and comparison; what fails is remarked in the journal.
+
+    Parameters
+    ----------
+    tree : DataTree
+        A simulation. That of decisions is of a circuit with a readout, and its stimuli have a coordinate `target`.
+    journal : Journal
+    trained : {"moments", "poisson"}, optional
+        Of decisions: the closure that the network was trained with. It is predicted in continuous time, and
+        ``/comparison`` holds the scores of both networks: of classes, what `mnnbio.analyses.classification` gives; of
+        values, `moment_r2` and `spiking_r2`.
+    closure, theory : str
+        Of statistics, as `predict` takes them; ``/comparison`` is that of rates, variances and covariances.
+    """
     from mnnbio.analyses import compare as compare_results
     from mnnbio.theory import predict
 
     dt, window = (1e3 * tree.attrs[name] for name in ("dt", "window"))  # s → ms
     chosen = None if closure == "auto" else closure
-    prediction = predict(_circuit(tree), dt=dt, window=window, closure=chosen, theory=theory)
-    return _with(tree, prediction, compare_results(prediction, tree))
+
+    def of_decisions() -> xr.Dataset:
+        return predict(_circuit(tree), window=window, closure=trained, covariance=False)
+
+    def of_statistics() -> xr.Dataset:
+        return predict(_circuit(tree), dt=dt, window=window, closure=chosen, theory=theory)
+
+    if trained is None:
+        return with_theory(tree, [Theory("prediction", of_statistics)], compare_results, journal)
+    return with_theory(tree, [Theory("prediction of decisions", of_decisions)], _scores, journal)
 
 
-def with_decisions(tree: xr.DataTree, closure: TrainedClosure) -> xr.DataTree:
-    """Return a simulation with its prediction, and the scores of both networks on the targets of its stimuli.
-
-    Parameters
-    ----------
-    tree : DataTree
-        A simulation of a circuit with a readout, whose stimuli have a coordinate `target`.
-    closure : {"moments", "poisson"}
-        The one that the network was trained with.
-
-    Returns
-    -------
-    DataTree
-        With the groups ``/prediction`` and ``/comparison``: of classes, what `mnnbio.analyses.classification` gives; of
-        values, `moment_r2` and `spiking_r2`.
-    """
+def _scores(prediction: xr.Dataset, tree: xr.DataTree) -> xr.Dataset:
+    """Return the scores of both networks on the targets of the stimuli."""
     from mnnbio.analyses import classification, stored_readout
-    from mnnbio.theory import predict
 
-    # The network as it was trained, in continuous time.
-    prediction = predict(_circuit(tree), window=1e3 * tree.attrs["window"], closure=closure, covariance=False)
     simulation = tree.children["simulation"].to_dataset()
     target, readout = simulation["target"], stored_readout(tree)
     if readout is not None and readout.labels is not None:
-        return _with(tree, prediction, classification(prediction, tree, labels=target))
-    return _with(tree, prediction, _determination(prediction["readout"], simulation["readout"], target))
+        return classification(prediction, tree, labels=target)
+    return _determination(prediction["readout"], simulation["readout"], target)
 
 
 def _circuit(tree: xr.DataTree) -> Circuit:
@@ -375,16 +483,6 @@ def _circuit(tree: xr.DataTree) -> Circuit:
     from mnnbio.circuit import Circuit
 
     return Circuit.from_json(str(tree["circuit"].item()))
-
-
-def _with(tree: xr.DataTree, prediction: xr.Dataset, comparison: xr.Dataset) -> xr.DataTree:
-    """Return a simulation with two groups added, their stimuli labelled as those of the simulation."""
-    simulation = tree.children["simulation"].to_dataset()
-    coords = {name: simulation[name] for name in ("sample", "target") if name in simulation.coords}
-    result = tree.copy()
-    result["prediction"] = xr.DataTree(prediction.assign_coords(coords))
-    result["comparison"] = xr.DataTree(comparison.assign_coords(coords))
-    return result
 
 
 def _determination(moment: xr.DataArray, spiking: xr.DataArray, target: xr.DataArray) -> xr.Dataset:
@@ -407,23 +505,36 @@ REPORT_RECORD = ".report.json"
 
 
 def report(session: Session) -> None:
-    """Write the report, unless the one that is there is of the same results."""
-    from mnnbio.analyses import report as write_report
+    """Write the report, unless the one that is there is of the same results.
 
-    folder = session.folder
-    parts = session.store.parts
+    Raises
+    ------
+    NotSimulatedError
+        If there is nothing to report on.
+    ReportFailed
+        If it cannot be written.
+    """
+    folder, parts = session.folder, session.store.parts
     for name in (DECISIONS, STATISTICS):
-        if name not in parts or "comparison" not in parts[name].children:
+        if name not in parts or not ("comparison" in parts[name].children or remarks_of(parts[name])):
             raise NotSimulatedError(
                 f"{folder} holds no comparison of the {name}; compare first: mnnbio compare {folder}"
             )
-    made_of = [key_of(parts[name].children["comparison"]) for name in (DECISIONS, STATISTICS)]
-    key = fingerprint(made_of, sorted(map(str, map(key_of, parts.values()))), of_code("mnnbio.analyses.html_report"))
+    remarks = list(dict.fromkeys(r for name in (DECISIONS, STATISTICS) for r in remarks_of(parts[name])))
+    made_of = [key_of(parts[name].children.get("comparison")) for name in (DECISIONS, STATISTICS)]
+    key = fingerprint(
+        made_of, remarks, sorted(map(str, map(key_of, parts.values()))), of_code("mnnbio.analyses.html_report")
+    )
     if folder.report.is_file() and folder.figures.is_dir() and read_json(folder.path / REPORT_RECORD).get(KEY) == key:
         session.reuse("report", str(folder.report))
         return
-    with session.step("report", "figures and text"):
-        write_report(session.store.tree, folder.report, title=f"Moments and spikes: {session.config.data.name}")
+    with session.journal.stage("report", "figures and text"):
+        title = f"Moments and spikes: {session.config.data.name}"
+        tree = remarked(session.store.tree, remarks)
+        if not report_on(tree, folder.report, session.journal, title=title):
+            raise ReportFailed(
+                f"{session.journal.remarks[-1]} {folder.result} is whole; try again: mnnbio report {folder}"
+            )
         write_json(folder.path / REPORT_RECORD, {KEY: key})
 
 
@@ -451,7 +562,7 @@ def figures(part: xr.DataTree) -> list[Row]:
     rows: list[Row] = []
     for score in ("accuracy", "r2"):
         if f"moment_{score}" in comparison:
-            shown = f"{comparison.sizes['stimulus']} samples"
+            shown = f"{part.children['simulation'].sizes['stimulus']} samples"
             rows.append((f"moment network: {_score(score)}, {shown}", _value(comparison, f"moment_{score}")))
             shown += f" × {attrs['trials']} trials, decided in {window}"
             rows.append((f"spiking network: {_score(score)}, {shown}", _value(comparison, f"spiking_{score}")))
@@ -485,3 +596,74 @@ def _value(comparison: xr.Dataset, name: str, digits: int = 4) -> str:
     text = f"{comparison[name].item():.{digits}f}"
     error = f"{name}_se"
     return f"{text} ± {comparison[error].item():.{digits}f}" if error in comparison else text
+
+
+# What the project itself does not know: which of the simulations it is, and of what.
+PROJECT_RECORD = "run.json"
+
+
+def write_run_project(session: Session, part: str, path: Path) -> None:
+    """Write one of the simulations of a run as a C++ project."""
+    from mnnbio.spikes import write_project
+
+    planned, shared = planned_simulation(session, part), session.config.simulation
+    circuit = circuit_of(session, trained_network(session), planned)
+    write_project(
+        circuit,
+        path,
+        duration=planned.duration,
+        trials=planned.trials,
+        warmup=planned.warmup,
+        window=planned.window,
+        dt=shared.dt,
+        seed=planned.seed,
+    )
+    coords = stimulus_coords(session, planned)
+    stimuli = {name: coords[name].to_dict() for name in ("sample", "target")}
+    record = {
+        "part": part,
+        "trained": session.config.model.closure,
+        "closure": shared.closure,
+        "theory": shared.theory,
+        "stimuli": stimuli,
+    }
+    write_json(path / PROJECT_RECORD, record)
+    session.say(f"{'cpp':<10} {path}: build and run it with `make && ./main` there, then `mnnbio read {path}`")
+
+
+def read_run_project(path: Path, out: Path) -> str:
+    """Turn the output of a C++ project into a result file.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the project, whose program has run.
+    out : Path
+        File to write.
+
+    Returns
+    -------
+    str
+        The figures, and the path.
+    """
+    from mnnbio.results import save
+    from mnnbio.spikes import read_project
+
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} does not hold a C++ project: there is no such folder")
+    record: dict[str, Any] = read_json(path / PROJECT_RECORD)
+    decisions = record.get("part") == DECISIONS
+    tree = read_project(path, covariance=not decisions)
+    if "stimuli" in record:
+        coords = xr.Dataset(coords={name: xr.DataArray.from_dict(c) for name, c in record["stimuli"].items()})
+        tree = labelled(tree, coords)
+    options = (
+        {"trained": record.get("trained", "moments")}
+        if decisions
+        else {"closure": record.get("closure", "auto"), "theory": record.get("theory", "diffusion")}
+    )
+    journal = Journal(print, lambda _: None)
+    with journal.listening():
+        result = predicted(tree, journal, **options)
+    save(remarked(result, journal.remarks), out)
+    return f"{table(figures(result))}\n\n{out}"
