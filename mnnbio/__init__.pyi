@@ -1,3 +1,4 @@
+from .analyses import ComparisonWarning as ComparisonWarning
 from .circuit import AllToAll as AllToAll
 from .circuit import Bernoulli as Bernoulli
 from .circuit import Circuit as Circuit
@@ -14,13 +15,31 @@ from .circuit import Population as Population
 from .circuit import Projection as Projection
 from .circuit import Readout as Readout
 from .exporting import export as export
+from .machine import FileError as FileError
+from .machine import NotEnoughMemory as NotEnoughMemory
+from .moments import NotConverged as NotConverged
+from .neurons import AbsoluteVoltageWarning as AbsoluteVoltageWarning
 from .neurons import LIFParameters as LIFParameters
+from .results import ResultFileError as ResultFileError
 from .results import load as load
 from .results import save as save
+from .spikes import BuildFailed as BuildFailed
+from .spikes import CacheWarning as CacheWarning
+from .spikes import CompilerNotFound as CompilerNotFound
 from .spikes import CountMoments as CountMoments
 from .spikes import Counts as Counts
+from .spikes import Program as Program
+from .spikes import Recording as Recording
+from .spikes import Reduction as Reduction
+from .spikes import SchedulerError as SchedulerError
+from .spikes import SimulationFailed as SimulationFailed
+from .spikes import SimulationTimeout as SimulationTimeout
 from .spikes import build as build
 from .spikes import simulate as simulate
+from .theory import CorrelationWarning as CorrelationWarning
+from .theory import FiniteWeightWarning as FiniteWeightWarning
+from .theory import LinearResponseWarning as LinearResponseWarning
+from .theory import SlowSynapseWarning as SlowSynapseWarning
 from .theory import fixed_points as fixed_points
 from .theory import predict as predict
 from .theory import predict_oscillations as predict_oscillations
@@ -33,6 +52,8 @@ from .values import Ramp as Ramp
 from .values import Samples as Samples
 from .values import Steps as Steps
 from .values import Uniform as Uniform
+from .workflow import ConfigError as ConfigError
+from .workflow import SweepWarning as SweepWarning
 from .workflow import open_sweep as open_sweep
 from .workflow import run_sweep as run_sweep
 
