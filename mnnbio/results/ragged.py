@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from mnnbio.machine import require_memory
-from mnnbio.units import in_unit
+from mnnbio.units import in_unit, is_quantity
 
 _DIMS = (("trial", "neuron"), ("stimulus", "trial", "neuron"))
 _MUCH = 1e8  # bytes
@@ -86,7 +86,7 @@ def _row_sizes(row_size: npt.ArrayLike, dims: tuple[str, ...]) -> npt.NDArray[np
 
 def _seconds(value: Any, name: str) -> npt.NDArray[np.float64]:
     """Return times in seconds, a quantity converted."""
-    if hasattr(value, "dim"):
+    if is_quantity(value):
         return np.asarray(in_unit(value, "ms", name)) * 1e-3
     array = np.asarray(value)
     if array.size and array.dtype.kind not in "iuf":

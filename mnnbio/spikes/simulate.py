@@ -22,7 +22,7 @@ from mnnbio.spikes.runs import choose_seed
 from mnnbio.spikes.session import Codegen
 from mnnbio.spikes.sharing import Report, SharedRun, run_on_workers
 from mnnbio.spikes.timing import Times
-from mnnbio.units import count_steps, in_unit
+from mnnbio.units import count_steps, flag, in_unit
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -131,6 +131,7 @@ def simulate(
         result["simulation/rate"]
     """
     require_circuit(circuit)
+    covariance = flag(covariance, "covariance")
     circuit.hash()  # what cannot be stored is said before anything is computed
     step = time_step(dt)
     times = Times.of(duration, warmup, step)  # whatever is wrong is said before the compiler starts

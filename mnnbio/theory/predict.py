@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from mnnbio.circuit import Circuit, Projection
+from mnnbio.circuit import Circuit, Projection, require_circuit
 from mnnbio.machine import check_choice, require_memory
 from mnnbio.results import versions
 from mnnbio.theory.labelled import Output, label_neurons, step_attributes
@@ -16,7 +16,7 @@ from mnnbio.theory.population_theory import population_prediction
 from mnnbio.theory.propagation import CircuitMoments, Closure, Theory, propagate
 from mnnbio.theory.recurrence import DENSE, recurrent_prediction
 from mnnbio.theory.validity import check_magnitudes, checked_step
-from mnnbio.units import in_unit
+from mnnbio.units import flag, in_unit
 
 # Covariance blocks of this many numbers are held at a time: 0.2 GB in float64.
 CHUNK = 25_000_000
@@ -128,6 +128,8 @@ def predict(
     moments. D. R. Cox (1962), Renewal Theory, sec. 4.5, for counts in a window. N. Brunel (2000), J. Comput. Neurosci.
     8, 183, for self-consistent states.
     """
+    require_circuit(circuit)
+    covariance = flag(covariance, "covariance")
     if circuit.changes_in_time:
         raise ValueError(
             "the prediction is of a stationary state, got an input that changes in time. Try `circuit.at_time(...)` or "

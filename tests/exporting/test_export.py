@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from mnnbio import LIFParameters, export, predict
+from mnnbio import LIFParameters, export, predict, simulate
 from mnnbio.exporting import ReadoutNoiseWarning
 from mnnbio.nn.cnn import MomentCNN
 from mnnbio.nn.encoders import GaussianEncoder, PoissonEncoder
@@ -229,3 +229,11 @@ def test_noise_of_the_readout_is_left_out_with_a_warning():
     model.readout = MomentLinear(8, 3, bias=True, bias_std=0.1, dtype=torch.float64)
     with pytest.warns(ReadoutNoiseWarning, match="the noise of the network's readout is left out"):
         export(model, np.ones(6))
+
+
+@pytest.mark.parametrize("run", [predict, lambda *a, **k: simulate(*a, 10.0, codegen="runtime", **k)])
+def test_predictions_and_simulations_refuse_what_is_no_circuit_and_no_choice(run):
+    with pytest.raises(TypeError, match="`circuit` must be a Circuit, got NoneType"):
+        run(None)
+    with pytest.raises(TypeError, match="`covariance` must be True or False, got 'no'"):
+        run(export(trained((6, 8, 3)), np.ones(6)), covariance="no")
