@@ -220,7 +220,7 @@ def two_stimuli():
         (lambda: predict_time_course(lone(), [1.0, 0.0]), "`times` must be two or more ascending times"),
         (lambda: predict_time_course(lone(), [0.0, 1.0], initial="hot"), "Invalid value 'hot' for `initial`"),
         (lambda: predict_time_course(lone(), [0.0, 1.0], step=-1.0), "`step` must be a single time > 0 ms"),
-        (lambda: predict_time_course(lone(), [0.0, 1.0], fluctuations=-1), "`fluctuations` must be a seed"),
+        (lambda: predict_time_course(lone(), [0.0, 1.0], fluctuations=-1), "`fluctuations` must be an integer ≥ 0"),
         (lambda: predict_time_course(two_stimuli(), [0.0, 1.0]), "a time course is of one stimulus, got 2"),
     ],
 )
@@ -234,6 +234,7 @@ def test_frequencies_and_times_may_be_quantities():
     np.testing.assert_allclose(found["frequency"], [20, 40])
 
 
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")
 def test_inhibition_that_drives_potentials_off_the_grid_is_reported():
     circuit = Circuit(
         [Population("E", 100, LIF)],
