@@ -346,6 +346,7 @@ def run_tool(command: Sequence[str], folder: Path, *, time_limit: float) -> subp
                 said, complained = process.communicate(timeout=time_limit)
             except BaseException:
                 os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
                 raise
         return subprocess.CompletedProcess(list(command), process.returncode, said, complained)
     finally:

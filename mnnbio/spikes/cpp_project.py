@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +11,11 @@ from typing import Any
 import xarray as xr
 
 from mnnbio.circuit import Circuit, time_step
-from mnnbio.machine import require_integer
+from mnnbio.machine import folder_written_aside, require_integer
 from mnnbio.spikes.building import write_project_sources
 from mnnbio.spikes.collect import collect
 from mnnbio.spikes.description import labelled_result
+from mnnbio.spikes.layout import require_room, require_room_for_run
 from mnnbio.spikes.program_files import read_blocks, write_plan_file
 from mnnbio.spikes.recording import recorded_kinds
 from mnnbio.spikes.runs import Run, choose_seed
@@ -73,12 +72,18 @@ def write_project(
     ------
     ProjectError
         If the folder is not empty.
+    FileError
+        If it cannot be written.
+    NotEnoughMemory
+        If synapses or presentations would not fit into memory.
     ValueError
         If an argument is out of range or `dt` does not suit the circuit.
     """
     step = time_step(dt)
     times = Times.of(duration, warmup, step)
     require_integer("trials", trials, 1)
+    require_room(circuit)
+    require_room_for_run(circuit, (circuit.n_stimuli or 1) * trials)
     manifest: dict[str, Any] = {
         "format": _FORMAT,
         "dt": step,
@@ -92,19 +97,13 @@ def write_project(
     folder = Path(folder).absolute()
     if folder.exists() and any(folder.iterdir()):
         raise ProjectError(f"{folder} is not empty: give a new folder, or remove what is in it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
-    try:
+    with folder_written_aside(folder) as aside:
         manifest["replicas"] = write_project_sources(circuit, aside, step, times)
         write_plan_file(aside / "plan.bin", _run(circuit, manifest).job(manifest["replicas"]))
         manifest["circuit"] = json.loads(circuit.to_json())
         (aside / "manifest.json").write_text(json.dumps(manifest, indent=1))
         (aside / "README.txt").write_text(_README.format(name=folder.name))
-        aside.chmod(0o755)  # mkdtemp makes private folders
-        aside.replace(folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+        aside.chmod(0o755)
     return folder
 
 

@@ -8,12 +8,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mnnbio.machine import file_error
+from mnnbio.spikes.compiling import temporary_files
 from mnnbio.spikes.program_files import Job, SimulationFailed, may_not_start, read_blocks, write_plan_file
 from mnnbio.spikes.recording import Block
 
@@ -94,11 +96,14 @@ def run_program(
         If the time is up.
     """
     shares = job.split(processes)
-    with tempfile.TemporaryDirectory(dir=program.parent, prefix="run_") as run:
+    with ExitStack() as stack:
+        with temporary_files():
+            run = stack.enter_context(tempfile.TemporaryDirectory(dir=program.parent, prefix="run_"))
+            for number, share in enumerate(shares):
+                write_plan_file(Path(run, f"plan_{number}.bin"), share)
         commands = []
-        for number, share in enumerate(shares):
+        for number in range(len(shares)):
             plan, spikes = Path(run, f"plan_{number}.bin"), Path(run, f"spikes_{number}.bin")
-            write_plan_file(plan, share)
             command = [str(program), "--plan", str(plan), "--spikes", str(spikes), "--until", "end-of-input"]
             commands.append(command + [word for folder in inputs for word in ("--inputs", str(folder))])
         _run_all(commands, Path(run), report, deadline, job.n_steps * len(job.batches))
@@ -158,6 +163,8 @@ def _start(command: list[str], folder: Path, said: Path) -> subprocess.Popen[byt
             return subprocess.Popen(command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
         except PermissionError as error:
             raise may_not_start(command[0], error) from error
+        except OSError as error:
+            raise file_error(f"cannot start the program {command[0]}", error) from error
 
 
 class _Output:
@@ -184,6 +191,8 @@ class _Output:
         said = (self._complaints + self._rest + self.errors.read_text(errors="replace")).strip()[-2000:]
         if status != 0:
             said = said or "it gave no reason"
+            if "is the disk full?" in said:
+                said += " Free some space, or set TMPDIR to a folder on another disk"
             raise SimulationFailed(f"the program {self.program} ended with status {status}: {said}")
         if said:
             raise SimulationFailed(f"the program {self.program} came to its end, but complained: {said}")
