@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mnnbio.neurons.model import NeuronDynamics, NeuronModel
+from mnnbio.neurons.neuron_model import NeuronDynamics, NeuronModel
 from mnnbio.units import FloatOrArray, count_steps, in_unit, require
 
 _MV = 1e-3  # volt

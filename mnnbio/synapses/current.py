@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from mnnbio.synapses.model import SynapseModel, SynapseSteps, Target
+from mnnbio.synapses.synapse_model import SynapseModel, SynapseSteps, Target
 from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
