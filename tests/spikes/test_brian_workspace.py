@@ -1,11 +1,13 @@
 """Folders of programs: kept, removed, or removed by a later process."""
 
+import os
 import subprocess
 import sys
 import tempfile
 
 import pytest
 
+from mnnbio.machine import FileError
 from mnnbio.spikes.compiling import BuildFailed, remove_abandoned, work_folder
 
 
@@ -57,3 +59,25 @@ def test_what_a_killed_process_left_is_removed_by_the_next(temporary):
     other.mkdir()  # not known to be abandoned
     with work_folder(None) as folder:
         assert set(temporary.iterdir()) == {folder, other}
+
+
+@pytest.mark.parametrize("what", ["pipe", "link"])
+def test_what_others_put_in_the_way_is_passed_over(temporary, what):
+    """In a folder for temporary files that all users share, a pipe as a lock would hang every run."""
+    precious = temporary / "precious"
+    precious.touch()
+    (temporary / "mnnbio_x").mkdir()
+    lock = temporary / "mnnbio_x" / ".in-use"
+    os.mkfifo(lock) if what == "pipe" else lock.symlink_to(precious)
+    with work_folder(None):
+        pass
+    assert {path.name for path in temporary.iterdir()} == {"precious", "mnnbio_x"}
+
+
+def test_a_folder_for_temporary_files_that_cannot_be_written_is_said(temporary, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(FileError, match=r"No space left on device\. .*, or set TMPDIR to another"), work_folder(None):
+        pass
