@@ -202,7 +202,9 @@ def report_on(tree: xr.DataTree, path: Path, journal: Journal, **options: Any) -
     from mnnbio.analyses import report
 
     remarks = dict.fromkeys([*remarks_of(tree), *journal.remarks])
-    return journal.attempt("report", lambda: report(tree, path, remarks=list(remarks), **options)) is not None
+    before = len(journal.remarks)
+    journal.attempt("report", lambda: report(tree, path, remarks=list(remarks), **options))
+    return len(journal.remarks) == before
 
 
 def require_affordable(*, neurons: int, synapses: float, presentations: int, remedy: str) -> None:

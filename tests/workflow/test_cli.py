@@ -309,8 +309,8 @@ def test_another_data_set_needs_another_folder(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,y\n1,0\n,1\n", "missing value in row 2, column 'a'"),
-        ("a,y\n1,0\ninf,1\n", "infinite value in row 2, column 'a'"),
+        ("a,y\n1,0\n,1\n2,0\n3,1\n", "missing value in row 2, column 'a'"),
+        ("a,y\n1,0\ninf,1\n2,0\n3,1\n", "infinite value in row 2, column 'a'"),
         ("a,y\n1,0\n2,0\n3,0\n", "must have at least two classes, got only"),
         ("a,y\n", "has no rows"),
         ("a,z\n1,0\n", "has no column 'y'"),

@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 import yaml
 
+import mnnbio.theory
 from mnnbio import open_sweep, run_sweep
 from mnnbio.machine import FileError
 from mnnbio.results import ResultFileError, load
@@ -151,8 +152,13 @@ def sweep(out: Path, **options: object):
 @pytest.mark.slow
 def test_a_sweep_keeps_a_simulation_whose_prediction_fails_and_tries_only_that_again(tmp_path, monkeypatch):
     out = tmp_path / "out"
+    circuits_predict = mnnbio.theory.predict  # to find their rates at threshold
+
+    def fails_for_sweeps(*arguments: object, **options: object) -> xr.Dataset:
+        return no_state() if "window" in options else circuits_predict(*arguments, **options)
+
     with monkeypatch.context() as patch:
-        patch.setattr("mnnbio.theory.predict", lambda *_, **__: no_state())
+        patch.setattr("mnnbio.theory.predict", fails_for_sweeps)
         summary, said = sweep(out, predict=True)
     assert (summary.done, summary.failed, summary.reused) == (2, 0, 0)
     assert summary.remarked["g=5"] == ["There is no prediction: no state was found."]
