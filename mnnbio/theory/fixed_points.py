@@ -32,7 +32,7 @@ from mnnbio.theory.predict import Closure, Resolution, default_closure
 from mnnbio.theory.recurrence import fluctuations as neuron_fluctuations
 from mnnbio.theory.recurrence import label_state, recurrent_state, start_rates
 from mnnbio.theory.stationary import StationaryState
-from mnnbio.theory.validity import Fluctuations, check_magnitudes, check_validity, checked_step
+from mnnbio.theory.validity import Fluctuations, check_predictable, check_validity, checked_step
 from mnnbio.theory.wired_response import DENSE_EIGENVALUES, stability
 
 Array = npt.NDArray[np.float64]
@@ -106,7 +106,7 @@ def fixed_points(
     closure = default_closure(closure, dt)
     if closure == "renewal" and (resolution == "population" or circuit.has_exponential_synapses):
         raise ValueError("closure='renewal' is for circuits with delta synapses at the resolution of neurons")
-    check_magnitudes(circuit)
+    check_predictable(circuit)
     step = checked_step(circuit, dt, drawn=resolution == "neuron")
     theory = (_Populations if resolution == "population" else _Neurons)(circuit, step, closure)
     with torch.no_grad():

@@ -27,6 +27,7 @@ from mnnbio.circuit import (
 )
 from mnnbio.moments import jump_factors
 from mnnbio.neurons import LIFParameters
+from mnnbio.synapses import Delta, Exponential
 from mnnbio.theory.wiring import Connection, Modes, Received, Weights, Wiring
 from mnnbio.values import Distribution
 
@@ -95,6 +96,44 @@ def arrival(population: Population, dt: float | None, tau_syn: float) -> float |
         return 1.0
     factor = jump_factors(population.lif, dt).mean.numpy()
     return factor if factor.ndim else float(factor)
+
+
+@singledispatch
+def filter_time(synapse: Any) -> float:
+    """Return the time constant (ms) with which synapses filter spikes, 0 for jumps; a type of synapse registers it.
+
+    Raises
+    ------
+    TypeError
+        If there is no theory for this type of synapse.
+    """
+    raise TypeError(
+        f"there is no theory for synapses of the type {type(synapse).__name__}, only for Delta, Exponential"
+    )
+
+
+@filter_time.register
+def _(synapse: Delta) -> float:
+    return 0.0
+
+
+@filter_time.register
+def _(synapse: Exponential) -> float:
+    return float(synapse.tau_syn)
+
+
+def check_parts(circuit: Circuit) -> None:
+    """Raise a `TypeError` that names the first part of a circuit for which there is no theory."""
+    for population in circuit.neurons:
+        population.lif  # noqa: B018 - says by itself that there is no theory for other neurons
+    for source in circuit.sources:
+        if trains.dispatch(type(source)) is trains.dispatch(object):
+            trains(source, None)
+    for projection in circuit.projections:
+        try:
+            filter_time(projection.synapse_model)
+        except TypeError as error:
+            raise TypeError(f"{projection}: {error}") from error
 
 
 class ArrivingJumps(NamedTuple):

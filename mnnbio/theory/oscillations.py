@@ -31,7 +31,7 @@ from mnnbio.theory.population_theory import (
 )
 from mnnbio.theory.recurrence import require_converged, require_stable, stability_attributes
 from mnnbio.theory.stationary import Closure
-from mnnbio.theory.validity import LinearResponseWarning, check_magnitudes, check_validity, checked_step, warn_user
+from mnnbio.theory.validity import LinearResponseWarning, check_predictable, check_validity, checked_step, warn_user
 from mnnbio.theory.wired_response import Stability
 from mnnbio.units import in_unit
 
@@ -379,7 +379,7 @@ def _stationary(
             "with `circuit.select(...)`, `circuit.at_time(...)` or `circuit.averaged()`"
         )
     check_choice("closure", closure, ("moments", "poisson"))
-    check_magnitudes(circuit)
+    check_predictable(circuit)
     step = checked_step(circuit, dt, drawn=False)
     system = population_system(circuit, step)
     state = solve(system, closure, step, population_start(circuit, start))

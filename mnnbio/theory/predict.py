@@ -15,7 +15,7 @@ from mnnbio.theory.labelled import Output, label_neurons, step_attributes
 from mnnbio.theory.population_theory import population_prediction
 from mnnbio.theory.propagation import CircuitMoments, Closure, Theory, propagate
 from mnnbio.theory.recurrence import DENSE, recurrent_prediction
-from mnnbio.theory.validity import check_magnitudes, checked_step
+from mnnbio.theory.validity import check_predictable, checked_step
 from mnnbio.units import flag, in_unit
 
 # Covariance blocks of this many numbers are held at a time: 0.2 GB in float64.
@@ -154,7 +154,7 @@ def predict(
             "theory='first_passage' is for feed-forward circuits with delta synapses at the resolution of neurons; "
             "use theory='diffusion'"
         )
-    check_magnitudes(circuit)
+    check_predictable(circuit)
     if resolution == "neuron":
         _check_memory(circuit, by_layers=by_layers, covariance=covariance)
     step = checked_step(circuit, dt, drawn=resolution == "neuron")

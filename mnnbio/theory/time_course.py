@@ -45,7 +45,7 @@ from mnnbio.theory.population_theory import (
 )
 from mnnbio.theory.population_theory import fluctuations as seen
 from mnnbio.theory.recurrence import require_converged
-from mnnbio.theory.validity import check_magnitudes, check_validity, checked_step
+from mnnbio.theory.validity import check_predictable, check_validity, checked_step
 from mnnbio.units import in_unit
 from mnnbio.values import Distribution
 
@@ -266,7 +266,7 @@ def predict_time_course(
     check_choice("initial", initial, ["stationary", "rest"])
     first, last = (circuit.at_time(float(t)) if circuit.changes_in_time else circuit for t in wanted[[0, -1]])
     for ends in (first, last):
-        check_magnitudes(ends)
+        check_predictable(ends)
     delta = checked_step(circuit, dt, drawn=False)
     steps = (wanted[-1] - wanted[0]) / width
     if steps > MOST_STEPS:

@@ -14,7 +14,7 @@ from scipy import sparse
 from torch import Tensor
 
 from mnnbio.circuit import Circuit, ModeMatrix, Population, check_time_step, time_step
-from mnnbio.theory.inputs import drive_input, drives_into
+from mnnbio.theory.inputs import check_parts, drive_input, drives_into
 from mnnbio.theory.wired_response import Stability
 from mnnbio.values import Distribution
 
@@ -98,14 +98,17 @@ def checked_step(circuit: Circuit, dt: Any, *, drawn: bool) -> float | None:
     return step
 
 
-def check_magnitudes(circuit: Circuit) -> None:
-    """Check that no weight and no drive is so large that powers of it leave the range of arithmetic.
+def check_predictable(circuit: Circuit) -> None:
+    """Check that there is a theory for all parts, and that no weight or drive is too large for powers of it.
 
     Raises
     ------
+    TypeError
+        If there is no theory for a part; the message names it.
     ValueError
         If one exceeds 10³⁰ in mV and ms; the message names it.
     """
+    check_parts(circuit)
     for projection in circuit.projections:
         _require_moderate(_largest(projection), f"weights of {projection}", "mV")
     for drive in circuit.drives:

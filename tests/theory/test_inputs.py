@@ -26,8 +26,9 @@ from mnnbio import (
     predict_time_course,
 )
 from mnnbio.circuit import Drive, InputCumulants, InputSteps, JumpTrain
+from mnnbio.synapses import Delta, Exponential
 from mnnbio.theory import trains
-from mnnbio.theory.inputs import mean_phase, received_sums
+from mnnbio.theory.inputs import filter_time, mean_phase, received_sums
 from mnnbio.values import Distribution
 
 LIF = LIFParameters(tau_m=20.0, v_th=20.0, v_reset=10.0, t_ref=2.0)
@@ -146,6 +147,16 @@ def test_a_source_without_a_theory_is_refused_by_name():
 
     with pytest.raises(TypeError, match="there is no theory for the source 'bursts', a Bursts"):
         trains(Bursts(), None)
+
+
+def test_synapses_without_a_theory_are_refused_by_name():
+    class Alpha:
+        pass
+
+    with pytest.raises(TypeError, match="there is no theory for synapses of the type Alpha"):
+        filter_time(Alpha())
+    assert filter_time(Exponential(3.0)) == 3.0
+    assert filter_time(Delta()) == 0.0
 
 
 def test_trains_give_one_spike_a_step_at_most():
