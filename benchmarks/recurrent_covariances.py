@@ -56,8 +56,8 @@ def blocks(covariance: np.ndarray) -> dict[tuple[str, str], tuple[float, float]]
 
 def iterated(circuit: Circuit, steps: int = 200) -> np.ndarray:
     """Return the fixed point of the feed-forward rule ``C → A W C Wᵀ A`` off the diagonal, the variance on it."""
-    from mnnbio.theory.stationary import stationary_state
     from mnnbio.theory.inputs import external_input, wire
+    from mnnbio.theory.stationary import stationary_state
 
     wired = wire(circuit, 0.1)
     external = external_input(circuit, wired, 0.1)

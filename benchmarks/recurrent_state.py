@@ -17,8 +17,8 @@ from typing import Any
 from mnnbio import predict
 from mnnbio.circuits import brunel
 from mnnbio.theory.inputs import external_input, wire
-from mnnbio.theory.wired_response import stability
 from mnnbio.theory.stationary import stationary_state
+from mnnbio.theory.wired_response import stability
 
 
 def timed(name: str, call: Callable[[], Any]) -> Any:
