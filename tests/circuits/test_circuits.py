@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnnbio import predict
+from mnnbio.circuit import GaussianDrive, PoissonDrive, PoissonSource, Population, Projection
 from mnnbio.circuit.circuit import Circuit
 from mnnbio.circuit.connectivity import AllToAll, Bernoulli, FixedIndegree, FixedTotalNumber
-from mnnbio.circuit import GaussianDrive, PoissonDrive, PoissonSource, Population, Projection
 from mnnbio.circuits import balanced, brunel, clustered, downscaled, inhibition_stabilised, microcircuit, ring
 from mnnbio.circuits.cortical_microcircuit import FULL_RATES, POPULATIONS
 from mnnbio.neurons.lif import LIFParameters
