@@ -36,7 +36,7 @@ class ReadoutNoiseWarning(UserWarning):
 
 
 class _Currents(NamedTuple):
-    """What a layer's neurons receive: weights (mV), constant current (mV/ms), noise (mV/√ms)."""
+    """Currents of a layer's neurons: weights (mV), constant current (mV/ms), noise (mV/√ms)."""
 
     weights: Any  # Array or csr_array, (n_target, n_source)
     bias: Array

@@ -143,7 +143,7 @@ class Circuit:
     def has_exponential_synapses(self) -> bool:
         """Whether some projection or drive has a synaptic time constant."""
         return any(p.tau_syn > 0 for p in self.projections) or any(
-            train.tau_syn > 0 for drive in self.drives for train in drive.cumulants(None).jumps
+            train.tau_syn > 0 for drive in self.drives for train in drive.steps(1.0).jumps
         )
 
     @property

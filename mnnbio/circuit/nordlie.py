@@ -224,7 +224,7 @@ def _synaptic_time(projection: Projection) -> str:
 def _synapse_kinds(circuit: Circuit) -> list[str]:
     kinds = {type(p.synapse).__name__ for p in circuit.projections if p.synapse is not None}
     times = [p.tau_syn for p in circuit.projections if p.synapse is None]
-    times += [train.tau_syn for drive in circuit.drives for train in drive.cumulants(None).jumps]
+    times += [train.tau_syn for drive in circuit.drives for train in drive.steps(1.0).jumps]
     return sorted(kinds | {"exponential currents" if tau_syn > 0 else "delta currents" for tau_syn in times})
 
 

@@ -1,7 +1,4 @@
-"""Circuits that differ from another one in what may change between the runs of a program.
-
-A circuit that has been built, to be run many times.
-"""
+"""Programs: circuits that have been built, to be run many times, with what may change from run to run."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ Key = TypeVar("Key")
 
 
 class Changes(NamedTuple):
-    """What a run changes; None: nothing. See `Program.run`."""
+    """Changes of a run; None: nothing. See `Program.run`."""
 
     stimulus: Any = None
     weights: Any = None

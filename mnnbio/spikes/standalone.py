@@ -15,7 +15,7 @@ from mnnbio.spikes.session import brian_session
 
 
 def write_cpp(plan: Plan, folder: Path) -> None:
-    """Write the C++ project of a plan into a folder; it reads the plan's numbers from files (`inputs.py`).
+    """Write the C++ project of a plan into a folder; it reads the plan's numbers from files (`program_files.py`).
 
     Brian2 generates what a step does; the loop over presentations and steps is ours (`presentations.h`), so that one
     program runs any number of them for any time, and Brian2's own loop, which looks up clocks in every step, is left at

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from scipy.interpolate import CubicSpline
+from scipy.optimize import root
 
 from mnnbio.circuit import Circuit
 from mnnbio.machine import check_choice, require_memory
@@ -420,9 +421,10 @@ def population_modes(
 
     found: list[dict[str, float]] = []
     for onset, gain, s in zip(onsets, gains, _roots(loops, np.array(onsets), np.array(gains)), strict=True):
+        if not _is_near(s, onset):
+            s = _hybrid_root(loops, onset)
         frequency = s.imag / (2 * np.pi * HZ)
-        near = abs(frequency * HZ - onset) < onset / 2  # False for nan
-        if near and not any(abs(frequency - other["frequency"]) < GRID for other in found):
+        if _is_near(s, onset) and not any(abs(frequency - other["frequency"]) < GRID for other in found):
             found.append(
                 {"frequency": frequency, "growth": s.real / HZ, "onset_frequency": onset / HZ, "loop_gain": gain}
             )
@@ -511,6 +513,22 @@ def _roots(loops: Callable[[Complex], Complex], onset: Array, gain: Array) -> Co
         found[open_[settled]] = (here + step)[settled]
         open_, before, last, step, expected, reach = (v[~settled] for v in (open_, here, value, step, expected, reach))
     return found
+
+
+def _is_near(s: complex, onset: float) -> bool:
+    """Return whether a root belongs to the frequency from which it was looked for; one that is nan does not."""
+    return bool(abs(s.imag / (2 * np.pi) - onset) < onset / 2)
+
+
+def _hybrid_root(loops: Callable[[Complex], Complex], onset: float) -> complex:
+    """Return s (1/ms) with ``det(1 - M(s)) = 0`` by Powell's hybrid method, where the secant method led away."""
+
+    def mismatch(x: Array) -> Array:
+        value = np.prod(1 - loops(np.array([complex(*x)])))
+        return np.array([value.real, value.imag])
+
+    solution = root(mismatch, [0.0, 2 * np.pi * onset], tol=1e-9)
+    return complex(*solution.x) if solution.success else complex(np.nan, np.nan)
 
 
 def _attributes(circuit: Circuit, closure: str, dt: float | None, response: str) -> dict[str, Any]:

@@ -369,3 +369,9 @@ def test_more_synapses_than_fit_into_memory_are_refused_before_they_are_drawn():
         circuit.matrix(circuit.projections[0])
     assert time.perf_counter() - start < 1.0
     assert circuit.n_synapses(circuit.projections[0]) == 1e11
+
+
+def test_a_drive_whose_noise_changes_in_time_is_described():
+    circuit = Circuit([Population("E", 2, LIFParameters())], [], [GaussianDrive("E", std=Ramp(0.0, 10.0, 0.5, 1.0))])
+    assert not circuit.has_exponential_synapses
+    assert "from 0 to 10 ms linearly" in circuit.describe()

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from mnnbio import Circuit, GaussianDrive, LIFParameters, PoissonSource, Population, Projection, build
-from mnnbio.machine import FileError
+from mnnbio.machine import CacheWarning, FileError
 from mnnbio.spikes import building, compiling
 from mnnbio.spikes.compiling import BuildFailed, CompilerNotFound, require_compiler
-from mnnbio.spikes.program_cache import CacheWarning, ProgramCache, cache_size
+from mnnbio.spikes.program_cache import ProgramCache, cache_size
 from mnnbio.spikes.program_files import SimulationFailed
 from mnnbio.workflow.cli import main
 
