@@ -1,7 +1,7 @@
 """Circuits as moments: predictions of rates, variances, covariances and spectra."""
 
 from mnnbio.theory.fixed_points import fixed_points
-from mnnbio.theory.inputs import Trains, external_input, trains, wire
+from mnnbio.theory.inputs import Answer, Trains, answer, external_input, filter_time, trains, wire
 from mnnbio.theory.jumps import Exponent, Jumps, asymmetry_delay, joint_exponent, jump_displacement, private_exponent
 from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
 from mnnbio.theory.predict import predict
@@ -35,6 +35,7 @@ from mnnbio.theory.wiring import Connection, Modes, Received, Weights, Wiring
 
 __all__ = [
     "EDGES",
+    "Answer",
     "Connection",
     "CorrelationWarning",
     "Effective",
@@ -55,9 +56,11 @@ __all__ = [
     "Trains",
     "Weights",
     "Wiring",
+    "answer",
     "asymmetry_delay",
     "effective_input",
     "external_input",
+    "filter_time",
     "fixed_points",
     "joint_exponent",
     "jump_displacement",

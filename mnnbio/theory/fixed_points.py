@@ -28,10 +28,10 @@ from mnnbio.theory.population_theory import (
     solve,
     unstable_directions,
 )
-from mnnbio.theory.predict import Closure, Resolution, default_closure
+from mnnbio.theory.predict import Resolution, default_closure
 from mnnbio.theory.recurrence import fluctuations as neuron_fluctuations
 from mnnbio.theory.recurrence import label_state, recurrent_state, start_rates
-from mnnbio.theory.stationary import StationaryState
+from mnnbio.theory.stationary import Closure, StationaryState, closure_name
 from mnnbio.theory.validity import Fluctuations, check_predictable, check_validity, checked_step
 from mnnbio.theory.wired_response import DENSE_EIGENVALUES, stability
 
@@ -134,7 +134,7 @@ def fixed_points(
     return together.assign_attrs(
         group="prediction",
         theory="diffusion",
-        closure=closure,
+        closure=closure_name(closure),
         **step_attributes(step),
         window="long",
         unconverged=failed,

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from torch import Tensor
 
 from mnnbio.circuit import (
     Circuit,
@@ -25,7 +26,7 @@ from mnnbio.circuit import (
     Population,
     Projection,
 )
-from mnnbio.moments import jump_factors
+from mnnbio.moments import Neuron, discrete_lif, interval_skewness, jump_factors, moment_activation
 from mnnbio.neurons import LIFParameters
 from mnnbio.synapses import Delta, Exponential
 from mnnbio.theory.wiring import Connection, Modes, Received, Weights, Wiring
@@ -92,7 +93,7 @@ def arrival(population: Population, dt: float | None, tau_syn: float) -> float |
 
     The current of an exponential synapse is no jump and keeps its charge.
     """
-    if dt is None or tau_syn > 0:
+    if dt is None or tau_syn > 0 or not isinstance(population.neuron, LIFParameters):
         return 1.0
     factor = jump_factors(population.lif, dt).mean.numpy()
     return factor if factor.ndim else float(factor)
@@ -122,10 +123,58 @@ def _(synapse: Exponential) -> float:
     return float(synapse.tau_syn)
 
 
-def check_parts(circuit: Circuit) -> None:
-    """Raise a `TypeError` that names the first part of a circuit for which there is no theory."""
+class Answer(NamedTuple):
+    """Statistics of the trains with which neurons answer to white noise, each of shape (stimulus, n)."""
+
+    rate: Tensor  # 1/ms
+    variance: Tensor  # of counts in long windows per time, 1/ms
+    gain: Tensor  # ∂rate/∂mean, 1/mV
+    skewness: Tensor  # third central moment of the intervals over their mean cubed
+
+
+@singledispatch
+def answer(neuron: Any, mean: Tensor, std: Tensor, dt: float | None) -> Answer:
+    """Return how neurons answer to white noise; a type of neuron registers it (``@answer.register``).
+
+    A registered theory serves feed-forward circuits at the resolution of neurons.
+
+    Parameters
+    ----------
+    neuron : NeuronModel
+    mean, std : Tensor, shape (stimulus, n)
+        Moments of the input current, mV/ms and mV/√ms.
+    dt : float, optional
+        Time step of the simulation to be predicted, ms; None for continuous time.
+
+    Raises
+    ------
+    TypeError
+        If there is no theory for this type of neuron.
+    """
+    raise TypeError(
+        f"there is no theory for neurons of the type {type(neuron).__name__}: a function registered with "
+        "`mnnbio.theory.answer.register` would say how they answer to white noise"
+    )
+
+
+@answer.register
+def _(neuron: LIFParameters, mean: Tensor, std: Tensor, dt: float | None) -> Answer:
+    lif: Neuron = neuron.from_rest() if dt is None else discrete_lif(mean, std, neuron.from_rest(), dt)
+    return Answer(*moment_activation(mean, std, lif), interval_skewness(mean, std, lif))
+
+
+def check_parts(circuit: Circuit, *, by_layers: bool = False) -> None:
+    """Raise a `TypeError` that names the first part of a circuit for which there is no theory.
+
+    Parameters
+    ----------
+    circuit : Circuit
+    by_layers : bool
+        Whether moments pass from layer to layer, by diffusion, so that neurons of any registered type will do.
+    """
     for population in circuit.neurons:
-        population.lif  # noqa: B018 - says by itself that there is no theory for other neurons
+        if not by_layers or answer.dispatch(type(population.neuron)) is answer.dispatch(object):
+            population.lif  # noqa: B018 - says by itself that there is no theory for other neurons
     for source in circuit.sources:
         if trains.dispatch(type(source)) is trains.dispatch(object):
             trains(source, None)

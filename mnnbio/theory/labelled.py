@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import xarray as xr
 from torch import Tensor
 
-from mnnbio.circuit import Circuit, Readout, output_dim
+from mnnbio.circuit import Circuit, Population, Readout, output_dim
 from mnnbio.moments import count_variance
 from mnnbio.results import array, neuron_coords
 
@@ -58,6 +59,11 @@ def statistics(
     return found, count
 
 
+def _refractory(population: Population) -> npt.NDArray[np.float64]:
+    """Return the refractory periods of neurons, ms; 0 where a model states none."""
+    return np.broadcast_to(np.asarray(getattr(population.neuron, "t_ref", 0.0), dtype=np.float64), population.size)
+
+
 def label_neurons(circuit: Circuit, output: Output, matrix: Tensor | None, window: float | None) -> xr.Dataset:
     """Return the statistics of all neurons of a circuit.
 
@@ -72,7 +78,7 @@ def label_neurons(circuit: Circuit, output: Output, matrix: Tensor | None, windo
         Counting window, ms.
     """
     over_pairs = ("stimulus", "neuron", "neuron_j")
-    t_ref = np.concatenate([np.broadcast_to(p.lif.t_ref, p.size) for p in circuit.neurons])
+    t_ref = np.concatenate([_refractory(population) for population in circuit.neurons])
     found, count = statistics(output, torch.from_numpy(t_ref), window)
     if matrix is not None:
         found.append(array("covariance", over_pairs, matrix * 1e3))

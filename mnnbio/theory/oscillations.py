@@ -31,7 +31,7 @@ from mnnbio.theory.population_theory import (
     solve,
 )
 from mnnbio.theory.recurrence import require_converged, require_stable, stability_attributes
-from mnnbio.theory.stationary import Closure
+from mnnbio.theory.stationary import Closure, closure_name
 from mnnbio.theory.validity import LinearResponseWarning, check_predictable, check_validity, checked_step, warn_user
 from mnnbio.theory.wired_response import Stability
 from mnnbio.units import in_unit
@@ -379,7 +379,8 @@ def _stationary(
             "spectra are of one stationary state, got several stimuli or an input that changes in time. Choose one "
             "with `circuit.select(...)`, `circuit.at_time(...)` or `circuit.averaged()`"
         )
-    check_choice("closure", closure, ("moments", "poisson"))
+    if not callable(closure):
+        check_choice("closure", closure, ("moments", "poisson"))
     check_predictable(circuit)
     step = checked_step(circuit, dt, drawn=False)
     system = population_system(circuit, step)
@@ -531,10 +532,10 @@ def _hybrid_root(loops: Callable[[Complex], Complex], onset: float) -> complex:
     return complex(*solution.x) if solution.success else complex(np.nan, np.nan)
 
 
-def _attributes(circuit: Circuit, closure: str, dt: float | None, response: str) -> dict[str, Any]:
+def _attributes(circuit: Circuit, closure: Closure, dt: float | None, response: str) -> dict[str, Any]:
     return {
         "group": "prediction",
-        "closure": closure,
+        "closure": closure_name(closure),
         "response": response,
         **step_attributes(dt),
         "circuit_hash": circuit.hash(),

@@ -16,7 +16,7 @@ from mnnbio.results import array
 from mnnbio.theory.inputs import Cumulants, add_drive, drive_input, drives_into, received_sums, trains
 from mnnbio.theory.labelled import Output, statistics
 from mnnbio.theory.recurrence import require_converged, require_stable, stability_attributes, start_rates
-from mnnbio.theory.stationary import Closure, Response, array_fixed_point, respond
+from mnnbio.theory.stationary import Closure, Response, array_fixed_point, driving_variance, respond
 from mnnbio.theory.validity import Fluctuations, check_validity
 from mnnbio.theory.wired_response import Stability
 from mnnbio.theory.wiring import Received
@@ -162,7 +162,7 @@ def solve(
 
     def step(x: Array) -> Array:
         response = _answer(system, x.reshape(shape), dt)[2]
-        drive = response.rate if closure == "poisson" else response.variance
+        drive = driving_variance(closure, response.rate, response.variance)
         mean = average(system, response.rate)
         # The disorder of the rates and the driving variances, in the units of the rates.
         spread = np.sqrt(np.maximum(average(system, response.rate**2) - mean**2, 0.0))

@@ -13,8 +13,9 @@ from mnnbio.machine import check_choice, require_memory
 from mnnbio.results import versions
 from mnnbio.theory.labelled import Output, label_neurons, step_attributes
 from mnnbio.theory.population_theory import population_prediction
-from mnnbio.theory.propagation import CircuitMoments, Closure, Theory, propagate
+from mnnbio.theory.propagation import CircuitMoments, Theory, propagate
 from mnnbio.theory.recurrence import DENSE, recurrent_prediction
+from mnnbio.theory.stationary import Closure, closure_name
 from mnnbio.theory.validity import check_predictable, checked_step
 from mnnbio.units import flag, in_unit
 
@@ -52,13 +53,14 @@ def predict(
     window : float or Quantity, optional
         Counting window, ms. Adds the statistics of spike counts in the window, and makes the readout's covariance that
         of a decision over one window. By default, long-window statistics only.
-    closure : {"moments", "poisson", "renewal"}, optional
+    closure : {"moments", "poisson", "renewal"} or callable, optional
         What drives the next neuron: the long-window count variance of the presynaptic trains, as moment networks are
         trained; their rate, as the membrane sees a train that is regular over longer times than its own; or, the most
         accurate for simulations, renewal trains with the spectrum between these two limits, whose spikes are jumps of
         their true size (delta synapses, resolution of neurons; some 10 ms per neuron in recurrent circuits). By default
         "moments" in continuous time, which is what a network computes, and "poisson" with a time step
-        (``docs/closures.md``).
+        (``docs/closures.md``). A function of rate and long-window variance (1/ms) that returns the variance with which
+        a train drives others is a closure as well.
     theory : {"diffusion", "first_passage"}
         Inputs as Gaussian white noise; or Poisson jumps of their true size in steps of `dt`, exact for neurons that
         receive Poisson and Gaussian input, at the cost of some 50 ms per neuron and stimulus, in feed-forward circuits
@@ -154,7 +156,7 @@ def predict(
             "theory='first_passage' is for feed-forward circuits with delta synapses at the resolution of neurons; "
             "use theory='diffusion'"
         )
-    check_predictable(circuit)
+    check_predictable(circuit, by_layers=by_layers and theory == "diffusion" and closure != "renewal")
     if resolution == "neuron":
         _check_memory(circuit, by_layers=by_layers, covariance=covariance)
     step = checked_step(circuit, dt, drawn=resolution == "neuron")
@@ -192,7 +194,7 @@ def predict(
     return result.assign_attrs(
         group="prediction",
         theory=theory,
-        closure=closure,
+        closure=closure_name(closure),
         **step_attributes(step),
         window="long" if span is None else span * 1e-3,
         circuit_hash=circuit.hash(),
@@ -204,7 +206,8 @@ def default_closure(closure: Closure | None, dt: Any) -> Closure:
     """Return the closure, by default that of networks in continuous time and that of simulations in steps."""
     if closure is None:
         return "moments" if dt is None else "poisson"
-    check_choice("closure", closure, ["moments", "poisson", "renewal"])
+    if not callable(closure):
+        check_choice("closure", closure, ["moments", "poisson", "renewal"])
     return closure
 
 

@@ -15,22 +15,20 @@ from torch import Tensor
 
 from mnnbio.circuit import Circuit, Population
 from mnnbio.moments import (
-    Neuron,
     Passage,
     StepInput,
-    discrete_lif,
     first_passage,
     interval_skewness,
     jump_factors,
     moment_activation,
 )
 from mnnbio.neurons import LIFParameters
-from mnnbio.theory.inputs import Cumulants, add_drive, arrival, drives_into, trains
+from mnnbio.theory.inputs import Answer, Cumulants, add_drive, answer, arrival, drives_into, trains
 from mnnbio.theory.labelled import Output
+from mnnbio.theory.stationary import Closure, driving_variance
 from mnnbio.theory.train_input import effective_layer
 from mnnbio.theory.validity import Fluctuations, check_validity, warn_of_correlations
 
-Closure = Literal["moments", "poisson", "renewal"]
 Theory = Literal["diffusion", "first_passage"]
 
 
@@ -143,7 +141,6 @@ def propagate(
             jumps = {n: r for n, r in known.rate.items() if closure == "poisson" or n not in outputs}
             rate, variance, gain, skewness = exact_passages(circuit, population, jumps, mean, std, dt)
         else:
-            lif: Neuron
             if closure == "renewal":
                 slow = fast = current.variance + (common**2).sum(-1)
                 for source, weights in incoming.items():
@@ -152,15 +149,16 @@ def propagate(
                     fast = fast + highest @ (weights**2).T
                 whole = mean, fast, current.third, std**2 - slow
                 driving, lif = effective_layer(circuit, population, incoming, known.rate, outputs, whole, dt)
+                found = Answer(*moment_activation(mean, driving, lif), interval_skewness(mean, driving, lif))
             else:
-                lif = population.lif if dt is None else discrete_lif(mean, std, population.lif, dt)
-            rate, variance, gain = moment_activation(mean, driving, lif)
-            skewness = interval_skewness(mean, driving, lif)
-            tau_m = torch.tensor(population.lif.tau_m, dtype=torch.float64)
-            states.append(Fluctuations(population, True, std, current.third, rate, gain, tau_m))
+                found = answer(population.neuron, mean, std, dt)
+            rate, variance, gain, skewness = found
+            if isinstance(population.neuron, LIFParameters):
+                tau_m = torch.tensor(population.lif.tau_m, dtype=torch.float64)
+                states.append(Fluctuations(population, True, std, current.third, rate, gain, tau_m))
         outputs[name] = Output(mean, driving, rate, variance, skewness)
         known.rate[name] = rate
-        known.drive[name] = rate if closure == "poisson" else variance
+        known.drive[name] = driving_variance(closure, rate, variance)
         if covariance or feeds_neurons:
             warn_of_correlations(population, between, std, rate)
             correlated = gain[..., :, None] * between * gain[..., None, :]

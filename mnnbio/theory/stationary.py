@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -115,7 +115,20 @@ def _scaled(connection: Connection) -> Array | sparse.csr_array:
     return sparse.csr_array((data, weights.indices, weights.indptr), shape=weights.shape)
 
 
-Closure = Literal["moments", "poisson", "renewal"]
+# A name, or a function of rate and long-window variance that returns the variance with which trains drive others, 1/ms.
+Closure = Literal["moments", "poisson", "renewal"] | Callable[[Any, Any], Any]
+
+
+def driving_variance(closure: Closure, rate: Any, variance: Any) -> Any:
+    """Return the variance per time with which trains of a rate and count variance drive others, 1/ms."""
+    if callable(closure):
+        return closure(rate, variance)
+    return rate if closure == "poisson" else variance
+
+
+def closure_name(closure: Closure) -> str:
+    """Return what a result calls a closure: its name, of a function that of the function."""
+    return getattr(closure, "__name__", type(closure).__name__) if callable(closure) else closure
 
 
 class Response(NamedTuple):
@@ -197,9 +210,9 @@ def stationary_state(
     external : Received
         Fluctuations of the external input.
     lif : LIFParameters or alike
-    closure : {"moments", "poisson", "renewal"}
+    closure : {"moments", "poisson", "renewal"} or callable
         Whether a train drives its targets with its count variance, with its rate, or as jumps with the spectrum of a
-        renewal process; the last needs `trains`.
+        renewal process, which needs `trains`; or a function of rate and variance.
     dt : float, optional
         Time step of the simulation to describe, ms; by default, continuous time.
     start : ndarray, shape (n,), optional
@@ -229,7 +242,9 @@ def stationary_state(
 
     def step(x: Array) -> Array:
         response = answer(x[:n], x[-n:])[2]
-        return response.rate if closure == "poisson" else np.concatenate([response.rate, response.variance])
+        if closure == "poisson":
+            return response.rate
+        return np.concatenate([response.rate, driving_variance(closure, response.rate, response.variance)])
 
     first = np.zeros(n) if start is None else np.asarray(start, dtype=np.float64)
     begin = first if closure == "poisson" else np.concatenate([first, first])

@@ -14,6 +14,7 @@ from scipy import sparse
 from torch import Tensor
 
 from mnnbio.circuit import Circuit, ModeMatrix, Population, check_time_step, time_step
+from mnnbio.neurons import LIFParameters
 from mnnbio.theory.inputs import check_parts, drive_input, drives_into
 from mnnbio.theory.wired_response import Stability
 from mnnbio.values import Distribution
@@ -98,7 +99,7 @@ def checked_step(circuit: Circuit, dt: Any, *, drawn: bool) -> float | None:
     return step
 
 
-def check_predictable(circuit: Circuit) -> None:
+def check_predictable(circuit: Circuit, *, by_layers: bool = False) -> None:
     """Check that there is a theory for all parts, and that no weight or drive is too large for powers of it.
 
     Raises
@@ -108,7 +109,7 @@ def check_predictable(circuit: Circuit) -> None:
     ValueError
         If one exceeds 10³⁰ in mV and ms; the message names it.
     """
-    check_parts(circuit)
+    check_parts(circuit, by_layers=by_layers)
     for projection in circuit.projections:
         _require_moderate(_largest(projection), f"weights of {projection}", "mV")
     for drive in circuit.drives:
@@ -124,6 +125,8 @@ def slow_ratio(circuit: Circuit, population: Population) -> float:
     """Return the largest ratio of a synaptic time constant to a membrane's among what a population receives."""
     times = [p.tau_syn for p in circuit.projections if p.target == population.name and _largest(p) > 0]
     times += [jumps.tau_syn for given in drives_into(circuit, population, None) for jumps in given.jumps]
+    if not isinstance(population.neuron, LIFParameters):
+        return 0.0
     return max(times, default=0.0) / float(np.min(population.lif.tau_m))
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 from mnnbio import (
@@ -29,6 +30,7 @@ from mnnbio.circuit import Connectivity, Drive, InputCumulants, InputSteps, Jump
 from mnnbio.neurons import NeuronDynamics, NeuronModel
 from mnnbio.spikes import Recording, Reduction
 from mnnbio.synapses import SynapseModel, SynapseSteps
+from mnnbio.theory import Answer, answer
 from mnnbio.units import in_unit
 from mnnbio.values import Distribution, Moments, TimeCourse
 
@@ -202,6 +204,31 @@ class AlphaCurrent(SynapseModel):
 
 
 @dataclass(frozen=True)
+class Perfect(NeuronModel):
+    """A perfect integrator, whose intervals are inverse Gaussian."""
+
+    v_th: float = 10.0
+
+    def dynamics(self, dt):
+        return NeuronDynamics(
+            equations="dv/dt = 0*volt/second : volt\nv_th : volt (constant)",
+            threshold="v >= v_th",
+            reset="v -= v_th",
+            method="euler",
+            values={"v_th": self.v_th * 1e-3},
+            start={"v": 0.0},
+            receives={"v": "volt"},
+        )
+
+
+@answer.register
+def _(neuron: Perfect, mean, std, dt):
+    fano = std**2 / (mean * neuron.v_th)
+    rate = mean / neuron.v_th
+    return Answer(rate, rate * fano, torch.full_like(rate, 1 / neuron.v_th), 3 * fano**2)
+
+
+@dataclass(frozen=True)
 class Latency(Reduction):
     """Time of the first spike of every neuron, to a millisecond."""
 
@@ -334,6 +361,58 @@ def test_a_neuron_without_input_follows_its_equation():
             v = -5.0
     assert steps.tolist() == expected
     assert len(expected) > 3
+
+
+def test_a_theory_is_registered_for_a_type_of_neuron():
+    n = 40
+    circuit = Circuit(
+        [PoissonSource("in", 30, rates=0.2), Population("E", n, Perfect())],
+        [Projection("in", "E", weights=np.full((n, 30), 0.05))],
+        [GaussianDrive("E", mean=0.4, std=0.6)],
+    )
+    predicted = predict(circuit, dt=0.1, window=100.0)
+    simulated = simulate(circuit, 1000.0, trials=4, warmup=100.0, window=100.0, seed=1, codegen="runtime")["simulation"]
+    mean, variance = 0.4 + 30 * 0.2 * 0.05, 0.36 + 30 * 0.2 * (1 - 0.02) * 0.05**2
+    np.testing.assert_allclose(predicted["rate"], 1e3 * mean / 10, rtol=1e-12)
+    np.testing.assert_allclose(predicted["fano"], variance / (mean * 10), rtol=1e-12)
+    for name in ("rate", "fano"):
+        error = float(np.sqrt((simulated[f"{name}_se"] ** 2).mean() / n))
+        assert abs(float((simulated[name] - predicted[name]).mean())) < K * error
+    for options in ({"resolution": "population"}, {"closure": "renewal"}, {"dt": 0.1, "theory": "first_passage"}):
+        with pytest.raises(TypeError, match="Perfect"):
+            predict(circuit, **options)
+
+
+def weighted(rate, variance):
+    """A closure between the two limits."""
+    return 0.6 * rate + 0.4 * variance
+
+
+@pytest.mark.parametrize("resolution", ["neuron", "population"])
+def test_a_closure_is_a_function(resolution):
+    layers = Circuit(
+        [Population(name, 5, LIF) for name in "ab"],
+        [Projection("a", "b", weights=np.full((5, 5), 0.4))],
+        [GaussianDrive("a", mean=1.2, std=0.5), GaussianDrive("b", mean=0.6, std=0.3)],
+    )
+    recurrent = with_rule(Chain())
+    for circuit in (layers, recurrent):
+        rates = {
+            name: predict(circuit, dt=0.1, closure=closure, resolution=resolution, covariance=False)["rate"].to_numpy()
+            for name, closure in {
+                "poisson": "poisson",
+                "moments": "moments",
+                "rate": lambda rate, variance: rate,
+                "variance": lambda rate, variance: variance,
+                "between": weighted,
+            }.items()
+        }
+        np.testing.assert_allclose(rates["rate"], rates["poisson"], rtol=1e-8)
+        np.testing.assert_array_equal(rates["variance"], rates["moments"])
+        low, high = np.sort([rates["poisson"], rates["moments"]], axis=0)
+        assert (rates["between"] >= low - 1e-9).all()
+        assert (rates["between"] <= high + 1e-9).all()
+        assert predict(circuit, dt=0.1, closure=weighted, covariance=False).attrs["closure"] == "weighted"
 
 
 def alpha_weights() -> np.ndarray:
