@@ -331,9 +331,10 @@ def _hash(content: Any) -> str:
 
 
 def _own_sources() -> str:
-    """Return a fingerprint of this folder, part of which ends up in every program."""
+    """Return a fingerprint of this folder, part of which ends up in every program, headers included."""
     digest = hashlib.sha256()
-    for file in sorted(files("mnnbio.spikes").iterdir(), key=lambda file: file.name):
-        if file.name.endswith((".py", ".h")):
-            digest.update(file.read_bytes())
+    for folder in (files("mnnbio.spikes"), files("mnnbio.spikes").joinpath("cpp")):
+        for file in sorted(folder.iterdir(), key=lambda file: file.name):
+            if file.name.endswith((".py", ".h")):
+                digest.update(file.read_bytes())
     return digest.hexdigest()

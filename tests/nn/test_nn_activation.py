@@ -189,7 +189,7 @@ def test_errors():
         MomentActivation(lif, correlations="some")
     with pytest.raises(ValueError, match="`fixed_std` must be ≥ 0 mV/√ms, got -1"):
         MomentActivation(lif, correlations="none", fixed_std=-1)
-    with pytest.raises(ValueError, match="correlations='none' only, got 2 with 'full'"):
+    with pytest.raises(ValueError, match=r"correlations='none' only, got 2\.0 with 'full'"):
         MomentActivation(lif, fixed_std=2)
     with pytest.raises(ValueError, match="`lif` describes 2 neurons, the layer has 3"):
         MomentActivation(LIFParameters(tau_m=[10.0, 20.0]), 3)

@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,26 +54,24 @@ def planned(circuit, *, dt=0.1, replicas=2, like=None):
     return plan_circuit(circuit, dt=dt, replicas=replicas, like=like)
 
 
-@pytest.fixture
-def compiler(monkeypatch):
-    """A compiler's description of itself, without a compiler."""
-    monkeypatch.setattr(program_key, "compiler_version", lambda: "g++ 99")
+def key(plan, compiler="g++ 99"):
+    return program_key.program_key(plan, compiler)
 
 
-def test_numbers_and_synapses_are_not_structure(compiler):
+def test_numbers_and_synapses_are_not_structure():
     plans = [
         planned(circuit(0)),
         planned(circuit(1, n_stimuli=3, density=0.1, scale=0.1)),
         planned(circuit(2, density=0.0)),
     ]
     assert [plan.structure() for plan in plans] == [plans[0].structure()] * 3
-    assert len({program_key.program_key(plan) for plan in plans}) == 1
+    assert len({key(plan) for plan in plans}) == 1
     assert json.loads(json.dumps(plans[0].structure())) == plans[0].structure()
 
 
-def test_everything_else_is_in_the_key(compiler, monkeypatch):
+def test_everything_else_is_in_the_key(monkeypatch):
     keys = [
-        program_key.program_key(plan)
+        key(plan)
         for plan in (
             planned(circuit()),
             planned(circuit(), dt=0.05),
@@ -82,12 +83,12 @@ def test_everything_else_is_in_the_key(compiler, monkeypatch):
     ]
     assert len(set(keys)) == len(keys)
     monkeypatch.setenv("CXX", "clang++")
-    other_options = program_key.program_key(planned(circuit()))
-    monkeypatch.setattr(program_key, "compiler_version", lambda: "g++ 100")
-    other_compiler = program_key.program_key(planned(circuit()))
+    other_options = key(planned(circuit()))
+    other_compiler = key(planned(circuit()), "g++ 100")
     monkeypatch.setattr(program_key, "processor", lambda: "another")
-    assert len({*keys, other_options, other_compiler, program_key.program_key(planned(circuit()))}) == len(keys) + 3
-    assert all(len(key) == 32 for key in keys)
+    assert len({*keys, other_options, other_compiler, key(planned(circuit()))}) == len(keys) + 3
+    assert all(re.fullmatch("[0-9a-f]{32}-[0-9a-f]{8}", own) for own in keys)
+    assert key(planned(circuit()), None).endswith("-*")
 
 
 def test_synapses_are_the_matrix_sorted_by_source(tmp_path):
@@ -209,3 +210,14 @@ def test_planning_needs_no_brian2():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_key_depends_on_our_headers(monkeypatch, tmp_path):
+    before = key(planned(circuit()))
+    copied = tmp_path / "spikes"
+    shutil.copytree(Path(program_key.__file__).parent, copied)
+    monkeypatch.setattr(program_key, "files", lambda package: copied)
+    assert key(planned(circuit())) == before
+    with (copied / "cpp" / "draws.h").open("a") as header:
+        header.write("// changed\n")
+    assert key(planned(circuit())) != before
