@@ -39,12 +39,11 @@ if TYPE_CHECKING:
         plot_count_statistics,
         plot_covariance,
         plot_inputs,
-        plot_psth,
-        plot_raster,
         plot_rates,
         plot_training,
         plot_z,
     )
+    from mnnbio.analyses.spike_plots import plot_psth, plot_raster
 
 __all__ = [
     "Comparison",
@@ -92,7 +91,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the report or a figure at first use: Matplotlib takes most of a second to load."""
     if name in __all__ and (name == "report" or name.startswith("plot_")):
-        from mnnbio.analyses import dynamics_plots, html_report, plots
+        from mnnbio.analyses import dynamics_plots, html_report, plots, spike_plots
 
-        return next(getattr(module, name) for module in (html_report, plots, dynamics_plots) if hasattr(module, name))
+        modules = html_report, plots, spike_plots, dynamics_plots
+        return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

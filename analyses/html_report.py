@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from mnnbio.analyses import captions, dynamics_plots, plots
+from mnnbio.analyses import captions, dynamics_plots, plots, spike_plots
 from mnnbio.analyses.alignment import ComparisonWarning, align
 from mnnbio.analyses.binned_counts import recorded
 from mnnbio.analyses.circuit_text import circuit_description, stored_readout
@@ -216,7 +216,7 @@ def _illustrations(
             "Spikes at the beginning of one trial (top; one row a neuron, at most 150 evenly chosen) and population "
             "rates over all trials (bottom). Grey: warm-up, not analysed; rates should have settled where it ends."
         )
-        yield Illustration("raster", "Spikes", plots.plot_raster(tree).figure, text)
+        yield Illustration("raster", "Spikes", spike_plots.plot_raster(tree).figure, text)
     if "dynamics" in tree.children:
         yield from dynamics_illustrations(tree)
 

@@ -9,14 +9,14 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 
-from mnnbio.circuit import Circuit, ModeMatrix
+from mnnbio.circuit import Circuit, ModeMatrix, Population
 from mnnbio.moments import LowRank, NotConverged, interval_skewness
 from mnnbio.results import array
 from mnnbio.theory.inputs import External, Wired, external_input, wire
 from mnnbio.theory.labelled import Output, label_neurons
 from mnnbio.theory.stationary import Closure, StationaryState, stationary_state
 from mnnbio.theory.train_input import recurrent_trains
-from mnnbio.theory.validity import Fluctuations, check_validity
+from mnnbio.theory.validity import Fluctuations, check_validity, warn_of_correlations
 from mnnbio.theory.wired_response import Stability, linear_response, projected_response, stability
 from mnnbio.units import in_unit
 
@@ -50,7 +50,20 @@ def recurrent_prediction(
         diffusion=closure != "renewal",
         eigenvalues=eigenvalues if covariance else None,
     )
+    if covariance and circuit.n_neurons <= DENSE and external.loadings.connections:
+        _warn_of_shared_input(circuit, external, state)
     return label_state(circuit, wired, external, state, eigenvalues, window=window, covariance=covariance)
+
+
+def _warn_of_shared_input(circuit: Circuit, external: External, state: StationaryState) -> None:
+    """Warn where what neurons share from outside makes their currents too correlated for linear response."""
+    loadings = torch.from_numpy(external.loadings.to_dense())
+    for name, place in circuit.slices().items():
+        population = circuit.population(name)
+        assert isinstance(population, Population)
+        between = loadings[place] @ loadings[place].T
+        std, rate = (torch.from_numpy(values[place]) for values in (state.std_input, state.rate))
+        warn_of_correlations(population, between[None], std[None], rate[None])
 
 
 def recurrent_state(

@@ -109,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     """Train, simulate, compare, report: whatever is not done yet."""
-    from mnnbio.workflow.trained_run import compare, report, simulate, summary, train
+    from mnnbio.workflow.run_output import summary
+    from mnnbio.workflow.trained_run import compare, report, simulate, train
 
     with _session(arguments, compiled=True, simulated=True) as session:
         for step in (train, simulate, compare, report):
@@ -135,7 +136,8 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     """Predict and compare."""
-    from mnnbio.workflow.trained_run import compare, summary
+    from mnnbio.workflow.run_output import summary
+    from mnnbio.workflow.trained_run import compare
 
     with _session(arguments, data=False) as session:
         remarks = compare(session)
@@ -146,7 +148,8 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _report(arguments: argparse.Namespace) -> None:
     """Write report and figures."""
-    from mnnbio.workflow.trained_run import report, summary
+    from mnnbio.workflow.run_output import summary
+    from mnnbio.workflow.trained_run import report
 
     with _session(arguments, data=False) as session:
         report(session)
@@ -161,7 +164,7 @@ def _print_config(arguments: argparse.Namespace) -> None:
 
 def _cpp(arguments: argparse.Namespace) -> None:
     """Write the C++ project of one of the two simulations."""
-    from mnnbio.workflow.trained_run import write_run_project
+    from mnnbio.workflow.run_output import write_run_project
 
     with _session(arguments) as session:
         write_run_project(session, arguments.part, arguments.out)
@@ -169,7 +172,7 @@ def _cpp(arguments: argparse.Namespace) -> None:
 
 def _read(arguments: argparse.Namespace) -> None:
     """Read the output of a C++ project."""
-    from mnnbio.workflow.trained_run import read_run_project
+    from mnnbio.workflow.run_output import read_run_project
 
     print(read_run_project(arguments.project, arguments.out or arguments.project / "result.nc"))
 

@@ -6,7 +6,7 @@ import pytest
 import synthetic
 import xarray as xr
 
-from mnnbio.analyses import plots
+import mnnbio.analyses as plots
 from mnnbio.analyses.alignment import FewSamplesWarning
 from mnnbio.analyses.circuit_text import stored_readout
 from mnnbio.analyses.comparison import compare

@@ -12,6 +12,7 @@ from scipy import sparse
 from mnnbio import (
     Bernoulli,
     Circuit,
+    CorrelationWarning,
     FixedIndegree,
     FixedOutdegree,
     GaussianDrive,
@@ -287,3 +288,17 @@ def test_the_reduction_never_draws_a_synapse(monkeypatch):
         warnings.simplefilter("error")
         prediction = predict(brunel(g=5, nu_ext_ratio=2), resolution="population", closure="poisson")
     np.testing.assert_allclose(prediction["rate"], 37.95, rtol=1e-3)
+
+
+def test_shared_noise_that_correlates_currents_is_warned_of_in_recurrent_circuits_too():
+    lif = LIFParameters()
+    circuit = Circuit(
+        [Population("E", 4, lif)],
+        [Projection("E", "E", weights=np.full((4, 4), 0.05) - 0.05 * np.eye(4), delay=1.0)],
+        [GaussianDrive("E", mean=0.9, std=0.3, factor=np.full((4, 1), 1.0))],
+    )
+    with pytest.warns(CorrelationWarning, match=r"neurons 0 and 1 of 'E' have a correlation of up to 0\.9"):
+        predict(circuit, dt=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        predict(circuit, dt=0.1, covariance=False)
