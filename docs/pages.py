@@ -25,6 +25,7 @@ ROOMS = {
     "synapses": "synapses",
     "values": "values",
     "units": "units",
+    "machine": "machine",
     "theory": "theory",
     "moments": "moments",
     "spikes": "spikes",

@@ -90,7 +90,7 @@ def test_cpp_draws_the_same_numbers(tmp_path):
             }
         }"""
     )
-    with as_file(files("mnnbio.spikes") / "streams.h") as header:
+    with as_file(files("mnnbio.spikes") / "cpp" / "streams.h") as header:
         flags = ["-O3", "-ffast-math", "-fno-finite-math-only", "-std=c++11", f"-I{header.parent}"]
         subprocess.run(["g++", *flags, "main.cpp", "-o", "main"], cwd=tmp_path, check=True)
     rows = [line.split() for line in subprocess.check_output([str(tmp_path / "main")], text=True).splitlines()]
