@@ -73,7 +73,7 @@ def test_every_room_has_a_page():
     rooms = {
         path.name.removesuffix(".py") for path in (ROOT / "mnnbio").iterdir() if not path.name.startswith(("_", "py"))
     }
-    assert set(PAGES.ROOMS) == rooms - {"machine"}
+    assert set(PAGES.ROOMS) == rooms
 
 
 def test_what_a_room_offers_is_read_without_importing_it():
