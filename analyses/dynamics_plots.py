@@ -17,9 +17,8 @@ from mnnbio.analyses.figure_style import (
     SINGLE_COLUMN,
     Colors,
     Panels,
-    chosen,
-    colours,
-    letter_panels,
+    lettered,
+    palette_of,
     panels_in,
     plain_log,
     sparse_ticks,
@@ -78,16 +77,15 @@ def plot_population_rates(
             f"got {begin:g} ms and {length:g} ms"
         )
     values, time = values.isel(time=inside), middles[inside]
-    every = values["population"].to_numpy().tolist()
-    palette, names = colours(every, colors), chosen(populations, every)
-    panels = panels_in(ax, len(names), 1, (DOUBLE_COLUMN * 0.8, 12 + 18 * len(names)), sharex=True)
+    palette = palette_of(values["population"].to_numpy().tolist(), populations, colors)
+    panels = panels_in(ax, len(palette), 1, (DOUBLE_COLUMN * 0.8, 12 + 18 * len(palette)), sharex=True)
     edges = np.append(time - half, time[-1] + half)
-    for axes, name in zip(panels, names, strict=True):
+    for axes, (name, colour) in zip(panels, palette.items(), strict=True):
         own = values.sel(population=name).to_numpy()
-        axes.stairs(own, edges, color=palette[name], fill=True, alpha=0.85, linewidth=0)
+        axes.stairs(own, edges, color=colour, fill=True, alpha=0.85, linewidth=0)
         axes.axhline(own.mean(), color=INK, linewidth=0.7, linestyle="--")
         axes.set(xlim=(edges[0], edges[-1]), ylim=(0, None))
-        axes.set_ylabel(f"{name} (Hz)", color=palette[name])
+        axes.set_ylabel(f"{name} (Hz)", color=colour)
         sparse_ticks(axes, x=6, y=2)
     panels[-1].set_xlabel("Time after warm-up (ms)")
     if ax is None:
@@ -126,13 +124,12 @@ def plot_stimuli(
     """
     if "stimulus" not in simulation.dims:
         raise ValueError("rates by stimulus need the dimension `stimulus`, the simulation has none")
-    every = list(dict.fromkeys(simulation["population"].to_numpy().tolist()))
-    palette = colours(every, colors)
+    owner = simulation["population"].to_numpy()
+    palette = palette_of(owner.tolist(), populations, colors)
     (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN, 55))
     place = np.arange(simulation.sizes["stimulus"])
-    for name in chosen(populations, every):
-        colour = palette[name]
-        mine = np.flatnonzero(simulation["population"].to_numpy() == name)
+    for name, colour in palette.items():
+        mine = np.flatnonzero(owner == name)
         rate = simulation["rate"].isel(neuron=mine).mean("neuron")
         se = (simulation["rate_se"].isel(neuron=mine) ** 2).mean("neuron") ** 0.5 / len(mine) ** 0.5
         axes.errorbar(place, rate, yerr=se.fillna(0.0), fmt="o", color=colour, markersize=3, label=name)
@@ -147,6 +144,7 @@ def plot_stimuli(
 
 
 @styled
+@lettered
 def plot_spectra(
     spectra: xr.Dataset,
     predicted: xr.Dataset | None = None,
@@ -176,12 +174,11 @@ def plot_spectra(
     shown = spectra
     if "stimulus" in spectra.dims:
         shown = spectra.isel(stimulus=_position("stimulus", stimulus, spectra.sizes["stimulus"]))
-    every = shown["population"].to_numpy().tolist()
-    palette, names = colours(every, colors), chosen(populations, every)
+    palette = palette_of(shown["population"].to_numpy().tolist(), populations, colors)
+    names = list(palette)
     left, right = panels = panels_in(ax, 1, 2, (DOUBLE_COLUMN * 0.8, 62))
     frequency = shown["frequency"].to_numpy()
-    for name in names:
-        colour = palette[name]
+    for name, colour in palette.items():
         power, se = (shown[key].sel(population=name).to_numpy() for key in ("power", "power_se"))
         left.fill_between(
             frequency, np.maximum(power - se, 1e-3 * power), power + se, color=colour, alpha=0.3, linewidth=0
@@ -209,12 +206,11 @@ def plot_spectra(
     right.set_xlim(frequency[0], frequency[-1])
     plain_log(right.xaxis)
     right.legend(loc="best")
-    if ax is None:
-        letter_panels(panels)
     return panels
 
 
 @styled
+@lettered
 def plot_intervals(
     intervals: xr.Dataset,
     *,
@@ -236,16 +232,14 @@ def plot_intervals(
         Two.
     """
     owner = intervals["population"].to_numpy()
-    every = list(dict.fromkeys(owner.tolist()))
-    palette, names = colours(every, colors), chosen(populations, every)
+    palette = palette_of(owner.tolist(), populations, colors)
     left, right = panels = panels_in(ax, 1, 2, (DOUBLE_COLUMN * 0.8, 55))
     for axes, key, label in ((left, "rate", "Firing rate (Hz)"), (right, "cv", "CV of interspike intervals")):
-        values = {name: intervals[key].isel(neuron=owner == name).to_numpy().ravel() for name in names}
+        values = {name: intervals[key].isel(neuron=owner == name).to_numpy().ravel() for name in palette}
         values = {name: own[np.isfinite(own)] for name, own in values.items()}
         everything = np.concatenate(list(values.values()))
         bins = _bins(everything)
-        for name in names:
-            colour = palette[name]
+        for name, colour in palette.items():
             if len(values[name]):
                 share = np.full(len(values[name]), 1 / len(values[name]))
                 axes.hist(values[name], bins=bins.tolist(), weights=share, histtype="step", color=colour, label=name)
@@ -254,8 +248,6 @@ def plot_intervals(
     right.axvline(1, color=MUTED, linewidth=0.8, linestyle=":")
     left.set_ylabel("Share of neurons")
     left.legend(loc="best")
-    if ax is None:
-        letter_panels(panels)
     return panels
 
 
@@ -266,6 +258,7 @@ def _bins(values: Array) -> Array:
 
 
 @styled
+@lettered
 def plot_currents(
     currents: xr.Dataset,
     *,
@@ -287,16 +280,15 @@ def plot_currents(
         Two.
     """
     owner = currents["population"].to_numpy()
-    every = list(dict.fromkeys(owner.tolist()))
-    palette = colours(every, colors)
+    palette = palette_of(owner.tolist(), populations, colors)
     left, right = panels = panels_in(ax, 1, 2, (DOUBLE_COLUMN * 0.8, 62))
     e, i = 1e-3 * currents["excitation"].to_numpy(), -1e-3 * currents["inhibition"].to_numpy()
     high = 1.05 * max(float(e.max()), float(i.max()), 1e-9)
     left.plot([0, high], [0, high], color=INK, linewidth=0.8, zorder=1)
     cancelled = currents["cancelled"].to_numpy()
     bins = np.linspace(0, 1, 41)
-    for name in chosen(populations, every):
-        colour, mine = palette[name], owner == name
+    for name, colour in palette.items():
+        mine = owner == name
         points = e[..., mine].ravel()
         left.plot(
             points, i[..., mine].ravel(), ".", color=colour, label=name, markersize=2.5, markeredgewidth=0,
@@ -313,8 +305,6 @@ def plot_currents(
     for axes in (left, right):
         sparse_ticks(axes)
     left.legend(loc="upper left", markerscale=3)
-    if ax is None:
-        letter_panels(panels)
     return panels
 
 
@@ -345,12 +335,10 @@ def plot_response(
     shown = response
     if "stimulus" in response.dims:
         shown = response.isel(stimulus=_position("stimulus", stimulus, response.sizes["stimulus"]))
-    every = shown["population"].to_numpy().tolist()
-    palette = colours(every, colors)
+    palette = palette_of(shown["population"].to_numpy().tolist(), populations, colors)
     (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN, 55))
     time = 1e3 * shown["time"].to_numpy()
-    for name in chosen(populations, every):
-        colour = palette[name]
+    for name, colour in palette.items():
         rate, se = (shown[key].sel(population=name).to_numpy() for key in ("response", "response_se"))
         axes.fill_between(time, rate - se, rate + se, color=colour, alpha=0.3, linewidth=0)
         axes.plot(time, rate, color=colour, label=name)
@@ -362,6 +350,7 @@ def plot_response(
 
 
 @styled
+@lettered
 def plot_phase_diagram(
     diagram: xr.Dataset,
     x: str,
@@ -416,8 +405,6 @@ def plot_phase_diagram(
             centres = diagram[name].to_numpy()
             if len(centres) <= _FEW_CELLS:
                 axis.set_ticks(centres, [f"{centre:g}" for centre in centres.tolist()])
-    if ax is None:
-        letter_panels(panels)
     return panels
 
 

@@ -75,6 +75,20 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
     return wrapper
 
 
+def lettered(draw: Callable[P, Panels]) -> Callable[P, Panels]:
+    """Mark the panels of a new figure a, b, c, after all else is drawn; axes that are given stay unmarked."""
+
+    @functools.wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Panels:
+        panels = draw(*args, **kwargs)
+        if kwargs.get("ax") is None:
+            for letter, axes in zip("abcdefgh", panels, strict=False):
+                axes.set_title(letter, loc="left", fontweight="bold", fontsize=8, pad=4)
+        return panels
+
+    return wrapper
+
+
 class Panels(tuple[Axes, ...]):
     """Axes of one figure, in which something was drawn, from the first to the last; a notebook shows the figure."""
 
@@ -160,6 +174,23 @@ def colours(populations: Sequence[str], colors: Colors = None) -> dict[str, str]
     return usual | dict(colors)
 
 
+def palette_of(
+    owner: Sequence[str], populations: Sequence[str] | str | None = None, colors: Colors = None
+) -> dict[str, str]:
+    """Return the colours of the populations to draw, each as in a figure of all.
+
+    Parameters
+    ----------
+    owner : sequence of str
+        Populations, or the population of each neuron, in the order of the circuit.
+    populations, colors
+        What the user chose, as for `chosen` and `colours`.
+    """
+    every = list(dict.fromkeys(owner))
+    usual = colours(every, colors)
+    return {name: usual[name] for name in chosen(populations, every)}
+
+
 def chosen(populations: Sequence[str] | str | None, known: Sequence[str]) -> list[str]:
     """Return which populations to draw: those asked for, by default all.
 
@@ -203,12 +234,6 @@ def sparse_ticks(axes: Axes, *, x: int = 4, y: int = 4) -> None:
     """Leave about `x` and `y` intervals between ticks, at round numbers."""
     axes.xaxis.set_major_locator(MaxNLocator(x, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_major_locator(MaxNLocator(y, steps=[1, 2, 2.5, 5, 10]))
-
-
-def letter_panels(panels: Sequence[Axes]) -> None:
-    """Mark panels a, b, c."""
-    for letter, axes in zip("abcdefgh", panels, strict=False):
-        axes.set_title(letter, loc="left", fontweight="bold", fontsize=8, pad=4)
 
 
 def render(figure: Figure, form: str, *, dpi: float = 300) -> bytes:

@@ -25,8 +25,8 @@ from mnnbio.analyses.figure_style import (
     Colors,
     Panels,
     chosen,
-    colours,
-    letter_panels,
+    lettered,
+    palette_of,
     panels_in,
     plain_log,
     sparse_ticks,
@@ -40,6 +40,7 @@ _MANY_CLASSES = 12  # beyond which a confusion matrix shows colours only
 
 
 @styled
+@lettered
 def plot_training(
     training: xr.Dataset, *, colors: Sequence[str] = PALETTE, ax: Axes | Sequence[Axes] | None = None
 ) -> Panels:
@@ -76,12 +77,11 @@ def plot_training(
             axes.set_yscale("log")
             plain_log(axes.yaxis)
         axes.legend()
-    if ax is None:
-        letter_panels(panels)
     return panels
 
 
 @styled
+@lettered
 def plot_rates(
     comparison: xr.Dataset,
     *,
@@ -117,12 +117,11 @@ def plot_rates(
     right.set_ylabel("Simulated − predicted (Hz)")
     sparse_ticks(right)
     _symmetric(right, y - x, se)
-    if ax is None:
-        letter_panels(panels)
     return panels
 
 
 @styled
+@lettered
 def plot_count_statistics(
     comparison: xr.Dataset,
     *,
@@ -155,12 +154,11 @@ def plot_count_statistics(
     _identity(left, selected, *_triple(selected, "count_variance"), text, palette, legend=True)
     text = f"Fano factor in {window:g} ms"
     _identity(right, selected, *_triple(selected, "count_fano"), text, palette, legend=False)
-    if ax is None:
-        letter_panels(panels)
     return panels
 
 
 @styled
+@lettered
 def plot_covariance(
     comparison: xr.Dataset, *, populations: Sequence[str] | str | None = None, ax: Sequence[Axes] | None = None
 ) -> Panels:
@@ -216,12 +214,11 @@ def plot_covariance(
     if np.isfinite(ceiling):
         note += f"\n(exact: {ceiling:.2f})"
     scatter.text(0.97, 0.04, note, transform=scatter.transAxes, ha="right")
-    if ax is None:
-        letter_panels(panels)
     return panels
 
 
 @styled
+@lettered
 def plot_z(
     comparison: xr.Dataset,
     *,
@@ -267,8 +264,6 @@ def plot_z(
         axes.text(0.98, 0.97, note, transform=axes.transAxes, ha="right", va="top")
     panels[0].set_ylabel("Density")
     panels[0].text(-0.9, 0.36, "normal", ha="right", color=INK)
-    if ax is None:
-        letter_panels(panels)
     return panels
 
 
@@ -316,6 +311,7 @@ def plot_accuracy(
 
 
 @styled
+@lettered
 def plot_confusion(
     comparison: xr.Dataset, *, names: Sequence[str] | None = None, ax: Sequence[Axes] | None = None
 ) -> Panels:
@@ -360,8 +356,6 @@ def plot_confusion(
     panels[0].set_ylabel("True class")
     bar = panels.figure.colorbar(image, ax=list(panels), shrink=0.75, aspect=18, pad=0.02, label="Share of the class")
     bar.outline.set_visible(False)  # type: ignore[operator]
-    if ax is None:
-        letter_panels(panels)
     return panels
 
 
@@ -472,8 +466,7 @@ def _select(comparison: xr.Dataset, populations: Sequence[str] | str | None) -> 
 
 def _palette(comparison: xr.Dataset, selected: xr.Dataset, colors: Colors) -> dict[str, str]:
     """Return the colours of the populations that are drawn, as in a figure of all."""
-    every = colours(list(_members(comparison)), colors)
-    return {name: every[name] for name in _members(selected)}
+    return palette_of(list(_members(comparison)), list(_members(selected)), colors)
 
 
 def _correlation(comparison: xr.Dataset, name: str, selected: xr.Dataset) -> float:

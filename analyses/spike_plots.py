@@ -17,8 +17,7 @@ from mnnbio.analyses.figure_style import (
     SINGLE_COLUMN,
     Colors,
     Panels,
-    chosen,
-    colours,
+    palette_of,
     panels_in,
     sparse_ticks,
     styled,
@@ -84,8 +83,7 @@ def plot_raster(
         ax, 1 if alone else 2, columns, (DOUBLE_COLUMN if columns > 1 else SINGLE_COLUMN * 1.2, 80),
         **({} if alone else {"sharex": True, "sharey": "row", "height_ratios": [3, 1]}),
     )  # fmt: skip
-    every = list(dict.fromkeys(population_names(source.data).tolist()))
-    palette = {name: colours(every, colors)[name] for name in chosen(populations, every)}
+    palette = palette_of(population_names(source.data).tolist(), populations, colors)
     _draw_spikes(panels[:columns], source.data, palette, begin, end, trial=trial, neurons=neurons)
     label = "Time after warm-up ({})".format("s" if end - begin > 2000 else "ms")
     if not alone:
@@ -249,8 +247,7 @@ def plot_psth(
     number = rates.sizes.get("stimulus", 1)
     if not 0 <= stimulus < number:
         raise ValueError(f"`stimulus` must be a position among the {number} there are, got {stimulus}")
-    every = rates["population"].to_numpy().tolist()
-    palette = {name: colours(every, colors)[name] for name in chosen(populations, every)}
+    palette = palette_of(rates["population"].to_numpy().tolist(), populations, colors)
     (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN * 1.2, 55))
     _draw_rates(axes, rates, palette, stimulus=stimulus, errors=True)
     unit = "ms" if length <= 2000 else "s"

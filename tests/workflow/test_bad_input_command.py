@@ -1,7 +1,5 @@
 """Wrong command lines and files: each is refused at once, in at most four lines, and leaves nothing half-written."""
 
-import contextlib
-import io
 import time
 from pathlib import Path
 
@@ -9,9 +7,9 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from command_line import run
 
 from mnnbio import Circuit, GaussianDrive, LIFParameters, Population
-from mnnbio.workflow.cli import main
 
 SWEEP = {"circuit": "brunel", "parameters": {"scale": 0.01}, "grid": {"g": [5]}, "simulation": {"codegen": "runtime"}}
 RUNTIME = ["--codegen", "runtime", "--no-progress"]
@@ -87,18 +85,12 @@ def everything(folder: Path) -> dict[str, bytes]:
 def refused(given: Path, *arguments: object, message: str) -> None:
     """Run a command, which must fail as it should."""
     before, start = everything(given), time.monotonic()
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as error:
-            code = int(error.code or 0)
-    said = err.getvalue()
-    assert code in (1, 2), (code, out.getvalue())
+    code, out, said = run(*arguments)
+    assert code in (1, 2), (code, out)
     assert message in said, said
     assert len(said.splitlines()) <= 4, said
     assert all(len(line) < 1500 for line in said.splitlines()), said
-    assert "Traceback" not in said + out.getvalue()
+    assert "Traceback" not in said + out
     assert "unexpected" not in said, said
     assert time.monotonic() - start < 10
     assert everything(given) == before

@@ -1,13 +1,13 @@
 """The command `mnnbio circuit`: what it leaves, its options, and everything that can be wrong with them."""
 
-import contextlib
-import io
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
+import command_line
 import numpy as np
 import pytest
 import yaml
+from command_line import Done
 
 import mnnbio.circuits
 from mnnbio.circuit import GaussianDrive, Population, Projection
@@ -19,7 +19,6 @@ from mnnbio.moments.fixed_point import NotConverged
 from mnnbio.neurons.lif import LIFParameters
 from mnnbio.results.files import load
 from mnnbio.workflow.arguments import Parser, add_builder_options, builder_arguments, builders, description, documented
-from mnnbio.workflow.cli import main
 from mnnbio.workflow.pipeline import n_synapses, require_affordable
 
 SMALL = [
@@ -29,20 +28,8 @@ SMALL = [
 TINY = ["inhibition_stabilised", "--scale", "0.02", "--stimulus", "0,1"]
 
 
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
 def run(*arguments: object) -> Done:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = main(["circuit", *map(str, arguments)])
-        except SystemExit as error:
-            code = int(error.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
+    return command_line.run("circuit", *arguments)
 
 
 def fails(message: str, *arguments: object) -> None:

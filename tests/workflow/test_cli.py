@@ -1,22 +1,19 @@
 """The command, run in this process with tiny settings, and everything that can be wrong with what it is given."""
 
-import contextlib
 import gzip
-import io
 import json
 import shutil
 import struct
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import xarray as xr
+from command_line import Done, run
 from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
 from sklearn.metrics import r2_score
 
-from mnnbio.workflow.cli import main
 from mnnbio.workflow.run_config import all_fields, make_config, read_layer
 
 SMALL = [
@@ -24,22 +21,6 @@ SMALL = [
     "--decision-window", "50", "--decision-warmup", "0", "--stimuli", "2", "--trials", "2", "--duration", "100", "--warmup", "50",
     "--window", "50", "--no-progress",
 ]  # fmt: skip
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def run(*arguments: object) -> Done:
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as error:
-            code = int(error.code or 0)
-    return Done(code, out.getvalue(), err.getvalue())
 
 
 def fails(code: int, message: str, *arguments: object) -> Done:
