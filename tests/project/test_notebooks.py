@@ -1,5 +1,6 @@
 """The notebooks are stored as they were executed, and run from top to bottom with settings small enough for a test."""
 
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,10 +57,18 @@ def test_notebooks_are_stored_as_executed(name):
     assert (NOTEBOOKS / f"{name}.ipynb").stat().st_size < 1_500_000
 
 
+TEXTS = ("text/plain", "text/markdown", "text/html")
+ABSOLUTE = re.compile(r"(?<![\w.:/<])/(?:[\w.-]+/)+")  # a path from the root; not of a URL, nor a closing tag
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_outputs_do_not_say_where_they_were_made(name):
     text = (NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
-    assert not [place for place in ("/home/", "/tmp/", "site-packages", "/work/", "/Users/") if place in text]
+    assert not [place for place in ("/home/", "/tmp/", "site-packages", "/Users/") if place in text]
+    for cell in read(name).cells:
+        said = [cell.source, *(out.get("text", "") for out in cell.get("outputs", ()))]
+        said += [str(out.get("data", {}).get(kind, "")) for out in cell.get("outputs", ()) for kind in TEXTS]
+        assert not [found for part in said for found in ABSOLUTE.findall(part)]
 
 
 def test_outputs_of_other_code_are_told():
