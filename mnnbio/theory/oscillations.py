@@ -310,7 +310,8 @@ def predict_oscillations(
     A deviation e^{st} keeps itself alive where an eigenvalue of the response ``M(s)`` of the rates to each other,
     through delays and synapses, is 1. Such s are looked for near the frequencies at which an eigenvalue of M is real
     and positive: there a loop is in phase, and the eigenvalue tells how close to 1, the onset of the oscillation, it
-    is.
+    is. From each such frequency the search leads to one s: strongly damped loops can have others, which are not listed
+    and may be less damped.
 
     Parameters
     ----------
