@@ -15,6 +15,7 @@ from .circuit import Population as Population
 from .circuit import Projection as Projection
 from .circuit import Readout as Readout
 from .exporting import export as export
+from .machine import CacheWarning as CacheWarning
 from .machine import FileError as FileError
 from .machine import NotEnoughMemory as NotEnoughMemory
 from .moments import NotConverged as NotConverged
@@ -24,7 +25,6 @@ from .results import ResultFileError as ResultFileError
 from .results import load as load
 from .results import save as save
 from .spikes import BuildFailed as BuildFailed
-from .spikes import CacheWarning as CacheWarning
 from .spikes import CompilerNotFound as CompilerNotFound
 from .spikes import CountMoments as CountMoments
 from .spikes import Counts as Counts

@@ -1,6 +1,5 @@
 """Circuits as spikes: simulated with Brian2, in generated C++ or in Python."""
 
-from mnnbio.machine import CacheWarning
 from mnnbio.spikes.building import build
 from mnnbio.spikes.compiling import BuildFailed, CompilerNotFound, available_cores, require_compiler
 from mnnbio.spikes.cpp_project import read_project, write_project
@@ -19,7 +18,6 @@ __all__ = [
     "BinnedCounts",
     "BrianBusyError",
     "BuildFailed",
-    "CacheWarning",
     "CompilerNotFound",
     "CountMoments",
     "Counts",
