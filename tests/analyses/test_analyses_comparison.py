@@ -126,6 +126,7 @@ def test_silent_neurons_and_single_samples_do_not_count():
     assert np.isnan(c["rate_z_rms"])
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(st.permutations(range(8)))
 def test_relabelling_neurons_relabels_the_comparison(order):
@@ -149,6 +150,7 @@ def small() -> synthetic.Synthetic:
     return _small[0]
 
 
+@pytest.mark.slow
 def test_everything_in_one_file(tmp_path):
     s = small()
     tree = s.simulation.copy()

@@ -71,6 +71,7 @@ def test_report_says_how_the_numbers_were_made(full, made):
         assert text in page, text
 
 
+@pytest.mark.slow
 def test_sections_appear_only_for_what_there_is(tmp_path):
     s = synthetic.make({"a": 4}, trials=5, seed=2)
     tree = s.simulation.copy()
@@ -109,6 +110,7 @@ def test_decisions_of_their_own_simulation(made, tmp_path):
     assert '<section id="accuracy">' not in page
 
 
+@pytest.mark.slow
 def test_long_window_predictions_are_reported_too(tmp_path):
     s = synthetic.make({"a": 4}, trials=5, seed=2)
     tree = s.simulation.copy()
@@ -183,6 +185,7 @@ def test_other_texts_for_readers():
     assert correlation(0.5) == "0.500"
 
 
+@pytest.mark.slow
 def test_analyses_load_neither_figures_nor_theory_nor_simulator():
     heavy = "{'matplotlib', 'torch', 'brian2', 'jinja2'}"
     code = f"import sys, mnnbio.analyses; print(sorted({heavy} & set(sys.modules)))"

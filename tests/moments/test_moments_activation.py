@@ -82,6 +82,7 @@ def test_quadrature_at_other_parameters(values, mean, std):
         assert value.item() == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_rates_of_any_size():
     """Far below threshold ``rate → std⁻¹-scaled escape``: the leading asymptote of G, to its own relative error 1/ub²."""
     lif = LIFParameters()
@@ -154,6 +155,7 @@ def test_first_derivatives():
     assert torch.autograd.gradcheck(of_everything, everything())
 
 
+@pytest.mark.slow
 def test_second_derivatives():
     assert torch.autograd.gradgradcheck(of_everything, everything())
 

@@ -19,6 +19,7 @@ def step_input(current=0.0, noise=0.0, weights=(), expected=(), bernoulli=True):
     return StepInput(*as_tensor, torch.full((len(weights),), bernoulli))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bernoulli", [True, False])
 def test_jumps_across_the_whole_range_wait_geometrically(bernoulli):
     """Every jump fires: the number of steps is geometric, with p the probability of a step with any jump."""

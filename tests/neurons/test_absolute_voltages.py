@@ -36,6 +36,7 @@ def test_defaults_are_above_rest():
     assert lif.from_rest() == LIFParameters()
 
 
+@pytest.mark.slow
 def test_theory_and_spikes_are_the_same():
     one, other = circuit(REST), circuit(ABSOLUTE)
     for resolution in ("neuron", "population"):

@@ -42,6 +42,7 @@ def test_moments_are_those_of_the_matrix(kernel_size, stride, padding, dense):
     torch.testing.assert_close(layer(moments).variance, ((matrix @ dense_in) * matrix).sum(-1), **tolerance)
 
 
+@pytest.mark.slow
 def test_gradients_are_exact():
     layer = MomentConv2d((1, 4, 4), 2, 3, dtype=f64)
     moments = image_moments((1, 4, 4), (2,))

@@ -275,6 +275,7 @@ CIRCUITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CIRCUITS)
 def test_a_part_works_in_theory_json_files_and_python(name, tmp_path):
     circuit = CIRCUITS[name]()
@@ -338,6 +339,7 @@ def quadratic() -> Circuit:
     )
 
 
+@pytest.mark.slow
 def test_a_neuron_of_the_user_runs_and_is_refused_by_the_theory_by_name():
     circuit = quadratic()
     assert Circuit.from_json(circuit.to_json()).hash() == circuit.hash()
@@ -363,6 +365,7 @@ def test_a_neuron_without_input_follows_its_equation():
     assert len(expected) > 3
 
 
+@pytest.mark.slow
 def test_a_theory_is_registered_for_a_type_of_neuron():
     n = 40
     circuit = Circuit(
@@ -435,6 +438,7 @@ def test_a_synapse_of_the_user_runs_and_is_refused_by_the_theory_by_name():
             predict(circuit, dt=0.1, resolution=resolution)
 
 
+@pytest.mark.slow
 def test_a_synapse_moves_the_membrane_by_its_charge():
     # A short alpha current is a delta synapse, a spike that arrives some steps later.
     short = simulate(alpha(0.05), 500.0, trials=8, seed=1, codegen="runtime")["simulation"]
@@ -470,6 +474,7 @@ def test_a_recording_of_the_user_reduces_what_the_spikes_say(tmp_path):
     xr.testing.assert_equal(load(tmp_path / "result.nc")["latencies/latency"], found)
 
 
+@pytest.mark.slow
 def test_shares_of_a_recording_of_the_user_are_merged():
     with build(two_populations(), record=Latency(), codegen="runtime") as program:
         whole = program.run(60.0, trials=3, seed=3)

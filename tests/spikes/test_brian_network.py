@@ -178,6 +178,7 @@ def test_jumps_of_sources_are_bernoulli_and_of_drives_poisson():
         assert abs(v.var() - expected) < K * expected * np.sqrt(2 / replicas)
 
 
+@pytest.mark.slow
 def test_a_source_fires_as_often_as_its_rate_says():
     # Every source spike makes its own neuron fire, so the neurons' counts are those of the trains.
     rates = np.array([0.0, 0.02, 0.5, 3.0, 9.0, 10.0])
@@ -240,6 +241,7 @@ def test_sparse_and_factored_weights_act_like_the_dense_matrix(kind, monkeypatch
     assert all(np.array_equal(one, two) for one, two in zip(dense, other, strict=True))
 
 
+@pytest.mark.slow
 def test_stimuli_load_their_own_rates_currents_and_noise():
     # Means, noise, shared noise, source and drive rates all depend on the stimulus; one stimulus alone is the reference.
     rng = np.random.default_rng(1)

@@ -80,6 +80,7 @@ def test_spikes_are_sorted_and_counted():
     np.testing.assert_allclose(trains.time, (trains.step + 0.5) * 1e-4, rtol=1e-15)
 
 
+@pytest.mark.slow
 def test_seeds_repeat_and_differ_and_layout_does_not_matter():
     spikes = {}
     for replicas in (1, 4):
@@ -108,6 +109,7 @@ def test_recording_some_populations_leaves_the_others_out():
     assert np.array_equal(some.row_size, everyone.row_size[..., 10:])
 
 
+@pytest.mark.slow
 def test_some_presentations_give_the_spikes_that_they_give_among_all():
     pairs = np.array([[2, 1], [0, 0], [1, 2]])
     with build(everything(), codegen="runtime", replicas=4) as program:
@@ -423,6 +425,7 @@ def test_a_run_that_brian_stops_is_no_result():
         program.run(1e6, seed=1, report=lambda done, total: stop())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ignored", [True, False])
 def test_brian_leaves_interrupts_as_they_were_and_no_files(tmp_path, ignored):
     code = (

@@ -65,6 +65,7 @@ def one_spike(tau_syn, lif=SILENT, weight=2.0, delay=1.0, size=1):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tau_syn", [0.5, 20.0])
 def test_a_postsynaptic_potential_is_the_closed_form(tau_syn):
     # Difference of exponentials (alpha function for equal time constants), exact on the grid.

@@ -196,6 +196,7 @@ def test_a_full_disk_is_said(tmp_path):
     assert "cannot write /dev/full; is the disk full?" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "record",
     [None, {"first": Counts(bin=5.0), "second": CountMoments(window=20.0, covariance=True)}, CountMoments(window=20.0)],
@@ -323,6 +324,7 @@ def test_a_file_that_is_not_whole_is_an_error(numbers, message, tmp_path):
         list(read_blocks(tmp_path / "other.bin", job))
 
 
+@pytest.mark.slow
 def test_the_page_about_recording_can_be_run(capsys):
     text = (Path(__file__).parents[2] / "docs" / "recording.md").read_text(encoding="utf-8")
     exec(compile(text.split("```python\n")[1].split("```")[0], "docs/recording.md", "exec"), {})

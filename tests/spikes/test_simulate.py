@@ -98,6 +98,7 @@ def test_results_survive_a_file(result, tmp_path):
         xr.testing.assert_identical(loaded[group].to_dataset(inherit=False), result[group].to_dataset(inherit=False))
 
 
+@pytest.mark.slow
 def test_same_seed_same_result_and_seeds_differ(result):
     options = {"trials": 6, "warmup": 20, "window": 25, "codegen": "runtime"}
     again = simulate(layered(), 100, seed=3, **options)
@@ -145,6 +146,7 @@ def test_covariances_can_be_left_out():
     assert not {"covariance", "count_covariance", "neuron_j"} & set(plain["simulation"].variables)
 
 
+@pytest.mark.slow
 def test_the_error_of_a_rate_uses_windows_long_enough_to_be_independent():
     # A regular neuron: counts of short windows vary far more than the mean rate does.
     circuit = Circuit([Population("n", 40, LIFParameters())], drives=[GaussianDrive("n", mean=1.6, std=0.3)])

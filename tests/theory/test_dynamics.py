@@ -153,6 +153,7 @@ def test_a_stationary_state_stays():
     assert course.dims == ("time", "population")
 
 
+@pytest.mark.slow
 def test_a_step_leads_from_state_to_state():
     course = Steps([0.0, 20.0], [0.7, 0.9])
     circuit = Circuit(

@@ -65,11 +65,13 @@ def test_a_symmetric_circuit_has_states_that_break_its_symmetry(states):
     assert states["stable_with_delays"][0] == 0.0
 
 
+@pytest.mark.slow
 def test_the_search_is_deterministic(states):
     again = fixed_points(winner_takes_all(), dt=0.1)
     np.testing.assert_array_equal(again["rate"], states["rate"])
 
 
+@pytest.mark.slow
 def test_unstable_directions_lead_on_from_the_symmetric_state():
     """A symmetric start alone."""
     found = fixed_points(winner_takes_all(), [0.02], dt=0.1)
@@ -77,6 +79,7 @@ def test_unstable_directions_lead_on_from_the_symmetric_state():
     assert found.attrs["starts"] > 1
 
 
+@pytest.mark.slow
 def test_neurons_have_the_states_of_their_populations():
     small = winner_takes_all()
     found = fixed_points(small, dt=0.1, resolution="neuron", starts=[0.02, {"A": 0.1, "B": 0.01, "I": 0.03}])
@@ -102,6 +105,7 @@ def inhibitory(delay=2.0, weight=-0.4):
     )
 
 
+@pytest.mark.slow
 def test_states_that_only_delays_destabilise_are_told_apart():
     found = fixed_points(inhibitory(), dt=0.1)
     assert found["stable"].values.tolist() == [1.0]
@@ -132,6 +136,7 @@ def test_a_state_that_is_unstable_without_delays_has_no_spectra_either():
             make()
 
 
+@pytest.mark.slow
 def test_the_response_to_the_mean_alone_leaves_the_microcircuit_stable():
     """As in the published theory, whose oscillations below 100 Hz are damped; the response to the variance adds to it."""
     circuit = microcircuit()

@@ -170,6 +170,7 @@ def test_delays_that_are_drawn_are_looked_at_where_synapses_are():
     predict(circuit, dt=0.1, resolution="population")
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_into_memory_is_refused_at_once():
     many = Population("E", 3_000_000, LIF)
     circuit = Circuit([many], [Projection("E", "E", weight=0.1, connectivity=Bernoulli(0.5), delay=1.0)])

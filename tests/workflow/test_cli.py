@@ -140,6 +140,7 @@ def test_a_second_run_reuses_everything(folder):
     assert after == before
 
 
+@pytest.mark.slow
 def test_only_what_depends_on_a_changed_option_is_done_again(folder):
     done = run("simulate", folder, "--decision-trials", "3", "--no-progress")
     lines = done.out.splitlines()
@@ -153,6 +154,7 @@ def test_only_what_depends_on_a_changed_option_is_done_again(folder):
     assert lines[1:3] == ["compare    reused: decisions", "compare    statistics: theory and spikes"]
 
 
+@pytest.mark.slow
 def test_parts_one_after_another_equal_a_run(finished, tmp_path):
     folder = tmp_path / "parts"
     of_training = SMALL[: SMALL.index("--codegen")]
@@ -177,6 +179,7 @@ def test_options_of_a_file_lose_against_the_command_line(tmp_path):
     assert (config.training.epochs, config.training.batch_size, config.model.hidden) == (9, 32, (5,))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_continues(finished, tmp_path, monkeypatch):
     import mnnbio.workflow.trained_run as step
 
@@ -195,6 +198,7 @@ def test_an_interrupted_run_continues(finished, tmp_path, monkeypatch):
     assert done.out.split("\n\n")[1] == finished[1].out.split("\n\n")[1]
 
 
+@pytest.mark.slow
 def test_a_table_of_values_gives_r2(table, tmp_path):
     done = run("run", "table", table, "--target", "value", "--out", tmp_path / "run", *SMALL)
     assert done.code == 0, done
@@ -408,6 +412,7 @@ def test_no_permission_is_said_before_the_training(tmp_path, place):
     fails(1, "cannot write to the run folder", "run", "digits", "--out", tmp_path / place, *SMALL)
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_saving_leaves_what_was_there(folder, monkeypatch):
     content = (folder / "result.nc").read_bytes()
 

@@ -205,6 +205,7 @@ def test_spikes_are_recorded_where_the_configuration_says_so_and_damage_is_found
     assert open_sweep(out)["simulation/rate"].compute().notnull().all()
 
 
+@pytest.mark.slow
 def test_code_of_others_is_run_only_where_it_is_allowed(tmp_path, capsys):
     (tmp_path / "build.py").write_text(
         f"import pathlib\npathlib.Path({str(tmp_path / 'RUN')!r}).touch()\ndef make(g=1.0):\n    return None\n"

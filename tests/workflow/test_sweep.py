@@ -453,6 +453,7 @@ def test_there_must_be_a_sweep_to_open(tmp_path):
 # A stored circuit.
 
 
+@pytest.mark.slow
 def test_a_stored_circuit_is_swept_by_paths(tmp_path, swept):
     config = make_sweep(CONFIG | {"grid": GRID}, swept)
     circuit = subject_of(config, allow_code=True).circuit({"mean": 1.0})
