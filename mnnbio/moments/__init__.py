@@ -1,4 +1,4 @@
-"""Theory of leaky integrate-and-fire neurons as pure, differentiable functions on tensors, in ms and mV."""
+"""Theory as pure functions, in ms and mV: LIF neurons differentiable on tensors, others by threshold integration."""
 
 from mnnbio.moments.activation import Activation, fano_factor, interval_skewness, moment_activation
 from mnnbio.moments.colored_noise import colored_lif, effective_lif
@@ -13,6 +13,16 @@ from mnnbio.moments.linear_response import dense_response, low_rank_response, wo
 from mnnbio.moments.maps import Convolution, ImageShape, LinearMap, Pooling, Transformed, transform
 from mnnbio.moments.orthant import cholesky, log_orthant_probability
 from mnnbio.moments.overshoot import ZETA_HALF, JumpFactors, discrete_lif, jump_factors, overshoot
+from mnnbio.moments.threshold_integration import (
+    DriftNeuron,
+    GridWarning,
+    Passages,
+    exponential_drift,
+    leaky_drift,
+    quadratic_drift,
+    threshold_integration,
+    threshold_transfer,
+)
 from mnnbio.moments.transfer import FirstPassageTransform, Transfer, first_passage_transform, transfer_function
 
 __all__ = [
@@ -23,8 +33,10 @@ __all__ = [
     "Covariance",
     "Dense",
     "Diagonal",
+    "DriftNeuron",
     "FirstPassageTransform",
     "FixedPoint",
+    "GridWarning",
     "ImageShape",
     "Integrals",
     "JumpFactors",
@@ -35,6 +47,7 @@ __all__ = [
     "NeuronTensors",
     "NotConverged",
     "Passage",
+    "Passages",
     "Pooling",
     "Status",
     "StepInput",
@@ -50,6 +63,7 @@ __all__ = [
     "dense_response",
     "discrete_lif",
     "effective_lif",
+    "exponential_drift",
     "fano_factor",
     "first_passage",
     "first_passage_transform",
@@ -57,12 +71,16 @@ __all__ = [
     "integrals",
     "interval_skewness",
     "jump_factors",
+    "leaky_drift",
     "log_orthant_probability",
     "long_window_count_variance",
     "low_rank_response",
     "moment_activation",
     "overshoot",
+    "quadratic_drift",
     "scaled_integrals",
+    "threshold_integration",
+    "threshold_transfer",
     "transfer_function",
     "transform",
     "woodbury_own_noise",
