@@ -6,15 +6,15 @@ import datetime
 import reprlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Unit = Literal["ms", "mV", "1/ms", "mV/ms", "mV/sqrt(ms)", "mV^2/ms", "1"]
+Unit = Literal["ms", "mV", "1/ms", "mV/ms", "mV/sqrt(ms)", "mV^2/ms", "nS", "pA", "pF", "1"]
 FloatOrArray = float | npt.NDArray[np.float64]
 
-# Size of each working unit in SI base units, and its exponents of volt and second.
+# Size of each working unit in SI base units, and its exponents of volt, second and ampere.
 _SI_SIZE: Mapping[Unit, float] = {
     "ms": 1e-3,
     "mV": 1e-3,
@@ -22,16 +22,34 @@ _SI_SIZE: Mapping[Unit, float] = {
     "mV/ms": 1.0,
     "mV/sqrt(ms)": 1e-3 / np.sqrt(1e-3),
     "mV^2/ms": 1e-3,
+    "nS": 1e-9,
+    "pA": 1e-12,
+    "pF": 1e-12,
     "1": 1.0,
 }
-_VOLT_SECOND: Mapping[Unit, tuple[int, float]] = {
-    "ms": (0, 1),
-    "mV": (1, 0),
-    "1/ms": (0, -1),
-    "mV/ms": (1, -1),
-    "mV/sqrt(ms)": (1, -0.5),
-    "mV^2/ms": (2, -1),
-    "1": (0, 0),
+_POWERS: Mapping[Unit, tuple[int, float, int]] = {
+    "ms": (0, 1, 0),
+    "mV": (1, 0, 0),
+    "1/ms": (0, -1, 0),
+    "mV/ms": (1, -1, 0),
+    "mV/sqrt(ms)": (1, -0.5, 0),
+    "mV^2/ms": (2, -1, 0),
+    "nS": (-1, 0, 1),
+    "pA": (0, 0, 1),
+    "pF": (-1, 1, 1),
+    "1": (0, 0, 0),
+}
+_BRIAN_NAMES: Mapping[Unit, str] = {
+    "ms": "second",
+    "mV": "volt",
+    "1/ms": "hertz",
+    "mV/ms": "volt/second",
+    "mV/sqrt(ms)": "volt/second**0.5",
+    "mV^2/ms": "volt**2/second",
+    "nS": "siemens",
+    "pA": "amp",
+    "pF": "farad",
+    "1": "1",
 }
 
 _LONGEST_SHOWN = 80  # characters of a value in a message
@@ -99,12 +117,9 @@ def in_unit(value: Any, unit: Unit, name: str) -> FloatOrArray:
             raise TypeError(f"`{name}` must be numeric, in rows of one length, got {shown(value)}") from error
     scale = 1.0
     if is_quantity(value):
-        from brian2.units import second, volt
-        from brian2.units.fundamentalunits import DIMENSIONLESS, have_same_dimensions
+        from brian2.units.fundamentalunits import have_same_dimensions
 
-        volts, seconds = _VOLT_SECOND[unit]
-        wanted = volt**volts * second**seconds if unit != "1" else DIMENSIONLESS
-        if not have_same_dimensions(value, wanted):
+        if not have_same_dimensions(value, _dimensions(unit)):
             raise ValueError(f"`{name}` must be in {unit}, got a quantity of another dimension: {shown(value)}")
         scale = _SI_SIZE[unit]
     else:
@@ -204,13 +219,67 @@ def _unit_of(value: Any, name: str) -> Unit | None:
         return common_unit({f"{name}[{k}]": part for k, part in enumerate(value)}, name)
     if not is_quantity(value):
         return None
-    from brian2.units import second, volt
     from brian2.units.fundamentalunits import have_same_dimensions
 
-    for unit, (volts, seconds) in _VOLT_SECOND.items():
-        if have_same_dimensions(value, volt**volts * second**seconds):
+    for unit in _POWERS:
+        if have_same_dimensions(value, _dimensions(unit)):
             return None if unit == "1" else unit
-    raise ValueError(f"`{name}` must be in one of {', '.join(_VOLT_SECOND)}, got {shown(value)}")
+    raise ValueError(f"`{name}` must be in one of {', '.join(_POWERS)}, got {shown(value)}")
+
+
+def _dimensions(unit: Unit) -> Any:
+    """Return the dimensions of a working unit, as Brian2 has them."""
+    from brian2.units import amp, second, volt
+    from brian2.units.fundamentalunits import DIMENSIONLESS, get_dimensions
+
+    volts, seconds, amps = _POWERS[unit]
+    return get_dimensions(volt**volts * second**seconds * amp**amps) if unit != "1" else DIMENSIONLESS
+
+
+def brian_unit(unit: Unit) -> str:
+    """Return the name, in Brian2's language, of the SI unit of a working unit: "volt" of "mV"."""
+    return _BRIAN_NAMES[unit]
+
+
+def si_size(unit: Unit) -> float:
+    """Return the size of a working unit in SI units: 0.001 of "mV"."""
+    return _SI_SIZE[unit]
+
+
+def working_unit(brian_name: str) -> Unit:
+    """Return the working unit whose SI unit has that name in Brian2's language, "1" where there is none."""
+    return next((unit for unit, name in _BRIAN_NAMES.items() if name == brian_name), "1")
+
+
+class SINumbers(NamedTuple):
+    """Numbers in SI units with the name of their unit in Brian2's language."""
+
+    value: float | npt.NDArray[np.float64]
+    unit: str
+
+
+def in_si(value: Any, name: str) -> SINumbers:
+    """Return a quantity of any dimension in SI units, and its unit; plain numbers have the unit "1".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the value is not made of finite real numbers.
+    """
+    plain = in_unit(np.asarray(value) if is_quantity(value) else value, "1", name)
+    return SINumbers(plain, _brian_name(value) if is_quantity(value) else "1")
+
+
+def _brian_name(quantity: Any) -> str:
+    """Return the SI unit of a quantity in Brian2's language."""
+    from brian2.units.fundamentalunits import get_dimensions, have_same_dimensions
+
+    for unit, known in _BRIAN_NAMES.items():
+        if have_same_dimensions(quantity, _dimensions(unit)):
+            return known
+    names = ("metre", "kilogram", "second", "amp", "kelvin", "mole", "candle")
+    powers = get_dimensions(quantity)._dims
+    return "*".join(f"{base}**{power:g}" for base, power in zip(names, powers, strict=True) if power)
 
 
 def _first(mask: npt.NDArray[np.bool_]) -> int | tuple[int, ...]:

@@ -16,6 +16,9 @@ from scipy import special
 
 from mnnbio.units import Unit, common_unit, in_unit, require
 
+# Of a field that is None by default, and left out of stored circuits then: their hash is that of former versions.
+STORED_IF_GIVEN = {"stored": "if given"}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Dimensioned:

@@ -10,9 +10,19 @@ from mnnbio.circuit.connectivity import (
     FixedTotalNumber,
     OneToOne,
 )
-from mnnbio.circuit.drives import Drive, GaussianDrive, InputCumulants, InputSteps, JumpTrain, PoissonDrive, StepCode
+from mnnbio.circuit.drives import (
+    CurrentDrive,
+    Drive,
+    GaussianDrive,
+    InputCumulants,
+    InputSteps,
+    JumpTrain,
+    PoissonDrive,
+    StepCode,
+)
 from mnnbio.circuit.part_values import Array, highest_value
-from mnnbio.circuit.parts import Matrix, ModeMatrix, PoissonSource, Population, Projection, Readout, output_dim
+from mnnbio.circuit.parts import Matrix, ModeMatrix, Population, Projection, Readout, output_dim
+from mnnbio.circuit.sources import PoissonSource, Source, SpikeSource
 from mnnbio.circuit.spatial import (
     BoxProfile,
     DistanceDependent,
@@ -33,6 +43,7 @@ __all__ = [
     "BoxProfile",
     "Circuit",
     "Connectivity",
+    "CurrentDrive",
     "DistanceDependent",
     "Drive",
     "ExponentialProfile",
@@ -55,7 +66,9 @@ __all__ = [
     "Readout",
     "Ring",
     "Sheet",
+    "Source",
     "Space",
+    "SpikeSource",
     "StepCode",
     "Torus",
     "check_time_step",

@@ -11,8 +11,9 @@ import numpy as np
 
 from mnnbio.circuit.drives import Drive
 from mnnbio.circuit.part_values import Array
-from mnnbio.circuit.parts import Matrix, ModeMatrix, PoissonSource, Population, Projection, Readout
+from mnnbio.circuit.parts import Matrix, ModeMatrix, Population, Projection, Readout
 from mnnbio.circuit.realisation import Realised, realise
+from mnnbio.circuit.sources import PoissonSource, Source, SpikeSource, with_inputs
 from mnnbio.machine import require_memory
 from mnnbio.units import in_unit
 from mnnbio.values import Distribution, TimeCourse
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part")
 
+_NEURONS = 3  # what random numbers are for, beside the three purposes of a projection
 _BYTES_PER_SYNAPSE = 24  # while they are drawn: row, column, weight, and the sorted copies
 
 
@@ -33,7 +35,8 @@ class Circuit:
 
     Parameters
     ----------
-    populations : iterable of PoissonSource and Population
+    populations : iterable of PoissonSource, SpikeSource and Population
+        Parameters of neurons that are distributions are drawn, and hold one value per neuron from then on.
     projections : iterable of Projection
     drives : iterable of Drive
     readout : Readout or sequence of Readout, optional
@@ -56,7 +59,7 @@ class Circuit:
     Circuit(input: 2 Poisson trains, hidden: 3 LIF neurons; input → hidden)
     """
 
-    populations: Sequence[PoissonSource | Population]
+    populations: Sequence[Source | Population]
     projections: Sequence[Projection] = ()
     drives: Sequence[Drive] = ()
     readout: Readout | Sequence[Readout] | None = None
@@ -64,13 +67,14 @@ class Circuit:
 
     def __post_init__(self) -> None:
         for name, kinds in (
-            ("populations", (PoissonSource, Population)),
+            ("populations", (Source, Population)),
             ("projections", (Projection,)),
             ("drives", (Drive,)),
         ):
             object.__setattr__(self, name, _parts(getattr(self, name), kinds, name))
         if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer) or self.seed < 0:
             raise ValueError(f"`seed` must be a whole number ≥ 0, got {self.seed!r}")
+        object.__setattr__(self, "populations", tuple(self._drawn_neurons()))
         names = [population.name for population in self.populations]
         if not self.neurons:
             raise ValueError("a circuit needs at least one Population of neurons")
@@ -97,11 +101,18 @@ class Circuit:
         object.__setattr__(self, "_drawn", {})
         object.__setattr__(self, "_hash", None)
 
+    def _drawn_neurons(self) -> Iterable[Source | Population]:
+        """Yield the populations with values drawn where parameters of neurons are distributions."""
+        for number, population in enumerate(self.populations):
+            if isinstance(population, Population):
+                rng = np.random.default_rng([self.seed, number, _NEURONS])
+                neuron = population.neuron.drawn(population.size, rng)
+                yield population if neuron is population.neuron else replace(population, neuron=neuron)
+            else:
+                yield population
+
     def __repr__(self) -> str:
-        parts = ", ".join(
-            f"{p.name}: {p.size} {'Poisson trains' if isinstance(p, PoissonSource) else p.kind}"
-            for p in self.populations
-        )
+        parts = ", ".join(f"{p.name}: {p.size} {p.kind}" for p in self.populations)
         arrows = ", ".join(f"{p.source} → {p.target}" for p in self.projections)
         return f"Circuit({parts}; {arrows})" if arrows else f"Circuit({parts})"
 
@@ -111,9 +122,9 @@ class Circuit:
         return tuple(p for p in self.populations if isinstance(p, Population))
 
     @property
-    def sources(self) -> tuple[PoissonSource, ...]:
-        """The Poisson sources, in order."""
-        return tuple(p for p in self.populations if isinstance(p, PoissonSource))
+    def sources(self) -> tuple[Source, ...]:
+        """The sources of spikes, in order."""
+        return tuple(p for p in self.populations if isinstance(p, Source))
 
     @property
     def readouts(self) -> dict[str, Readout]:
@@ -164,7 +175,7 @@ class Circuit:
         """Whether some population of neurons influences itself."""
         return self.layers is None
 
-    def population(self, name: str) -> PoissonSource | Population:
+    def population(self, name: str) -> Source | Population:
         """Return the population of that name."""
         for population in self.populations:
             if population.name == name:
@@ -208,12 +219,16 @@ class Circuit:
                 return value
             return value.select(index) if isinstance(value, TimeCourse) else value[index]
 
-        return self._with_inputs(pick)
+        chosen = self._with_inputs(pick)
+        if not any(isinstance(p, SpikeSource) for p in self.populations):
+            return chosen
+        populations = [p.select(index) if isinstance(p, SpikeSource) else p for p in chosen.populations]
+        return chosen.with_parts(populations=populations)
 
     def with_parts(
         self,
         *,
-        populations: Iterable[PoissonSource | Population] | None = None,
+        populations: Iterable[Source | Population] | None = None,
         projections: Iterable[Projection] | None = None,
         drives: Iterable[Drive] | None = None,
     ) -> Circuit:
@@ -304,15 +319,14 @@ class Circuit:
     def _inputs(self) -> Iterable[tuple[Any, int]]:
         """Yield every input (array or time course) and the number of its axes without stimuli, at one time."""
         for source in self.sources:
-            yield source.rates, 1
+            if isinstance(source, PoissonSource):
+                yield source.rates, 1
         for drive in self.drives:
             yield from ((getattr(drive, name), axes) for name, axes in drive.given_inputs().items())
 
     def _with_inputs(self, change: Callable[[Any, int], Any]) -> Circuit:
         """Return the circuit with every input changed; the synapses stay."""
-        populations = [
-            replace(p, rates=change(p.rates, 1)) if isinstance(p, PoissonSource) else p for p in self.populations
-        ]
+        populations = [with_inputs(p, change) if isinstance(p, Source) else p for p in self.populations]
         drives = []
         for drive in self.drives:
             changed_inputs = {n: change(getattr(drive, n), axes) for n, axes in drive.given_inputs().items()}
@@ -354,7 +368,7 @@ class Circuit:
     def _neurons_named(self, name: str, what: str) -> Population:
         population = self.population(name)
         if not isinstance(population, Population):
-            raise ValueError(f"{what} needs a population of neurons, {name!r} is a Poisson source")
+            raise ValueError(f"{what} needs a population of neurons, {name!r} is a source: {population.kind}")
         return population
 
     def _check_projection(self, projection: Projection) -> None:
@@ -383,7 +397,8 @@ class Circuit:
                 raise ValueError(f"{name} of {drive} must have shape {shape} with n = {size}, got {value.shape}")
 
     def _stimulus_counts(self) -> Iterable[int]:
-        return (np.shape(value)[0] for value, axes in self._inputs() if len(np.shape(value)) > axes)
+        yield from (np.shape(value)[0] for value, axes in self._inputs() if len(np.shape(value)) > axes)
+        yield from (p.n_stimuli for p in self.sources if isinstance(p, SpikeSource) and p.n_stimuli is not None)
 
 
 def _readout(given: Any) -> Readout | tuple[Readout, ...] | None:
@@ -414,13 +429,18 @@ def _parts(items: Iterable[Part], kinds: tuple[type, ...], name: str) -> tuple[P
     try:
         parts = tuple(items)
     except TypeError:
-        wanted = " and ".join(kind.__name__ for kind in kinds)
+        wanted = " and ".join(_named(kind) for kind in kinds)
         raise TypeError(f"`{name}` must be a sequence of {wanted}, got {type(items).__name__}") from None
     for part in parts:
         if not isinstance(part, kinds):
-            wanted = " or ".join(kind.__name__ for kind in kinds)
+            wanted = " or ".join(_named(kind) for kind in kinds)
             raise TypeError(f"`{name}` must hold {wanted}, got {type(part).__name__}")
     return parts
+
+
+def _named(kind: type) -> str:
+    """Return the name of a kind of part, of an abstract one those that there are."""
+    return "PoissonSource, SpikeSource" if kind is Source else kind.__name__
 
 
 def require_circuit(circuit: Any) -> None:

@@ -18,7 +18,8 @@ from mnnbio.circuit.connectivity import (
     OneToOne,
 )
 from mnnbio.circuit.drives import GaussianDrive, PoissonDrive
-from mnnbio.circuit.parts import ModeMatrix, PoissonSource, Projection
+from mnnbio.circuit.parts import ModeMatrix, Projection
+from mnnbio.circuit.sources import Source
 from mnnbio.circuit.spatial import DistanceDependent
 from mnnbio.values import Distribution
 
@@ -106,7 +107,7 @@ def _draw_population(axes: Axes, circuit: Circuit, name: str, place: Point) -> N
 
     population = circuit.population(name)
     style: dict[str, Any] = {"facecolor": _FILL, "edgecolor": _INK, "linewidth": 1.0, "zorder": 3}
-    if isinstance(population, PoissonSource):
+    if isinstance(population, Source):
         side = 1.7 * _RADIUS
         axes.add_patch(Rectangle((place[0] - side / 2, place[1] - side / 2), side, side, **style))
     else:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 from mnnbio.circuit.part_values import Array, frozen, highest_value, input_value, single_number, synaptic_time
+from mnnbio.synapses import Delta, Exponential, SynapseModel
 from mnnbio.units import in_unit
+from mnnbio.values import STORED_IF_GIVEN
 
 _MOST_JUMPS = 100.0  # mean number a step; more make their inversion slow
 
@@ -28,11 +30,21 @@ class JumpTrain(NamedTuple):
         Jumps per ms.
     tau_syn : float
         Time constant of the synapses, ms; 0 for jumps of the membrane potential.
+    synapse : SynapseModel, optional
+        Other synapses, whose unit the weight then has.
     """
 
     weight: float
     rate: Any
     tau_syn: float = 0.0
+    synapse: SynapseModel | None = None
+
+    @property
+    def synapse_model(self) -> SynapseModel:
+        """The model of the synapses."""
+        if self.synapse is not None:
+            return self.synapse
+        return Exponential(self.tau_syn) if self.tau_syn > 0 else Delta()
 
 
 class InputCumulants(NamedTuple):
@@ -47,12 +59,15 @@ class InputCumulants(NamedTuple):
     loadings : ndarray, shape (n, k) or (stimulus, n, k), optional
         Of independent noise sources that the neurons share, mV/√ms.
     jumps : tuple of JumpTrain
+    current : ndarray
+        Current that divides by the capacitance of the neurons, pA.
     """
 
     mean: Array | float = 0.0
     variance: Array | float = 0.0
     loadings: Array | None = None
     jumps: tuple[JumpTrain, ...] = ()
+    current: Array | float = 0.0
 
 
 class StepCode(NamedTuple):
@@ -94,6 +109,8 @@ class InputSteps(NamedTuple):
         A Poisson number of jumps a step.
     code : tuple of StepCode
         Whatever else is added.
+    current : ndarray or TimeCourse, optional
+        Current that divides by the capacitance of the neurons, pA, held over the step.
     """
 
     mean: Any = None
@@ -101,6 +118,7 @@ class InputSteps(NamedTuple):
     loadings: Array | None = None
     jumps: tuple[JumpTrain, ...] = ()
     code: tuple[StepCode, ...] = ()
+    current: Any = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,29 +228,71 @@ class PoissonDrive(Drive):
     rate : array_like, Quantity or TimeCourse
         Rate of the input, spikes/ms: a number, (n,) or (stimulus, n), or a course in time of such values; ≥ 0.
     weight : float or Quantity
-        Charge of one input spike as a change of the membrane potential, mV: the jump at a delta synapse.
+        Charge of one input spike as a change of the membrane potential, mV: the jump at a delta synapse; with `synapse`
+        in the working unit of its weights.
     tau_syn : float or Quantity
         Synaptic time constant, ms; 0 for delta synapses. As in `Projection`.
+    synapse : SynapseModel, optional
+        Another model of the synapses, such as `Conductance`. As in `Projection`.
     """
 
     rate: Any
     weight: Any
     tau_syn: Any = 0.0
+    synapse: SynapseModel | None = field(default=None, metadata=STORED_IF_GIVEN)
 
     INPUTS: ClassVar[Mapping[str, int]] = {"rate": 1}
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rate", input_value(self.rate, "1/ms", f"rate of {self}", least=0.0))
-        object.__setattr__(self, "weight", single_number(self.weight, "mV", f"weight of {self}"))
         object.__setattr__(self, "tau_syn", synaptic_time(self.tau_syn, str(self)))
+        if self.synapse is not None and not isinstance(self.synapse, SynapseModel):
+            raise TypeError(
+                f"`synapse` of {self} must be a SynapseModel such as Exponential(5.0), got {self.synapse!r}"
+            )
+        if self.synapse is not None and self.tau_syn > 0:
+            raise ValueError(f"give either `tau_syn` or `synapse` of {self}, got both")
+        unit = "mV" if self.synapse is None else self.synapse.UNIT
+        object.__setattr__(self, "weight", single_number(self.weight, unit, f"weight of {self}"))
 
     def cumulants(self, dt: float | None) -> InputCumulants:
         """Return the jumps: any number of them may arrive in a step."""
-        return InputCumulants(jumps=(JumpTrain(self.weight, self.rate, self.tau_syn),))
+        return InputCumulants(jumps=self.steps(1.0).jumps)
 
     def steps(self, dt: float) -> InputSteps:
         """Return the jumps."""
-        return InputSteps(jumps=(JumpTrain(self.weight, self.rate, self.tau_syn),))
+        return InputSteps(jumps=(JumpTrain(self.weight, self.rate, self.tau_syn, self.synapse),))
 
     def __str__(self) -> str:
         return f"Poisson drive of {self.target!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class CurrentDrive(Drive):
+    """Current in pA into every neuron of a population; the neurons must have a capacitance.
+
+    Parameters
+    ----------
+    target : str
+        Name of the population.
+    current : array_like, Quantity or TimeCourse
+        Current, pA: a number, (n,) or (stimulus, n), or a course in time of such values.
+    """
+
+    current: Any
+
+    INPUTS: ClassVar[Mapping[str, int]] = {"current": 1}
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "current", input_value(self.current, "pA", f"current of {self}"))
+
+    def cumulants(self, dt: float | None) -> InputCumulants:
+        """Return the current."""
+        return InputCumulants(current=self.current)
+
+    def steps(self, dt: float) -> InputSteps:
+        """Return the current."""
+        return InputSteps(current=self.current)
+
+    def __str__(self) -> str:
+        return f"current drive of {self.target!r}"

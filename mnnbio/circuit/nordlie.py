@@ -19,7 +19,8 @@ from mnnbio.circuit.connectivity import (
     OneToOne,
 )
 from mnnbio.circuit.drives import GaussianDrive, PoissonDrive
-from mnnbio.circuit.parts import ModeMatrix, PoissonSource, Population, Projection
+from mnnbio.circuit.parts import ModeMatrix, Population, Projection
+from mnnbio.circuit.sources import PoissonSource
 from mnnbio.circuit.spatial import BoxProfile, DistanceDependent, ExponentialProfile, GaussianProfile, Profile
 from mnnbio.neurons import LIFParameters
 from mnnbio.values import Distribution, LogNormal, Normal, Oscillation, Ramp, Samples, Steps, TimeCourse, Uniform

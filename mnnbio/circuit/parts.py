@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
 
 from mnnbio.circuit.connectivity import Connectivity
-from mnnbio.circuit.part_values import (
-    Array,
-    check_shape,
-    frozen,
-    highest_value,
-    input_value,
-    number_or_distribution,
-    per_neuron,
-    synaptic_time,
-)
+from mnnbio.circuit.part_values import Array, frozen, number_or_distribution, synaptic_time
+from mnnbio.circuit.sources import check_name
 from mnnbio.neurons import LIFParameters, NeuronModel
-from mnnbio.synapses import Delta, Exponential, SynapseModel
+from mnnbio.synapses import Delta, Exponential, PlasticityRule, SynapseModel
 from mnnbio.units import Unit, in_unit, require
-from mnnbio.values import Distribution, TimeCourse
+from mnnbio.values import STORED_IF_GIVEN, Distribution
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,58 +61,6 @@ Matrix: TypeAlias = Array | sparse.csr_array | ModeMatrix
 
 
 @dataclass(frozen=True, eq=False)
-class PoissonSource:
-    """A population of independent Poisson spike trains.
-
-    Parameters
-    ----------
-    name : str
-        Name, unique in the circuit.
-    size : int
-        Number of trains.
-    rates : array_like, Quantity or TimeCourse
-        Rates, spikes/ms: a number, (size,), or (stimulus, size) for several stimuli; ≥ 0. Rates that change in time are
-        a `Steps`, `Ramp`, `Oscillation` or `Samples`.
-    """
-
-    name: str
-    size: int
-    rates: Any
-
-    def __post_init__(self) -> None:
-        _check_name(self.name, self.size)
-        name = f"rates of {self.name!r}"
-        if isinstance(self.rates, TimeCourse):
-            rates: Array | TimeCourse = input_value(self.rates, "1/ms", name, least=0.0)
-            check_shape(rates.shape, name, self.size)
-        else:
-            rates = per_neuron(self.rates, "1/ms", name, self.size)
-            require(rates >= 0, name, "≥ 0 spikes/ms", rates, where="index")
-        object.__setattr__(self, "rates", rates)
-
-    def spike_probability(self, dt: float) -> Array:
-        """Return the probability that a train fires in a step of `dt`, ms, (1 or stimulus, 1 or size).
-
-        Where rates change in time, it is that of the highest rate.
-
-        Raises
-        ------
-        ValueError
-            If it exceeds 1.
-        """
-        rates = highest_value(self.rates)
-        probability = rates * dt
-        if (probability > 1).any():
-            stimulus, index = np.unravel_index(int(np.argmax(probability)), probability.shape)
-            raise ValueError(
-                f"`rates` of {self.name!r} must be at most one spike a step, {1 / dt:g} spikes/ms at dt = {dt:g} ms, "
-                f"got {rates[stimulus, index]:g} at stimulus {stimulus}, index {index}. Try dt = "
-                f"{1 / rates.max():.2g} ms"
-            )
-        return probability
-
-
-@dataclass(frozen=True, eq=False)
 class Population:
     """A population of neurons.
 
@@ -139,7 +79,7 @@ class Population:
     neuron: NeuronModel
 
     def __post_init__(self) -> None:
-        _check_name(self.name, self.size)
+        check_name(self.name, self.size)
         if not isinstance(self.neuron, NeuronModel):
             raise TypeError(
                 f"the neurons of {self.name!r} must be a NeuronModel such as LIFParameters(), got {self.neuron!r}"
@@ -198,6 +138,9 @@ class Projection:
     synapse : SynapseModel, optional
         Another model of the synapses; weights are in its working unit. By default delta synapses, or exponential ones
         where `tau_syn` is given.
+    plasticity : PlasticityRule or sequence of PlasticityRule, optional
+        Rules by which the synapses change while the network runs, such as ``STDP(w_max=1.0)``; `weights` are those with
+        which every presentation starts.
     """
 
     source: str
@@ -209,6 +152,7 @@ class Projection:
     autapses: bool = False
     tau_syn: Any = 0.0
     synapse: SynapseModel | None = None
+    plasticity: Any = field(default=None, metadata=STORED_IF_GIVEN)
 
     def __post_init__(self) -> None:
         if (self.weights is None) == (self.weight is None):
@@ -232,6 +176,25 @@ class Projection:
                 )
             object.__setattr__(self, "weights", _matrix(self.weights, self.synapse_model.UNIT, f"weights of {self}"))
         object.__setattr__(self, "delay", self._checked_delay())
+        self._settle_plasticity()
+
+    def _settle_plasticity(self) -> None:
+        """Note the rules as a tuple, their greatest weights in the unit of the weights."""
+        given = self.plasticity
+        if given is None:
+            return
+        rules = (given,) if isinstance(given, PlasticityRule) else given
+        if not isinstance(rules, list | tuple) or not all(isinstance(rule, PlasticityRule) for rule in rules):
+            raise TypeError(
+                f"`plasticity` of {self} must be a rule such as STDP(w_max=1.0), or a list of rules, got {given!r}"
+            )
+        if isinstance(self.weights, ModeMatrix):
+            raise ValueError(
+                f"`plasticity` of {self} changes single synapses, and its weights are factored into modes: give "
+                "`weights.to_dense()`"
+            )
+        settled = tuple(rule.in_weight_unit(self.synapse_model.UNIT, str(self)) for rule in rules)
+        object.__setattr__(self, "plasticity", settled or None)
 
     def _settle_synapse(self) -> None:
         """Note delta and exponential synapses as `tau_syn` alone, so that either may be changed."""
@@ -244,9 +207,10 @@ class Projection:
             )
         if self.tau_syn > 0:
             raise ValueError(f"give either `tau_syn` or `synapse` of {self}, got both")
-        if isinstance(self.synapse, Exponential):
+        if isinstance(self.synapse, Exponential) and self.synapse.unit == "mV":
             object.__setattr__(self, "tau_syn", self.synapse.tau_syn)
-        if isinstance(self.synapse, Delta | Exponential):
+            object.__setattr__(self, "synapse", None)
+        elif isinstance(self.synapse, Delta):
             object.__setattr__(self, "synapse", None)
 
     @property
@@ -333,16 +297,6 @@ class Readout:
 def output_dim(name: str) -> str:
     """Return the dimension of the outputs of a readout in results."""
     return "output" if name == "readout" else f"{name}_output"
-
-
-_LONGEST_NAME = 100
-
-
-def _check_name(name: str, size: int) -> None:
-    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > _LONGEST_NAME:
-        raise ValueError(f"the name of a population must be text of at most {_LONGEST_NAME} characters, got {name!r}")
-    if isinstance(size, bool | np.bool_) or not isinstance(size, int | np.integer) or size < 1:
-        raise ValueError(f"the size of {name!r} must be a whole number ≥ 1, got {size!r}")
 
 
 def _is_canonical(matrix: Any) -> bool:

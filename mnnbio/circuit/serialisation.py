@@ -14,7 +14,7 @@ import json
 import math
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +23,11 @@ from scipy import sparse
 
 from mnnbio.circuit.connectivity import Connectivity
 from mnnbio.circuit.drives import Drive
-from mnnbio.circuit.parts import ModeMatrix, PoissonSource, Population, Projection, Readout
+from mnnbio.circuit.parts import ModeMatrix, Population, Projection, Readout
+from mnnbio.circuit.sources import PoissonSource, SpikeSource
 from mnnbio.circuit.spatial import Profile, Space
 from mnnbio.neurons import NeuronModel
-from mnnbio.synapses import SynapseModel
+from mnnbio.synapses import PlasticityRule, SynapseModel
 from mnnbio.values import Distribution, TimeCourse
 
 if TYPE_CHECKING:
@@ -39,8 +40,18 @@ _DIGITS = 16  # of a fingerprint
 _MOST_COMPRESSED = 1100  # bytes that a compressed one can stand for
 
 # Parts that have no subclasses, and bases of those that users may add to.
-_CLOSED: tuple[type, ...] = (PoissonSource, Population, Projection, Readout, ModeMatrix)
-_OPEN: tuple[type, ...] = (Connectivity, Distribution, TimeCourse, Profile, Space, Drive, NeuronModel, SynapseModel)
+_CLOSED: tuple[type, ...] = (PoissonSource, SpikeSource, Population, Projection, Readout, ModeMatrix)
+_OPEN: tuple[type, ...] = (
+    Connectivity,
+    Distribution,
+    TimeCourse,
+    Profile,
+    Space,
+    Drive,
+    NeuronModel,
+    SynapseModel,
+    PlasticityRule,
+)
 
 Leaf = Callable[[np.ndarray[Any, Any]], Any]
 
@@ -143,13 +154,18 @@ def _packed(array: np.ndarray[Any, Any]) -> str:
 def _stored_names(part: Any) -> list[str]:
     """Return the names of the fields of a part."""
     if is_dataclass(part):
-        return [field.name for field in fields(part) if field.init]
+        given = [own for own in fields(part) if own.init and not (_may_lack(own) and getattr(part, own.name) is None)]
+        return [own.name for own in given]
     if not vars(part):
         return []
     raise TypeError(
         f"{type(part).__qualname__} has values ({', '.join(vars(part))}) and must be a dataclass, so that it can be "
         "stored with a circuit. Write @dataclass(frozen=True) above the class"
     )
+
+
+def _may_lack(own: Field[Any]) -> bool:
+    return own.metadata.get("stored") == "if given"
 
 
 def _kind_of(kind: type) -> dict[str, str]:

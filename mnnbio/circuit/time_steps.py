@@ -38,7 +38,7 @@ def check_time_step(circuit: Circuit, dt: float) -> None:
         is shorter than it.
     """
     for source in circuit.sources:
-        source.spike_probability(dt)
+        source.check_time_step(dt)
     for population in circuit.neurons:
         population.neuron.check_time_step(dt, population.name)
     for drive in circuit.drives:

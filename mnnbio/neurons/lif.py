@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
-from mnnbio.neurons.neuron_model import NeuronDynamics, NeuronModel
-from mnnbio.units import FloatOrArray, count_steps, in_unit, require
+from mnnbio.neurons.neuron_model import (
+    NeuronDynamics,
+    NeuronModel,
+    parameter,
+    require_one_length,
+    start_values,
+)
+from mnnbio.units import FloatOrArray, count_steps, require
+from mnnbio.values import STORED_IF_GIVEN, Distribution
 
 _MV = 1e-3  # volt
 _EQUATIONS = """
@@ -22,7 +29,7 @@ v_reset : volt (constant)
 hold : integer (constant)
 wake : integer
 """
-_STACK = 3  # from the warning to the call that makes the parameters
+_STACK = 4  # from the warning to the call that makes the parameters
 
 
 class AbsoluteVoltageWarning(UserWarning):
@@ -48,8 +55,11 @@ class LIFParameters(NeuronModel):
         Absolute refractory period, ms; ≥ 0.
     v_rest : float, array_like or Quantity, optional
         Resting potential, mV. With it, `v_th` and `v_reset` are absolute; by default they are measured from rest.
+    initial : mapping, optional
+        Start values of ``v``, mV, measured as the other voltages are; by default rest. The theory of stationary states
+        does not depend on them.
 
-    Each is a number, or an array with one value per neuron.
+    Each is a number, an array with one value per neuron, or a distribution from which the circuit draws these.
 
     Raises
     ------
@@ -74,6 +84,7 @@ class LIFParameters(NeuronModel):
     v_reset: Any = None
     t_ref: Any = 5.0
     v_rest: Any = None
+    initial: Any = field(default=None, metadata=STORED_IF_GIVEN)
 
     def __post_init__(self) -> None:
         units = {"tau_m": "ms", "t_ref": "ms", "v_rest": "mV", "v_th": "mV", "v_reset": "mV"}
@@ -84,17 +95,15 @@ class LIFParameters(NeuronModel):
             if given is None and name in ("v_th", "v_reset"):
                 rest = 0.0 if self.v_rest is None else self.v_rest
                 given = rest + 20.0 if name == "v_th" else rest
-            value = in_unit(given, unit, name)  # type: ignore[arg-type]
-            if isinstance(value, np.ndarray):
-                if value.ndim != 1:
-                    raise ValueError(
-                        f"`{name}` must be a number or one value per neuron, got an array of shape {value.shape}"
-                    )
-                value.setflags(write=False)
-            object.__setattr__(self, name, value)
-        lengths = {name: len(value) for name, value in self.items() if isinstance(value, np.ndarray)}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"per-neuron parameters must have one length, got {lengths}")
+            object.__setattr__(self, name, parameter(given, unit, name))  # type: ignore[arg-type]
+        initial = start_values(self.initial, {"v": "volt"}, "LIFParameters")
+        object.__setattr__(self, "initial", initial or None)
+        require_one_length({**dict(self.items()), **initial})
+        if not any(isinstance(value, Distribution) for _, value in self.items()):
+            self._check()
+
+    def _check(self) -> None:
+        """Check the ranges of what is given as numbers."""
         require(np.asarray(self.tau_m) > 0, "tau_m", "> 0 ms", self.tau_m)
         require(np.asarray(self.t_ref) >= 0, "t_ref", "≥ 0 ms", self.t_ref)
         require(np.less(self.v_reset, self.v_th), "v_reset", "below `v_th`", self.v_reset)
@@ -109,14 +118,17 @@ class LIFParameters(NeuronModel):
 
     def items(self) -> list[tuple[str, FloatOrArray]]:
         """Return the parameters that are given as (name, value) pairs."""
-        pairs = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        pairs = [(own.name, getattr(self, own.name)) for own in fields(self) if own.name != "initial"]
         return [(name, value) for name, value in pairs if value is not None]
 
     def from_rest(self) -> LIFParameters:
         """Return the same neurons with voltages measured from rest."""
         if self.v_rest is None:
             return self
-        return replace(self, v_th=self.v_th - self.v_rest, v_reset=self.v_reset - self.v_rest, v_rest=None)
+        initial = self.initial and {"v": self.initial["v"] - self.v_rest}
+        return replace(
+            self, v_th=self.v_th - self.v_rest, v_reset=self.v_reset - self.v_rest, v_rest=None, initial=initial
+        )
 
     def check_time_step(self, dt: float, name: str) -> None:
         """Raise a `ValueError` if `dt`, ms, does not divide a refractory period."""
@@ -141,18 +153,28 @@ class LIFParameters(NeuronModel):
                 "v_reset": np.asarray(own.v_reset) * _MV,
                 "hold": count_steps(own.t_ref, dt, "t_ref"),
             },
-            start={"v": 0.0, "wake": 0, "not_refractory": True, "lastspike": -1e4},
+            start={
+                "v": np.asarray(own.initial["v"]) * _MV if own.initial else 0.0,
+                "wake": 0,
+                "not_refractory": True,
+                "lastspike": -1e4,
+            },
             receives={"v": "volt"},
             tau_m=own.tau_m,
+            v_rest=0.0 if self.v_rest is None else self.v_rest,
         )
 
     def __repr__(self) -> str:
         listed = ", ".join(f"{name}={value!r}" for name, value in self.items())
-        return f"LIFParameters({listed})"
+        return f"LIFParameters({listed}{f', initial={self.initial!r}' if self.initial else ''})"
 
-    def to_dict(self) -> dict[str, float | list[float]]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the parameters as plain numbers and lists, in ms and mV."""
-        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in self.items()}
+        values = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in self.items()}
+        if self.initial:
+            start = self.initial["v"]
+            values["initial"] = {"v": start.tolist() if isinstance(start, np.ndarray) else start}
+        return values
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, LIFParameters):

@@ -50,10 +50,19 @@ class MadeNetwork:
     monitors: dict[str, SpikeMonitor] = field(default_factory=dict)
     courses: list[tuple[Any, SampledCourse]] = field(default_factory=list)
     stimulus: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
+    warmup_steps: int = 0
 
     def follow_courses(self) -> None:
         """Give the variables that change in time their values of the present step; see `sample_courses`."""
         step = int(self.clock.variables["timestep"].get_value()[0])
+        for group, planned in self.playbacks():
+            fires = group.variables["fires"].get_value().reshape(len(self.stimulus), planned.size)
+            fires[:] = False
+            assert planned.playback is not None
+            for replica, stimulus in enumerate(self.stimulus):
+                steps, elements = planned.playback[stimulus if len(planned.playback) > 1 else 0]
+                first, last = np.searchsorted(steps, [step - self.warmup_steps, step - self.warmup_steps + 1])
+                fires[replica, elements[first:last]] = True
         for variable, (row, table) in self.courses:
             if step == 0 or row[step] != row[step - 1]:
                 values = table[row[step]]
@@ -63,13 +72,17 @@ class MadeNetwork:
 
     def sample_courses(self, n_steps: int, warmup_steps: int) -> None:
         """Sample what changes in time, for presentations of so many steps."""
+        self.warmup_steps = warmup_steps
         sampled = self.plan.sampled(n_steps, warmup_steps)
         self.courses = [(self.groups[group].variables[variable], samples) for group, variable, samples in sampled]
 
     def parameters(self) -> Iterator[tuple[Any, Table, bool]]:
         """Yield every variable with the table that it is loaded from, and whether all replicas share it."""
         for name, group in self.groups.items():
-            for variable, table in self.plan.groups[name].tables.items():
+            planned_group = self.plan.groups[name]
+            for variable, table in planned_group.tables.items():
+                yield group.variables[variable], table, variable in planned_group.shared
+            for variable, table in planned_group.start_tables.items():
                 yield group.variables[variable], table, False
         for name, synapses in self.synapses.items():
             planned = self.plan.synapses[name]
@@ -81,6 +94,9 @@ class MadeNetwork:
         for name, group in self.groups.items():
             for variable, value in self.plan.groups[name].start.items():
                 yield group.variables[variable], value
+        for name, synapses in self.synapses.items():
+            for variable, value in self.plan.synapses[name].start.items():
+                yield synapses.variables[variable], value
 
     def streams(self) -> Iterator[tuple[Any, int, int]]:
         """Yield every variable that holds random numbers, with its width in a replica and its salt."""
@@ -88,6 +104,16 @@ class MadeNetwork:
             planned = self.plan.groups[name]
             if planned.salt >= 0:
                 yield group.variables["stream"], planned.size, planned.salt
+        for name, synapses in self.synapses.items():
+            own = self.plan.synapses[name]
+            if own.salt >= 0:
+                yield synapses.variables["stream"], len(own.targets), own.salt
+
+    def playbacks(self) -> Iterator[tuple[NeuronGroup, PlannedGroup]]:
+        """Yield the groups whose spikes are given."""
+        for name, group in self.groups.items():
+            if self.plan.groups[name].playback is not None:
+                yield group, self.plan.groups[name]
 
     def sources(self) -> Iterator[NeuronGroup]:
         """Yield the groups whose first spikes are drawn at the start of a presentation."""
@@ -129,7 +155,7 @@ def make_network(plan: Plan, *, connected: bool, record: Collection[str] = ()) -
     for synapses in plan.synapses.values():
         if len(synapses.targets) if connected else not synapses.carries_spikes:
             made.synapses[synapses.name] = _make_synapses(synapses, made, connected=connected)
-    if connected and plan.changes_in_time:
+    if connected and (plan.changes_in_time or any(made.playbacks())):
         follow = NetworkOperation(made.follow_courses, clock=made.clock, when="before_start", name=name("courses"))
         made.network.add(follow)
     for population in record:
@@ -148,7 +174,7 @@ def _make_group(planned: PlannedGroup, made: MadeNetwork, functions: dict[str, A
     if planned.update:
         options["method"] = _exact_step(planned.update)
     elif planned.method:
-        options["method"] = planned.method
+        options["method"] = _own_noise(planned) if planned.noises else planned.method
     group = NeuronGroup(
         made.plan.replicas * planned.size,
         planned.equations + ("\nstream : integer (constant)\n" if planned.draws_random else ""),
@@ -160,6 +186,9 @@ def _make_group(planned: PlannedGroup, made: MadeNetwork, functions: dict[str, A
     )
     if planned.threshold:
         group.thresholder["spike"].when = planned.spikes_when
+        if planned.spikes_when == "before_groups":
+            group.resetter["spike"].when, group.resetter["spike"].order = "before_groups", 1
+    group.state_updater.when = planned.state_when
     made.network.add(group)
     return group
 
@@ -170,11 +199,26 @@ def _make_synapses(planned: PlannedSynapses, made: MadeNetwork, *, connected: bo
     source, target = made.groups[planned.source], made.groups[planned.target]
     options: dict[str, Any] = {"on_pre": planned.on_pre} if planned.on_pre else {}
     delay = planned.delay * (made.plan.dt * 1e-3)
-    if planned.on_pre and connected and len(delay) == 1:
-        options["delay"] = delay[0] * second
-    synapses = Synapses(source, target, planned.equations, name=planned.name, clock=made.clock, namespace={}, **options)
-    if planned.on_pre:
-        synapses.pre.when = planned.when
+    if planned.on_post:
+        options["on_post"] = planned.on_post
+    if planned.method:
+        options["method"] = planned.method
+    if planned.on_pre and len(delay) == 1 and (connected or not planned.carries_spikes):
+        options["delay"] = {"pre": delay[0] * second, **({"post": 0 * second} if planned.on_post else {})}
+    equations = planned.equations + ("\nstream : integer (constant)\n" if planned.salt >= 0 else "")
+    synapses = Synapses(
+        source,
+        target,
+        equations,
+        name=planned.name,
+        clock=made.clock,
+        namespace=brian_functions() if planned.salt >= 0 else {},
+        dtype={"stream": np.int64},
+        **options,
+    )
+    for pathway, present in (("pre", planned.on_pre), ("post", planned.on_post)):
+        if present:
+            getattr(synapses, pathway).when = planned.when
     if connected:
         replica = np.arange(made.plan.replicas, dtype=np.int32)[:, None]
         pairs = (planned.sources(), planned.targets)
@@ -182,7 +226,7 @@ def _make_synapses(planned: PlannedSynapses, made: MadeNetwork, *, connected: bo
         i, j = ((replica * size + index).ravel() for index, size in zip(pairs, sizes, strict=True))
         synapses.connect(i=i, j=j)
         if planned.on_pre and len(delay) > 1:
-            synapses.delay = np.tile(delay, made.plan.replicas) * second
+            synapses.pre.delay = np.tile(delay, made.plan.replicas) * second
     made.network.add(synapses)
     return synapses
 
@@ -192,6 +236,24 @@ def _exact_step(update: str) -> Callable[..., str]:
 
     def method(equations: Any, variables: Any, method_options: Any = None) -> str:
         return f"v = {update}"
+
+    return method
+
+
+def _own_noise(planned: PlannedGroup) -> Callable[..., str]:
+    """Return Brian2's integration method with the random numbers that the streams have drawn."""
+
+    def method(equations: Any, variables: Any, method_options: Any = None) -> str:
+        from brian2.stateupdaters.base import StateUpdateMethod
+
+        code = str(StateUpdateMethod.stateupdaters[planned.method](equations, variables, method_options))
+        for name in planned.noises:
+            code = code.replace(f"{name} = dt**.5 * randn()", f"{name} = dt**.5 * noise_{name}")
+        if "randn" in code:
+            raise ValueError(
+                f"method {planned.method!r} draws random numbers in a way that is unknown here: use 'euler'"
+            )
+        return code
 
     return method
 

@@ -19,11 +19,13 @@ import numpy.typing as npt
 from mnnbio.spikes.timing import Course, SampledCourse, sample
 
 Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
 Table = npt.NDArray[np.float64] | npt.NDArray[np.int32]
-Carrier = Literal["engine", "summed"]
+Carrier = Literal["engine", "summed", "brian"]
 
 TOPOLOGY = ("outgoing", "targets", "delay")
 
+_SYNAPSES = 1 << 16  # salts of synapses begin here, beyond those of groups
 _MOST_INDICES = 2**31 - 1  # indices of synapses are 32-bit integers
 _LONGEST_SHOWN = 80  # characters of what two structures differ in
 
@@ -72,16 +74,30 @@ class PlannedGroup:
         Brian2's method of integration; empty: none.
     threshold, reset, refractory : str
         As of `brian2.NeuronGroup`; empty: none.
-    spikes_when : str
-        Slot of the schedule at which the threshold is tested.
+    spikes_when, state_when : str
+        Slots of the schedule at which the threshold is tested, and the state updated.
     is_source : bool
         Whether ``next_spike`` is drawn at the start of every presentation.
+    playback : list of (ndarray of int64, ndarray of int64) or None
+        Of each stimulus the steps, from the end of the warm-up on, and the elements of spikes that are given; ``fires``
+        says who fires in a step.
     tables : dict
-        Values of variables in SI units, (1 or stimulus, size): one row for all stimuli or one for each.
+        Values of variables in SI units, (1 or stimulus, size): one row for all stimuli or one for each; (1, 1) for a
+        variable in `shared`.
+    shared : tuple of str
+        Variables of which all elements have one value.
     courses : dict
         Variables that change in time, as functions of it.
     start : dict
         Values, in SI units, from which state variables start in every presentation.
+    start_tables : dict
+        The same for variables whose elements start from different values, (1, size).
+    noises : tuple of str
+        Stochastic variables of the equations; ``noise_<name>`` holds their standard normal numbers.
+    states : dict
+        Variables that can be recorded, with their units in Brian2's language.
+    may_diverge : bool
+        Whether the equations can blow up, so that the size of the states is watched.
     steps : list of Step
     draws : dict
         Variables that hold random numbers.
@@ -102,10 +118,17 @@ class PlannedGroup:
     reset: str = ""
     refractory: str = ""
     spikes_when: str = "thresholds"
+    state_when: str = "groups"
     is_source: bool = False
+    playback: list[tuple[Int64, Int64]] | None = None
     tables: dict[str, Table] = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
     courses: dict[str, Course] = field(default_factory=dict)
     start: dict[str, float | int | bool] = field(default_factory=dict)
+    start_tables: dict[str, Table] = field(default_factory=dict)
+    noises: tuple[str, ...] = ()
+    states: dict[str, str] = field(default_factory=dict)
+    may_diverge: bool = False
     steps: list[Step] = field(default_factory=list)
     draws: dict[str, Draw] = field(default_factory=dict)
     draws_random: bool = False
@@ -115,14 +138,27 @@ class PlannedGroup:
     def load(self, name: str, values: npt.ArrayLike) -> None:
         """Have a variable loaded from values that broadcast to (1 or stimulus, size)."""
         rows = np.atleast_2d(np.asarray(values))
-        self.tables[name] = _table(np.broadcast_to(rows, (len(rows), self.size)))
+        size = 1 if name in self.shared else self.size
+        self.tables[name] = _table(np.broadcast_to(rows, (len(rows), size)))
+
+    def start_from(self, name: str, value: Any) -> None:
+        """Have a variable start from a value, or from one of its own for each element."""
+        if np.ndim(value):
+            self.start_tables[name] = _table(np.broadcast_to(np.atleast_2d(value), (1, self.size)))
+            self.start.pop(name, None)
+        else:
+            self.start[name] = value
 
     def structure(self) -> dict[str, Any]:
         """Return what the generated program depends on."""
-        numbers = ("name", "tables", "courses", "steps", "draws", "n_variables")
+        numbers = ("name", "tables", "courses", "steps", "draws", "n_variables", "start_tables", "playback")
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in numbers}
         return plain | {
             "tables": _kinds(self.tables),
+            "shared": list(self.shared),
+            "start_tables": sorted(self.start_tables),
+            "noises": list(self.noises),
+            "playback": self.playback is not None,
             "courses": sorted(self.courses),
             "steps": [list(step) for step in self.steps],
             "draws": {name: list(draw) for name, draw in self.draws.items()},
@@ -141,16 +177,17 @@ class PlannedSynapses:
         Names of the groups.
     equations : str
         In Brian2's language.
-    carrier : {"engine", "summed"}
-        What carries spikes: the engine adds the weight ``w`` of a synapse to the variable `adds_to` of the target; or
-        variables of the target sum up over their synapses in every step, by Brian2, and no spike is carried.
+    carrier : {"engine", "summed", "brian"}
+        What carries spikes: the engine adds the weight ``w_syn`` of a synapse to the variable `adds_to` of the target;
+        or variables of the target sum up over their synapses in every step, by Brian2, and no spike is carried; or
+        Brian2 runs `code_pre` and `code_post` at every synapse.
     outgoing : ndarray of int32, shape (n_source,)
         Number of synapses of every source element.
     targets : ndarray of int32, shape (synapse,)
         Target element of every synapse, the synapses sorted by source element, so that those of one spike lie side by
         side in memory.
     adds_to : str
-        Variable of the target to which a spike adds the weight ``w``.
+        Variable of the target to which a spike adds the weight.
     when : str
         Slot of the schedule at which it does.
     delay : ndarray of int32, shape (1,) or (synapse,)
@@ -159,6 +196,18 @@ class PlannedSynapses:
         Values of variables in SI units, (1 or stimulus, synapse), or (1, 1) for a variable in `shared`.
     shared : tuple of str
         Variables of which all synapses have one value.
+    code_pre, code_post : str
+        Statements of Brian2's pathways; empty: there is none.
+    method : str
+        Brian2's method of integration of the synapses' own equations; empty: none.
+    start : dict
+        Values, in SI units, from which variables of the synapses start in every presentation.
+    states : dict
+        Variables that can be recorded, with their units in Brian2's language.
+    changes_weights : bool
+        Whether ``w`` changes in a presentation.
+    salt : int
+        Tells the random numbers of the synapses from those of others; -1 without.
     """
 
     name: str
@@ -173,6 +222,13 @@ class PlannedSynapses:
     delay: Int32 = field(default_factory=lambda: np.zeros(1, np.int32))
     tables: dict[str, Table] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
+    code_pre: str = ""
+    code_post: str = ""
+    method: str = ""
+    start: dict[str, float | int | bool] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+    changes_weights: bool = False
+    salt: int = -1
 
     def load(self, name: str, values: npt.ArrayLike) -> None:
         """Have a variable loaded from values, (synapse,) or (1 or stimulus, synapse), or one number if it is shared."""
@@ -180,13 +236,18 @@ class PlannedSynapses:
 
     @property
     def carries_spikes(self) -> bool:
-        """Whether spikes go through the synapses."""
-        return self.carrier != "summed"
+        """Whether spikes go through the synapses, carried by the engine."""
+        return self.carrier == "engine"
 
     @property
     def on_pre(self) -> str:
         """What a spike does, as of `brian2.Synapses`; empty: nothing."""
-        return f"{self.adds_to}_post += w" if self.carries_spikes else ""
+        return f"{self.adds_to}_post += w_syn" if self.carries_spikes else self.code_pre
+
+    @property
+    def on_post(self) -> str:
+        """What a spike of the target does, as of `brian2.Synapses`; empty: nothing."""
+        return self.code_post
 
     def sources(self) -> Int32:
         """Return the source element of every synapse, (synapse,)."""
@@ -205,7 +266,11 @@ class PlannedSynapses:
     def structure(self) -> dict[str, Any]:
         """Return what the generated program depends on; numbers of synapses and their delays are not among it."""
         names = ("source", "target", "equations", "carrier", "adds_to", "when")
-        return {name: getattr(self, name) for name in names} | {
+        own = {name: getattr(self, name) for name in names}
+        if self.carrier == "brian":
+            more = ("code_pre", "code_post", "method", "start", "changes_weights", "salt")
+            own |= {name: getattr(self, name) for name in more} | {"one_delay": len(self.delay) == 1}
+        return own | {
             "shared": list(self.shared),
             "tables": _kinds(self.tables),
         }
@@ -261,8 +326,10 @@ class Plan:
                 f"{source.name} → {target.name} must have at most {_MOST_INDICES} synapses in all replicas, got "
                 f"{len(targets)} in each of {self.replicas}. Try fewer `replicas`"
             )
+        salt = _SYNAPSES + len(self.synapses) if options.pop("draws_random", False) else -1
         synapses = PlannedSynapses(
             name=self.name(wish),
+            salt=salt,
             source=source.name,
             target=target.name,
             targets=np.ascontiguousarray(targets, dtype=np.int32),
@@ -278,6 +345,9 @@ class Plan:
         for owner in owners:
             for name, table in owner.tables.items():
                 yield f"{owner.name}.{name}", table
+        for group in self.groups.values():
+            for name, table in group.start_tables.items():
+                yield f"{group.name}.{name}.start", table
 
     def sampled(self, n_steps: int, warmup_steps: int) -> Iterator[tuple[str, str, SampledCourse]]:
         """Yield group, variable and values of all that changes in time, for presentations of so many steps.
@@ -313,6 +383,55 @@ class Plan:
             "synapses": {name: synapses.structure() for name, synapses in self.synapses.items()},
             "populations": dict(self.populations),
         }
+
+
+class Recordable(NamedTuple):
+    """A state variable that can be recorded.
+
+    Attributes
+    ----------
+    owner, variable : str
+        Name of the group or synapses, and of the variable.
+    unit : str
+        In Brian2's language.
+    of_synapses : bool
+    limit : float
+        Magnitude, in SI units, beyond which the equations have blown up; 0: it is not watched.
+    label : str
+        Whose it is, for messages.
+    """
+
+    owner: str
+    variable: str
+    unit: str
+    of_synapses: bool
+    limit: float
+    label: str
+
+
+_LIMITS = {"volt": 1e3, "amp": 1.0, "siemens": 1.0}  # SI; far beyond anything that lives
+
+
+def recordables(plan: Plan) -> list[Recordable]:
+    """Return the state variables of a plan that can be recorded, in the order in which its program knows them."""
+    labels = {group: population for population, group in plan.populations.items()}
+    found = [
+        Recordable(
+            name,
+            variable,
+            unit,
+            False,
+            _LIMITS.get(unit, 1e12) if group.may_diverge else 0.0,
+            labels.get(name, name),
+        )
+        for name, group in plan.groups.items()
+        for variable, unit in group.states.items()
+    ]
+    return found + [
+        Recordable(name, variable, unit, True, 0.0, name)
+        for name, synapses in plan.synapses.items()
+        for variable, unit in synapses.states.items()
+    ]
 
 
 def all_to_all(source: PlannedGroup, target: PlannedGroup) -> tuple[Int32, Int32]:

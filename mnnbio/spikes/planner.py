@@ -13,12 +13,13 @@ from mnnbio.circuit import (
     Circuit,
     Matrix,
     ModeMatrix,
-    PoissonSource,
     Population,
     Projection,
+    Source,
     check_time_step,
     delay_steps,
 )
+from mnnbio.spikes.equations import count_calls, has_events, redrawn, variable_names, variable_units
 from mnnbio.spikes.plan import Plan, PlannedGroup, Step, all_to_all
 from mnnbio.spikes.populations import add_neurons, add_source, receiver
 from mnnbio.synapses import SynapseSteps
@@ -26,6 +27,9 @@ from mnnbio.synapses import SynapseSteps
 # Entries up to which a mode matrix is expanded. A spike then costs one addition per target; factored, every step costs
 # one per target and mode. With three modes and 18 Hz the two take the same time at about 900 neurons.
 _MOST_EXPANDED = 1_000_000
+
+
+_FOUND_EARLY = ("start", "before_groups", "before_synapses")  # slots of thresholds before the synapses of their step
 
 
 class Planned(NamedTuple):
@@ -66,8 +70,8 @@ def plan_circuit(circuit: Circuit, *, dt: float, replicas: int, like: Planned | 
     )
     factored = [p for p in circuit.projections if _stays_factored(circuit, p)]
     for population in circuit.populations:
-        if isinstance(population, PoissonSource):
-            groups[population.name] = add_source(plan, population)
+        if isinstance(population, Source):
+            groups[population.name] = add_source(population, plan)
             continue
         mode_inputs = [p.synapse_model for p in factored if p.target == population.name]
         groups[population.name] = add_neurons(plan, circuit, population, mode_inputs, noisy)
@@ -110,7 +114,7 @@ class _Connection(NamedTuple):
         """What the synapses are in a step."""
         target = self.circuit.population(self.projection.target)
         assert isinstance(target, Population)
-        return receiver(self.circuit, target, self.dt).steps(self.projection.synapse_model, self.dt)
+        return receiver(self.circuit, target, self.dt).steps(self.projection.synapse_model, self.dt, self.projection)
 
     def spike(self, weight: Any) -> Any:
         """Return what a spike of a weight adds, in SI units."""
@@ -124,7 +128,7 @@ class _Connection(NamedTuple):
         arrives in its own step.
         """
         steps = delay_steps(self.circuit, self.projection, self.dt)
-        early = self.source.is_source or self.source.spikes_when == "before_synapses"
+        early = self.source.spikes_when in _FOUND_EARLY
         return steps if early else np.maximum(steps - 1, 0)
 
 
@@ -153,6 +157,9 @@ def _add_projection(plan: Plan, connection: _Connection, like: Planned | None) -
     circuit, projection = connection.circuit, connection.projection
     steps = connection.steps
     entries, delay = _by_source(circuit.matrix(projection), connection.delay())
+    if steps.code is not None or projection.plasticity:
+        _add_own_synapses(plan, connection, steps, entries, delay)
+        return
     name = plan.name(connection.name)
     shared = _is_uniform(projection, entries.data) and not _has_own_weights(name, like)
     synapses = plan.add_synapses(
@@ -161,12 +168,78 @@ def _add_projection(plan: Plan, connection: _Connection, like: Planned | None) -
         connection.target,
         entries.indices,
         np.diff(entries.indptr),
-        equations=f"w : {steps.unit} ({'shared, ' if shared else ''}constant)",
+        equations=f"w_syn : {steps.unit} ({'shared, ' if shared else ''}constant)",
         adds_to=steps.adds_to,
-        shared=("w",) if shared else (),
+        shared=("w_syn",) if shared else (),
         delay=delay,
     )
-    synapses.load("w", connection.spike(projection.weight if shared else entries.data))
+    synapses.load("w_syn", connection.spike(projection.weight if shared else entries.data))
+
+
+def _add_own_synapses(
+    plan: Plan, connection: _Connection, steps: SynapseSteps, entries: sparse.csc_array, delay: npt.NDArray[np.int32]
+) -> None:
+    """Add a projection whose synapses have variables of their own, which Brian2 carries.
+
+    Raises
+    ------
+    ValueError
+        If two rules bring different variables of one name.
+    """
+    projection = connection.projection
+    model = projection.synapse_model
+    codes = [rule.code(steps.unit, model.spike) for rule in projection.plasticity or ()]
+    codes = [*([steps.code] if steps.code is not None else []), *codes]
+    values: dict[str, Any] = {}
+    units: dict[str, str] = {}
+    start: dict[str, Any] = {}
+    for code in codes:
+        for own, known in ((code.values, values), (code.start, start)):
+            if clash := [name for name in own if name in known and (own is code.start or known[name] != own[name])]:
+                raise ValueError(
+                    f"two rules of {projection} bring the variable {clash[0]!r}, which they cannot share: leave one out"
+                    + (", or give both the same `w_max`" if clash[0].startswith("w_") else "")
+                )
+            known.update(own)
+        units |= code.units
+    equations = "".join(f"{code.equations.rstrip()}\n" for code in codes if code.equations)
+    changes = any(code.changes_weights for code in codes)
+    if "w" not in variable_units(equations, ["w"]):
+        equations = f"w : {steps.unit}{'' if changes else ' (constant)'}\n{equations}"
+    equations += "".join(f"{name} : {units[name]} (shared, constant)\n" for name in values)
+    factors = [f"({code.efficacy})" for code in codes if code.efficacy]
+    sent = [f"{steps.adds_to}_post += {'*'.join(['w', *factors])}"] if steps.adds_to else []
+    pre = [*(code.before_pre for code in codes), *sent, *(code.on_pre for code in codes)]
+    texts = ["\n".join(filter(None, pre)), "\n".join(filter(None, (code.on_post for code in codes)))]
+    calls = [count_calls(text) for text in texts]
+    drawn = sum(calls) > 0
+    if drawn:
+        texts = [redrawn(text, every=sum(calls), first=first) for text, first in zip(texts, (0, calls[0]), strict=True)]
+    variables = variable_units(equations, [*variable_names(equations)])
+    synapses = plan.add_synapses(
+        connection.name,
+        connection.source,
+        connection.target,
+        entries.indices,
+        np.diff(entries.indptr),
+        equations=equations,
+        carrier="brian",
+        adds_to=steps.adds_to,
+        shared=tuple(values),
+        delay=delay,
+        code_pre=texts[0],
+        code_post=texts[1],
+        method=next((code.method for code in codes if code.method), ""),
+        start=dict.fromkeys((name for name in variables if name not in {"w", *values}), 0.0) | start,
+        states={name: unit for name, unit in variables.items() if name not in values},
+        changes_weights=changes,
+        draws_random=drawn,
+    )
+    if has_events(equations):
+        synapses.start["lastupdate"] = 0.0
+    synapses.load("w", np.asarray(model.spike(entries.data), dtype=np.float64))
+    for name, value in values.items():
+        synapses.load(name, float(value))
 
 
 def _by_source(matrix: Matrix, delay: npt.NDArray[np.int32]) -> tuple[sparse.csc_array, npt.NDArray[np.int32]]:
@@ -196,7 +269,7 @@ def _is_uniform(projection: Projection, weights: npt.NDArray[np.float64]) -> boo
 
 def _has_own_weights(name: str, like: Planned | None) -> bool:
     known = None if like is None else like.plan.synapses.get(name)
-    return known is not None and "w" not in known.shared
+    return known is not None and "w_syn" not in known.shared
 
 
 def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
@@ -213,18 +286,18 @@ def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
         connection.source,
         modes,
         *all_to_all(connection.source, modes),
-        equations="w : 1 (constant)",
+        equations="w_syn : 1 (constant)",
         adds_to="activity",
         when="after_start",
         delay=connection.delay(),
     )
-    read.load("w", matrix.output_modes.ravel())
+    read.load("w_syn", matrix.output_modes.ravel())
     drive = plan.add_synapses(
         f"{connection.name}_input_modes",
         modes,
         connection.target,
         *all_to_all(modes, connection.target),
-        equations=f"w : {unit} (constant)\nmode_input{number}_post = w*activity_pre : {unit} (summed)",
+        equations=f"w_syn : {unit} (constant)\nmode_input{number}_post = w_syn*activity_pre : {unit} (summed)",
         carrier="summed",
     )
-    drive.load("w", connection.spike((matrix.input_modes * matrix.scores).T.ravel()))
+    drive.load("w_syn", connection.spike((matrix.input_modes * matrix.scores).T.ravel()))

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from mnnbio.spikes.plan import TOPOLOGY, Plan, PlannedSynapses, Table
-from mnnbio.spikes.recording import Block, Channel
+from mnnbio.spikes.recording import Block, Channel, StateChannel
 
 
 class SimulationFailed(RuntimeError):  # noqa: N818 - says what happened
@@ -39,12 +39,18 @@ class Job:
         Of all populations of neurons, in the order of the plan.
     batches : ndarray of int64, shape (batch, replica, 2)
         Stimulus and key of the random numbers of every presentation.
+    states : sequence of StateChannel
+        State variables that are recorded.
+    carries : bool
+        Whether weights that change are carried on from one presentation to the next.
     """
 
     n_steps: int
     warmup_steps: int
     channels: Sequence[Channel]
     batches: npt.NDArray[np.int64]
+    states: Sequence[StateChannel] = ()
+    carries: bool = False
 
     def block(self, batch: int, channel: Channel, element: npt.NDArray[np.int32], step: npt.NDArray[np.int32]) -> Block:
         """Return spikes as a program would hand them on; `step` counts from the start of the warm-up."""
@@ -61,9 +67,11 @@ class Job:
 def write_plan_file(path: Path, job: Job) -> None:
     """Write the plan of a job as the program reads it (`presentations.h`)."""
     n_batches, replicas, _ = job.batches.shape
-    head = [job.n_steps, job.warmup_steps, replicas, n_batches, len(job.channels)]
+    states = [number for own in job.states for number in own.numbers()]
+    head = [job.n_steps, job.warmup_steps, replicas, n_batches, len(job.channels), int(job.carries), len(states)]
     kept = [number for channel in job.channels for number in (channel.bin_steps, int(channel.pooled))]
-    np.concatenate([head, kept, job.batches.ravel()]).astype(np.int64).tofile(path)
+    parts = [np.asarray(part, dtype=np.int64) for part in (head, kept, states)]  # keys have no room in a float
+    np.concatenate([*parts, job.batches.ravel()]).tofile(path)
 
 
 def read_blocks(path: Path, job: Job, first_batch: int = 0) -> Iterator[Block]:
@@ -82,10 +90,17 @@ def read_blocks(path: Path, job: Job, first_batch: int = 0) -> Iterator[Block]:
             cut = SimulationFailed(f"{path} is incomplete: it ends in batch {batch + 1} of {n_batches}")
             while True:
                 header = _numbers(file, np.int64, 2)
-                if len(header) < 2 or not -1 <= header[0] < len(job.channels):
+                if len(header) < 2 or not -1 <= header[0] < len(job.channels) + len(job.states):
                     raise cut
                 if header[0] < 0:
                     break
+                if header[0] >= len(job.channels):
+                    state, number = job.states[header[0] - len(job.channels)], int(header[1])
+                    floats = _numbers(file, np.float64, number)
+                    if len(floats) < number:
+                        raise cut
+                    yield Block(first_batch + batch, state, floats.reshape(-1, replicas, state.size))
+                    continue
                 channel = job.channels[header[0]]
                 number = int(header[1]) if channel.bin_steps else 2 * int(header[1])
                 values = _numbers(file, np.int32, number).astype(np.int32, copy=False)
@@ -97,7 +112,7 @@ def read_blocks(path: Path, job: Job, first_batch: int = 0) -> Iterator[Block]:
             raise SimulationFailed(f"{path} holds more than the {n_batches} batches of its plan: it is of another run")
 
 
-def _numbers(file: BinaryIO, dtype: type, number: int) -> npt.NDArray[np.integer]:
+def _numbers(file: BinaryIO, dtype: type, number: int) -> npt.NDArray[Any]:
     """Return numbers, fewer where the file ends."""
     size = np.dtype(dtype).itemsize
     read = file.read(number * size)
@@ -140,6 +155,9 @@ def write_inputs(plan: Plan, folder: Path, known: Plan | None = None) -> None:
     for name, table in plan.tables():
         if there.get(name) is not table and not _equal(there.get(name), table):
             table.tofile(folder / name)
+    for name, group in plan.groups.items():
+        if group.playback is not None:
+            _write_playback(name, group.playback, folder)
     for name, synapses in plan.synapses.items():
         if known is None or not synapses.same_topology(known.synapses[name]):
             _write_topology(synapses, folder)
@@ -151,6 +169,14 @@ def write_courses(plan: Plan, folder: Path, n_steps: int, warmup_steps: int) -> 
         _, stimuli, width = samples.table.shape
         np.concatenate([[stimuli, width], samples.row]).astype(np.int32).tofile(folder / f"{group}.{variable}.rows")
         samples.table.tofile(folder / f"{group}.{variable}")
+
+
+def _write_playback(
+    name: str, spikes: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]], folder: Path
+) -> None:
+    np.cumsum([len(steps) for steps, _ in spikes]).astype(np.int64).tofile(folder / f"{name}.stops")
+    for number, what in enumerate(("steps", "elements")):
+        np.concatenate([own[number] for own in spikes]).astype(np.int64).tofile(folder / f"{name}.{what}")
 
 
 def _write_topology(synapses: PlannedSynapses, folder: Path) -> None:

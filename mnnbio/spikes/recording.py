@@ -233,15 +233,53 @@ class Channel(NamedTuple):
         return np.asarray(table.reshape(n_bins, replicas, self.cells))
 
 
-class Block(NamedTuple):
-    """Spikes or counts of a population in one batch, in order of time.
+class StateChannel(NamedTuple):
+    """Channel of a state variable: what a run hands on of it.
 
-    `values` is (2, spike), elements and steps, or (bin, replica, cell). The last bin of a batch may be incomplete.
+    Attributes
+    ----------
+    group : str
+        Group of the result, ``states/<population>`` or ``weights/<source>_to_<target>``.
+    variable, unit : str
+        Name, and unit in Brian2's language.
+    place : int
+        Number of the variable among all that the program can record.
+    every : int
+        Steps between samples, from the end of the warm-up on; 0: once, at the end.
+    elements : tuple of int or None
+        Elements of the group or synapses; None: all.
+    size : int
+        Number of these elements.
+    n_samples : int
+        Samples of a presentation.
+    """
+
+    group: str
+    variable: str
+    unit: str
+    place: int
+    every: int
+    elements: tuple[int, ...] | None
+    size: int
+    n_samples: int
+
+    def numbers(self) -> list[int]:
+        """Return what a program is told, see ``states.h``."""
+        if self.elements is None:
+            return [self.place, self.every, -1]
+        return [self.place, self.every, len(self.elements), *self.elements]
+
+
+class Block(NamedTuple):
+    """Spikes, counts or states in one batch, in order of time.
+
+    `values` is (2, spike), elements and steps; (bin, replica, cell), where the last bin of a batch may be incomplete;
+    or (sample, replica, element) of states.
     """
 
     batch: int
-    channel: Channel
-    values: Int32
+    channel: Channel | StateChannel
+    values: npt.NDArray[Any]
 
 
 def choose_channels(kinds: Mapping[str, Kind], sizes: Mapping[str, int], times: Times, dt: float) -> list[Channel]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any, Literal
+
+from mnnbio.machine import import_brian
 
 Codegen = Literal["cpp_standalone", "runtime"]
 
@@ -52,52 +50,6 @@ def patience() -> Iterator[None]:
         yield
     finally:
         _patient.reset(token)
-
-
-@contextmanager
-def _importable() -> Iterator[None]:
-    """Let Brian2 be imported in any thread: it then sets a handler for Ctrl-C, as only the main thread may."""
-    if threading.current_thread() is threading.main_thread() or "brian2" in sys.modules:
-        yield
-        return
-    original = signal.signal
-    signal.signal = lambda *_: signal.SIG_DFL  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        signal.signal = original
-
-
-def import_brian() -> None:
-    """Import Brian2, which leaves Ctrl-C as it is and, where nobody has imported it before, no files behind."""
-    if "brian2" not in sys.modules:
-        with _importable():
-            import brian2  # noqa: F401
-        _remove_logs()
-    _mend_interrupts()
-
-
-def _remove_logs() -> None:
-    """Remove the log and the copy of the script that Brian2 makes for its users, and which a kill would leave."""
-    from brian2.utils.logger import BrianLogger
-
-    if BrianLogger.file_handler is not None:
-        logging.getLogger("brian2").removeHandler(BrianLogger.file_handler)
-        BrianLogger.file_handler.close()
-    for path in (BrianLogger.tmp_log, BrianLogger.tmp_script):
-        if path is not None:
-            Path(path).unlink(missing_ok=True)
-    BrianLogger.file_handler = BrianLogger.tmp_log = BrianLogger.tmp_script = None
-
-
-def _mend_interrupts() -> None:
-    """Have Ctrl-C ignored again where it was before Brian2 was imported, as in background jobs.
-
-    Brian2's handler calls the one that it has found, and fails where that is no function.
-    """
-    found = getattr(signal.getsignal(signal.SIGINT), "previous_handler", None)
-    if isinstance(found, signal.Handlers) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, found)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mnnbio.spikes.network import MadeNetwork, make_network, slot_number
-from mnnbio.spikes.plan import Plan, PlannedSynapses
+from mnnbio.spikes.plan import Plan, PlannedSynapses, recordables
 from mnnbio.spikes.session import brian_session
 
 
@@ -37,11 +38,29 @@ def write_cpp(plan: Plan, folder: Path) -> None:
             (folder / header).write_bytes(text)
         device.build(directory=str(folder), compile=False, run=False)
         assert not device.static_arrays, f"numbers of the plan in the program: {list(device.static_arrays)}"
+    for name in made.groups:
+        if plan.groups[name].may_diverge:
+            _vectorise(folder, made.groups[name])
     main = folder / "main.cpp"
     main.write_text(f'#include "presentations.h"\n{main.read_text()}')
     (folder / "prelude.h").write_text(_PRELUDE)
     with (folder / "makefile").open("a") as makefile:
         makefile.write(_MAKE_RULES)
+
+
+def _vectorise(folder: Path, group: Any) -> None:
+    """Let the compiler make vector code of a state update.
+
+    It cannot see that the arrays of different variables do not overlap, and its own exponential is a call for each
+    element; ours (`streams.h`) has neither branches nor calls.
+    """
+    for code in group.state_updater._code_objects:
+        file = folder / "code_objects" / f"{code.name}.cpp"
+        text = file.read_text()
+        if _LOOP not in text:
+            raise AssertionError(f"no loop over elements in {file}")
+        text = text.replace(_LOOP, f"#pragma GCC ivdep\n    {_LOOP}")
+        file.write_text(re.sub(r"\bexp\(", "mnnbio::exp_of(", text))
 
 
 def headers() -> dict[str, bytes]:
@@ -50,6 +69,7 @@ def headers() -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(found, key=lambda file: file.name)}
 
 
+_LOOP = "for(int _idx=0; _idx<_N; _idx++)"
 # Most of the time of compiling goes into the same headers again and again, so they are compiled once.
 _PRELUDE = """#include "objects.h"
 #include "brianlib/common_math.h"
@@ -81,7 +101,12 @@ def _setup_lines(made: MadeNetwork) -> Iterator[str]:
     for name, group in made.groups.items():
         for variable in plan.groups[name].tables:
             array, size = _name(group.variables[variable]), plan.groups[name].size
-            yield f'presentations.parameter("{name}.{variable}", {array}, {size}, {plan.replicas});'
+            shared = variable in plan.groups[name].shared
+            width, copies = (1, 1) if shared else (size, plan.replicas)
+            yield f'presentations.parameter("{name}.{variable}", {array}, {width}, {copies});'
+        for variable in plan.groups[name].start_tables:
+            array, size = _name(group.variables[variable]), plan.groups[name].size
+            yield f'presentations.parameter("{name}.{variable}.start", {array}, {size}, {plan.replicas}, true);'
         for variable in plan.groups[name].courses:
             array, size = _name(group.variables[variable]), plan.groups[name].size
             yield f'presentations.course("{name}.{variable}", {array}, {size});'
@@ -90,9 +115,26 @@ def _setup_lines(made: MadeNetwork) -> Iterator[str]:
             yield f"presentations.state({array}, _num_{array}, (int32_t)0);"
     for variable, start in made.states():
         array, value = _name(variable), str(start).lower() if isinstance(start, bool) else repr(start)
-        yield f"presentations.state({array}, _num_{array}, ({_C_TYPES[np.dtype(variable.dtype).kind]}){value});"
+        values, size = (f"{array}.data()", f"{array}.size()") if variable.dynamic else (array, f"_num_{array}")
+        yield f"presentations.state({values}, {size}, ({_C_TYPES[np.dtype(variable.dtype).kind]}){value});"
     for variable, width, salt in made.streams():
-        yield f"presentations.streams({_name(variable)}, {width}, {salt});"
+        array = f"{_name(variable)}.data()" if variable.dynamic else _name(variable)
+        yield f"presentations.streams({array}, {width}, {salt});"
+    for own in recordables(plan):
+        holder = made.synapses[own.owner] if own.of_synapses else made.groups[own.owner]
+        array = _name(holder.variables[own.variable])
+        values = f"{array}.data()" if own.of_synapses else array
+        number = (
+            f"{_name(holder.variables['N'])}[0]/{plan.replicas}"
+            if own.of_synapses
+            else str(plan.groups[own.owner].size)
+        )
+        limit = repr(own.limit)
+        yield f'presentations.recordable("{own.variable}", "{own.label}", {values}, {number}, {limit});'
+    for group, planned in made.playbacks():
+        code = ", ".join(f"_run_{c.name}" for c in group.thresholder["spike"]._code_objects)
+        array = _name(group.variables["_spikespace"])
+        yield f'presentations.playback("{planned.name}", {array}, {planned.size}, {code});'
     for name in plan.populations.values():
         yield f"presentations.neurons({_name(made.groups[name].variables['_spikespace'])}, {plan.groups[name].size});"
 
@@ -108,8 +150,21 @@ def _synapse_lines(made: MadeNetwork, name: str, synapses: Any) -> Iterator[str]
         if variable in planned.shared:
             yield f'presentations.parameter("{name}.{variable}", {array}, 1, 1);'
         else:
+            again = ", true" if planned.changes_weights else ""
+            size = f"{number}[0]/{replicas}"
             yield f"{array}.resize({number}[0]);"
-            yield f'presentations.parameter("{name}.{variable}", {array}.data(), {number}[0]/{replicas}, {replicas});'
+            yield f'presentations.parameter("{name}.{variable}", {array}.data(), {size}, {replicas}{again});'
+    for variable in [*planned.start, *(["stream"] if planned.salt >= 0 else [])]:
+        yield f"{_name(synapses.variables[variable])}.resize({number}[0]);"
+    for pathway in synapses._pathways:
+        delay = pathway.variables["delay"]
+        array = _name(delay)
+        if pathway.prepost == "pre":
+            if not delay.scalar:
+                yield f"{array}.resize({number}[0]);"
+            values, copies = (f"{array}.data()", replicas) if not delay.scalar else (array, 1)
+            yield f'presentations.delay("{name}", {values}, {copies}, {made.plan.dt * 1e-3!r});'
+        yield f"presentations.queue(brian::{pathway.name});"
 
 
 def _loop_lines(made: MadeNetwork) -> Iterator[str]:
@@ -141,7 +196,7 @@ def _pathway_line(made: MadeNetwork, synapses: PlannedSynapses) -> str:
     gated = "unless refractory" in made.groups[synapses.target].equations[synapses.adds_to].flags
     arguments = [
         f'"{synapses.name}"',
-        str("w" in synapses.shared).lower(),
+        str("w_syn" in synapses.shared).lower(),
         *(str(made.plan.groups[name].size) for name in (synapses.source, synapses.target)),
         _name(source.variables["_spikespace"]),
         _name(variable),

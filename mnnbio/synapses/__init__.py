@@ -1,6 +1,41 @@
-"""Synapse models: what a spike does."""
+"""Synapse models: what a spike does, and how synapses change."""
 
-from mnnbio.synapses.current import Delta, Exponential, propagator
-from mnnbio.synapses.synapse_model import SynapseModel, SynapseSteps, Target
+from mnnbio.synapses.conductance import NMDA, Conductance, EquationSynapse, GapJunction
+from mnnbio.synapses.current import Alpha, Delta, DoubleExponential, Exponential, Into, propagator
+from mnnbio.synapses.plasticity import (
+    STDP,
+    EquationPlasticity,
+    RewardSTDP,
+    ShortTermPlasticity,
+    SymmetricSTDP,
+    SynapticScaling,
+    TripletSTDP,
+    inhibitory_plasticity,
+)
+from mnnbio.synapses.synapse_model import PlasticityRule, SynapseCode, SynapseModel, SynapseSteps, Target
 
-__all__ = ["Delta", "Exponential", "SynapseModel", "SynapseSteps", "Target", "propagator"]
+__all__ = [
+    "NMDA",
+    "STDP",
+    "Alpha",
+    "Conductance",
+    "Delta",
+    "DoubleExponential",
+    "EquationPlasticity",
+    "EquationSynapse",
+    "Exponential",
+    "GapJunction",
+    "Into",
+    "PlasticityRule",
+    "RewardSTDP",
+    "ShortTermPlasticity",
+    "SymmetricSTDP",
+    "SynapseCode",
+    "SynapseModel",
+    "SynapseSteps",
+    "SynapticScaling",
+    "Target",
+    "TripletSTDP",
+    "inhibitory_plasticity",
+    "propagator",
+]

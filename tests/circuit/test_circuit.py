@@ -82,7 +82,7 @@ def test_layers_are_found_whatever_the_order():
         ({"populations": []}, "at least one Population"),
         ({"populations": [Population("E", 2, LIF), Population("E", 2, LIF)]}, "must be unique, got E more than once"),
         ({"projections": [Projection("X", "E", weights=np.ones((2, 2)))]}, "no population 'X'; the circuit has S, E"),
-        ({"projections": [Projection("E", "S", weights=np.ones((3, 2)))]}, "'S' is a Poisson source"),
+        ({"projections": [Projection("E", "S", weights=np.ones((3, 2)))]}, "'S' is a source: Poisson trains"),
         (
             {"projections": [Projection("S", "E", weights=np.ones((3, 2)))]},
             r"\(n_target, n_source\) = \(2, 3\), got \(3, 2\)",
@@ -92,7 +92,7 @@ def test_layers_are_found_whatever_the_order():
             r"mean of Gaussian drive of 'E' must have shape .* n = 2, got \(3,\)",
         ),
         ({"drives": [GaussianDrive("E", factor=np.ones((3, 1)))]}, r"factor of Gaussian drive"),
-        ({"drives": [GaussianDrive("S")]}, "'S' is a Poisson source"),
+        ({"drives": [GaussianDrive("S")]}, "'S' is a source: Poisson trains"),
         ({"readout": Readout("E", np.ones((1, 5)), [0.0])}, "weights for 5 neurons, 'E' has 2"),
         (
             {
@@ -151,7 +151,11 @@ def test_inconsistent_circuits_raise(parts, message):
         (lambda: Readout("E", np.ones((2, 3)), [0.0]), ValueError, "readout weights and bias"),
         (lambda: Readout("E", np.ones((2, 3)), [0.0, 0.0], labels=["a"]), ValueError, "2 outputs and 1 labels"),
         (lambda: ModeMatrix(np.ones((3, 2)), [1.0], np.ones((2, 1))), ValueError, "modes must have shapes"),
-        (lambda: Circuit([LIF]), TypeError, "`populations` must hold PoissonSource or Population, got LIFParameters"),
+        (
+            lambda: Circuit([LIF]),
+            TypeError,
+            "`populations` must hold PoissonSource, SpikeSource or Population, got LIFParameters",
+        ),
     ],
 )
 def test_bad_parts_raise(make, error, message):

@@ -187,7 +187,11 @@ DAMAGE = {
     "value": (("projections", 0, "connectivity", "n"), -3, r"projections\[0\].connectivity: a degree must be"),
     "type": (("populations", 0, "size"), "two", "the size of 'in' must be a whole number"),
     "number for a list": (("populations",), 5, "malformed circuit: `populations` must be a sequence"),
-    "wrong part": (("populations", 1), {"kind": "AllToAll"}, "must hold PoissonSource or Population, got AllToAll"),
+    "wrong part": (
+        ("populations", 1),
+        {"kind": "AllToAll"},
+        "must hold PoissonSource, SpikeSource or Population, got AllToAll",
+    ),
     "entry": (("surprise",), 1, "unknown entry 'surprise'"),
     "seed": (("seed",), "x", "`seed` must be a whole number ≥ 0, got 'x'"),
     "population": (("projections", 0, "source"), "nobody", "no population 'nobody'"),

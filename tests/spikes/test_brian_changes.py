@@ -327,7 +327,7 @@ def test_a_program_ends_when_its_input_ends(compiled, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("in_to_n.w", np.zeros(7), "have 7 weights, not a multiple of 30"),
+        ("in_to_n.w_syn", np.zeros(7), "have 7 weights, not a multiple of 30"),
         ("in_to_n.targets", np.full(30, 5, np.int32), "are not between 6 sources and 5 targets"),
         ("in_to_n.outgoing", np.full(6, 4, np.int32), "are not between 6 sources and 5 targets"),
         ("n_to_n.delay", np.zeros(3, np.int32), "have 3 delays, not 1 or 25"),

@@ -95,7 +95,7 @@ def test_synapses_are_the_matrix_sorted_by_source(tmp_path):
     own = circuit(3)
     plan = planned(own)
     for projection, synapses in zip(own.projections, plan.synapses.values(), strict=True):
-        weights = synapses.tables["w"] * np.ones(len(synapses.targets))
+        weights = synapses.tables["w_syn"] * np.ones(len(synapses.targets))
         rebuilt = sparse.coo_array(
             (1e3 * weights[0], (synapses.targets, synapses.sources())), own.dense(projection).shape
         )
@@ -103,13 +103,13 @@ def test_synapses_are_the_matrix_sorted_by_source(tmp_path):
         assert np.all(np.diff(synapses.sources()) >= 0)
         assert synapses.targets.dtype == synapses.outgoing.dtype == np.int32
     one, rule = plan.synapses.values()
-    assert "w" not in one.shared
-    assert "w" in rule.shared  # one weight for all: not stored for each
-    assert rule.tables["w"].shape == (1, 1)
+    assert "w_syn" not in one.shared
+    assert "w_syn" in rule.shared  # one weight for all: not stored for each
+    assert rule.tables["w_syn"].shape == (1, 1)
     write_inputs(plan, tmp_path)
     assert np.array_equal(np.fromfile(tmp_path / "in_to_n.targets", np.int32), one.targets)
     assert np.array_equal(np.fromfile(tmp_path / "in_to_n.outgoing", np.int32), one.outgoing)
-    assert np.array_equal(np.fromfile(tmp_path / "in_to_n.w"), one.tables["w"][0])
+    assert np.array_equal(np.fromfile(tmp_path / "in_to_n.w_syn"), one.tables["w_syn"][0])
     assert np.array_equal(np.fromfile(tmp_path / "n.hold", np.int32), np.full(6, 50))
 
 
@@ -138,7 +138,7 @@ def test_only_what_has_changed_is_written(tmp_path):
         projections=[replace(own.projections[0], weights=2 * own.projections[0].weights), own.projections[1]]
     )
     write_inputs(planned(stronger, like=Planned(own, first)), tmp_path / "weights", first)
-    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["in_to_n.w"]
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["in_to_n.w_syn"]
 
 
 def test_parts_that_a_zero_would_leave_out_stay_where_a_plan_has_them():
@@ -154,7 +154,7 @@ def test_parts_that_a_zero_would_leave_out_stay_where_a_plan_has_them():
     matrix = Circuit(own.populations, own.projections)
     alike = planned(rule, like=Planned(matrix, planned(matrix)))
     assert alike.structure() == planned(matrix).structure()
-    assert np.array_equal(alike.synapses["in_to_n"].tables["w"], np.full((1, 12), 0.5e-3))
+    assert np.array_equal(alike.synapses["in_to_n"].tables["w_syn"], np.full((1, 12), 0.5e-3))
 
 
 def test_differences_say_where():
@@ -195,7 +195,7 @@ def test_modes_are_a_group_of_their_own(monkeypatch):
     assert list(plan.groups) == ["in", "n", "in_to_n_modes"]
     drive = plan.synapses["in_to_n_input_modes"]
     rebuilt = np.zeros((5, 2))
-    rebuilt[drive.targets, drive.sources()] = 1e3 * drive.tables["w"][0]
+    rebuilt[drive.targets, drive.sources()] = 1e3 * drive.tables["w_syn"][0]
     np.testing.assert_allclose(rebuilt, modes.input_modes * modes.scores, rtol=1e-15)
     assert drive.adds_to == ""
     assert plan.synapses["in_to_n_output_modes"].adds_to == "activity"

@@ -21,6 +21,7 @@
 #include "files.h"
 #include "recording.h"
 #include "sources.h"
+#include "states.h"
 #include "streams.h"
 #include "synapses.h"
 
@@ -71,6 +72,9 @@ class Presentations
     int64_t n_steps = 0, replicas, n_batches = 0;
     std::vector<Presentation> plan;
     Recorder recorder;
+    States states;
+    int64_t n_warmup = 0;
+    bool carried = false;  // whether what changes in a presentation is carried on to the next one
     std::vector<std::function<void(const Presentation*)>> starts;
     std::vector<std::function<void(int64_t)>> courses;  // what changes in time: told the step
     std::vector<std::pair<Code, std::function<void()>>> inserted;  // in front of which code of the network, and what
@@ -108,7 +112,9 @@ public:
     Presentations(const Job& job, int64_t replicas) : job(job), replicas(replicas) {}
 
     // A parameter: each of its copies gets the row of its replica's stimulus, or the only row.
-    template <typename T> void parameter(const std::string& name, T* values, int64_t width, int64_t copies)
+    // With `again` it is loaded at the start of every presentation, because it changes in one.
+    template <typename T>
+    void parameter(const std::string& name, T* values, int64_t width, int64_t copies, bool again = false)
     {
         if (!width)
             return;
@@ -118,14 +124,16 @@ public:
         if (rows < 1 || rows * width != (int64_t)table->size() || (rows > 1 && copies != replicas))
             fail(path + " holds " + std::to_string(table->size()) + " numbers, not " + std::to_string(width)
                  + " for each stimulus");
-        if (rows == 1) {
+        if (rows == 1 && !again) {
             for (int64_t r = 0; r < copies; r++)
                 std::copy(table->begin(), table->end(), values + r * width);
             return;
         }
         starts.push_back([=](const Presentation* batch) {
-            for (int64_t r = 0; r < replicas; r++) {
-                const int64_t row = batch[r].stimulus;
+            if (again && carried && batch != plan.data())
+                return;
+            for (int64_t r = 0; r < copies; r++) {
+                const int64_t row = rows == 1 ? 0 : batch[r].stimulus;
                 if (row >= rows)
                     fail("no stimulus " + std::to_string(row) + " in " + path);
                 std::copy(table->begin() + row * width, table->begin() + (row + 1) * width, values + r * width);
@@ -179,6 +187,43 @@ public:
         starts.push_back([=](const Presentation*) { std::fill(values, values + size, start); });
     }
 
+    // The queues of Brian2's own pathways: spikes under way are forgotten at the start of a presentation.
+    template <typename Queues> void queue(Queues& pathway)
+    {
+        starts.push_back([&pathway](const Presentation*) {
+            for (auto* own : pathway.queue)
+                for (auto& slot : own->queue)
+                    slot.clear();
+        });
+    }
+
+    // Delays of Brian2's own pathway, s, from a file of steps: one for all, or one for each synapse of a replica.
+    void delay(const std::string& name, double* values, int64_t copies, double dt)
+    {
+        const std::vector<int32_t> steps = read_file<int32_t>(input(name + ".delay"));
+        for (int64_t r = 0; r < copies; r++)
+            for (size_t k = 0; k < steps.size(); k++)
+                values[r * steps.size() + k] = steps[k] * dt;
+    }
+
+    // A state variable that can be recorded, (replicas, size), and how large it may become; 0: it is not watched.
+    void recordable(const std::string& name, const std::string& owner, const double* values, int64_t size, double limit)
+    {
+        states.add(name, owner, values, size, replicas, limit);
+    }
+
+    // A source whose spikes are given, in place of the code that would find them.
+    void playback(const std::string& name, int32_t* spikes, int64_t size, Code instead_of)
+    {
+        const auto own = std::make_shared<Playback>(input(name + ".stops"), input(name + ".steps"),
+                                                    input(name + ".elements"), spikes, size, replicas);
+        starts.push_back([this, own](const Presentation* batch) {
+            own->start([batch](int64_t replica) { return batch[replica].stimulus; }, n_warmup);
+        });
+        inserted.emplace_back(instead_of, [this, own]() { own->step(now); });
+        left_out.insert(instead_of);
+    }
+
     void streams(int64_t* values, int64_t width, int64_t salt)
     {
         starts.push_back([=](const Presentation* batch) {
@@ -227,19 +272,24 @@ public:
     }
 
 private:
-    // steps, warm-up, replicas, batches, channels; of every channel what it keeps; stimulus and key of every replica.
+    // steps, warm-up, replicas, batches, channels, whether weights are carried on, numbers about states; of every channel
+    // what it keeps; of every recorded state what and when (`states.h`); stimulus and key of every replica.
     void read_plan()
     {
         const std::vector<int64_t> numbers = read_file<int64_t>(job.plan);
-        const int64_t n_channels = recorder.n_channels(), head = 5 + 2 * n_channels;
-        if ((int64_t)numbers.size() < head || numbers[2] != replicas || numbers[4] != n_channels
+        const int64_t n_channels = recorder.n_channels(), kept = 7 + 2 * n_channels;
+        const int64_t head = numbers.size() > 6 ? kept + numbers[6] : 0;
+        if ((int64_t)numbers.size() < kept || numbers[2] != replicas || numbers[4] != n_channels
             || (int64_t)numbers.size() != head + 2 * replicas * numbers[3])
             fail(job.plan + " is not a plan for this program");
         n_steps = numbers[0];
+        n_warmup = numbers[1];
         n_batches = numbers[3];
+        carried = numbers[5];
         for (size_t k = head; k < numbers.size(); k += 2)
             plan.push_back({numbers[k], numbers[k + 1]});
-        recorder.open(job.spikes, numbers[1], {numbers.begin() + 5, numbers.begin() + head});
+        recorder.open(job.spikes, n_warmup, {numbers.begin() + 7, numbers.begin() + kept});
+        states.choose({numbers.begin() + kept, numbers.begin() + head}, n_channels);
     }
 
     template <typename Objects> std::vector<std::function<void()>> ordered(const Objects& objects) const
@@ -268,13 +318,19 @@ public:
                 clock.t[0] = step * clock.dt[0];
                 for (const auto& course : courses)
                     course(step);
+                if (states.recorded())
+                    states.take(step - n_warmup, recorder);
                 for (const auto& object : code)
                     object();
                 recorder.take(step);
+                if ((step & 127) == 127 || step + 1 == n_steps)
+                    states.check(step, n_warmup, clock.dt[0], [&](int64_t r) { return plan[b * replicas + r].stimulus; });
                 done++;
                 if ((done & 15) == 0)
                     report();
             }
+            if (states.recorded())
+                states.end(n_steps - n_warmup, recorder);
             recorder.end_batch(n_steps);
         }
         recorder.close();

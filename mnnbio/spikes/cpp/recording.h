@@ -76,6 +76,14 @@ class Recorder
     }
 
 public:
+    // A block of numbers beside the spikes, of a channel number of its own.
+    void write_block(int64_t number, const std::vector<double>& values)
+    {
+        const int64_t header[2] = {number, (int64_t)values.size()};
+        write(header, sizeof(header));
+        write(values.data(), values.size() * sizeof(double));
+    }
+
     void add(const int32_t* spikes, int64_t elements, int64_t size)
     {
         Channel channel;

@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
 #include <vector>
 
+#include "failure.h"
+#include "files.h"
 #include "streams.h"
 
 namespace mnnbio {
@@ -76,6 +79,53 @@ public:
                 spikes[number++] = due[k];
         }
         spikes[size] = number;
+    }
+};
+
+// Spikes that are given: of every stimulus the steps, counted from the end of the warm-up, and the elements.
+class Playback
+{
+    const std::vector<int64_t> stops, steps, elements;
+    int32_t* const spikes;
+    const int64_t size, replicas;
+    std::vector<int64_t> next, last;
+    int64_t warmup = 0;
+
+public:
+    Playback(const std::string& stops, const std::string& steps, const std::string& elements, int32_t* spikes,
+             int64_t size, int64_t replicas)
+        : stops(read_file<int64_t>(stops)), steps(read_file<int64_t>(steps)), elements(read_file<int64_t>(elements)),
+          spikes(spikes), size(size), replicas(replicas), next(replicas), last(replicas)
+    {
+        if (this->stops.empty() || this->steps.size() != this->elements.size()
+            || this->stops.back() != (int64_t)this->steps.size())
+            fail(steps + " does not hold the spikes of a source");
+        for (const int64_t element : this->elements)
+            if (element < 0 || element >= size)
+                fail(elements + " names elements that the source does not have");
+    }
+
+    template <typename Stimulus> void start(Stimulus stimulus, int64_t n_warmup)
+    {
+        warmup = n_warmup;
+        for (int64_t r = 0; r < replicas; r++) {
+            const int64_t row = stops.size() == 1 ? 0 : stimulus(r);
+            if (row >= (int64_t)stops.size())
+                fail("no stimulus " + std::to_string(row) + " of a source of given spikes");
+            next[r] = row ? stops[row - 1] : 0;
+            last[r] = stops[row];
+            while (next[r] < last[r] && steps[next[r]] < -warmup)
+                next[r]++;
+        }
+    }
+
+    void step(int64_t now)
+    {
+        int32_t number = 0;
+        for (int64_t r = 0; r < replicas; r++)
+            for (; next[r] < last[r] && steps[next[r]] == now - warmup; next[r]++)
+                spikes[number++] = (int32_t)(r * size + elements[next[r]]);
+        spikes[replicas * size] = number;
     }
 };
 

@@ -53,6 +53,31 @@ inline double uniform(int64_t stream, int64_t counter)
     return unit_interval(mix64((uint64_t)stream ^ mix64((uint64_t)counter)));
 }
 
+// Exponential function within two units of the last place, without branches or calls, so that loops of it become vector
+// code: e^x = 2^k e^r with |r| <= log(2)/2 and a series for e^r. Beyond what a double holds it stays at the ends.
+inline double exp_of(double x)
+{
+    x = x < -708.0 ? -708.0 : x;
+    x = x > 709.0 ? 709.0 : x;
+    const double k = __builtin_rint(x * 1.4426950408889634);
+    const double r = (x - k * 6.93147180369123816490e-01) - k * 1.90821492927058770002e-10;
+    double series = 1.0 / 6227020800;
+    series = series * r + 1.0 / 479001600;
+    series = series * r + 1.0 / 39916800;
+    series = series * r + 1.0 / 3628800;
+    series = series * r + 1.0 / 362880;
+    series = series * r + 1.0 / 40320;
+    series = series * r + 1.0 / 5040;
+    series = series * r + 1.0 / 720;
+    series = series * r + 1.0 / 120;
+    series = series * r + 1.0 / 24;
+    series = series * r + 1.0 / 6;
+    series = series * r + 0.5;
+    series = series * r + 1.0;
+    series = series * r + 1.0;
+    return series * from_bits(to_bits(k + 4503599627371519.0) << 52);
+}
+
 // Natural logarithm of a normal positive number, within two units of the last place and without branches or calls, so
 // that loops of it become vector code: x = 2^k m with m in [1/√2, √2), and log m = 2 artanh((m - 1)/(m + 1)) as a series.
 inline double log_of(double x)

@@ -156,7 +156,7 @@ public:
     Pathway(const std::string& name, const Path& path, bool shared, int64_t replicas, int64_t n_source, int64_t n_target,
             const int32_t* spikes, double* values, const char* open)
         : outgoing(path(name + ".outgoing")), targets(path(name + ".targets")), delays(path(name + ".delay")),
-          weights(path(name + ".w")), replicas(replicas), n_source(n_source), n_target(n_target), spikes(spikes),
+          weights(path(name + ".w_syn")), replicas(replicas), n_source(n_source), n_target(n_target), spikes(spikes),
           values(values), open(open), first(1, 0), row(replicas, 0), mask(open ? replicas * n_target : 0)
     {
         for (const int32_t n : outgoing)

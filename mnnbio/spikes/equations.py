@@ -1,0 +1,176 @@
+"""Texts in Brian2's language: what is random in them, and the units of their variables."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mnnbio.machine import import_brian
+from mnnbio.units import in_si
+
+_DRAWS = {"rand": "uniform_draw", "randn": "normal_draw"}
+
+
+class Texts(NamedTuple):
+    """Equations, threshold and reset of neurons."""
+
+    equations: str
+    threshold: str
+    reset: str
+
+
+class Streams:
+    """What is random in the equations of a group: stochastic variables, and calls of ``rand()`` and ``randn()``.
+
+    Parameters
+    ----------
+    equations, threshold, reset : str
+        In Brian2's language.
+
+    Attributes
+    ----------
+    noises : list of str
+        Stochastic variables, such as ``xi``.
+    number : int
+        Random numbers of an element in a step.
+    """
+
+    def __init__(self, equations: str, threshold: str = "", reset: str = "") -> None:
+        self.noises: list[str] = []
+        self.number = 0
+        if not any(word in f"{equations} {threshold} {reset}" for word in ("xi", "rand")):
+            return
+        import_brian()
+        from brian2 import Equations
+
+        own = Equations(equations)
+        self.noises = sorted(own.stochastic_variables)
+        texts = [str(eq.expr) for eq in own.values() if eq.expr is not None]
+        calls = sum(_calls(text, "eval") for text in texts) + sum(_calls(text, "exec") for text in (threshold, reset))
+        self.number = len(self.noises) + calls
+
+    def __bool__(self) -> bool:
+        return self.number > 0
+
+    def rewritten(self, equations: str, threshold: str, reset: str, *, every: int) -> Texts:
+        """Return the texts with every call drawing from the stream of its element.
+
+        Parameters
+        ----------
+        equations, threshold, reset : str
+        every : int
+            Random numbers of an element in a step, those of drives included; those of these texts are the last ones.
+        """
+        import_brian()
+        from brian2 import Equations
+
+        offset = every - self.number + len(self.noises)
+        lines = []
+        for name, eq in Equations(equations).items():
+            text = f"{eq.expr}" if eq.expr is not None else ""
+            if text and _calls(text, "eval"):
+                changed = _Redrawn(every, offset)
+                text, offset = changed.text(text, "eval"), changed.offset
+            lines.append(_line(name, eq, text))
+        texts = []
+        for text in (threshold, reset):
+            changed = _Redrawn(every, offset)
+            texts.append(changed.text(text, "exec") if text and _calls(text, "exec") else text)
+            offset = changed.offset
+        return Texts("\n".join(lines) + "\n", *texts)
+
+
+def _line(name: str, eq: Any, expression: str) -> str:
+    """Return an equation as text."""
+    from brian2.equations.equations import DIFFERENTIAL_EQUATION, SUBEXPRESSION
+
+    unit = _unit(eq, name)
+    flags = f" ({', '.join(eq.flags)})" if eq.flags else ""
+    if eq.type == DIFFERENTIAL_EQUATION:
+        return f"d{name}/dt = {expression} : {unit}{flags}"
+    if eq.type == SUBEXPRESSION:
+        return f"{name} = {expression} : {unit}{flags}"
+    if eq.var_type != "float":
+        return f"{name} : {eq.var_type}{flags}"
+    return f"{name} : {unit}{flags}"
+
+
+def variable_units(equations: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the units of real variables of equations, in Brian2's language; names that are none are left out."""
+    import_brian()
+    from brian2 import Equations
+
+    own = Equations(equations)
+    found = {}
+    for name in names:
+        if name in own and own[name].var_type == "float":
+            found[name] = _unit(own[name], name)
+    return found
+
+
+def variable_names(equations: str) -> list[str]:
+    """Return the variables of equations that hold values: differential ones and parameters, those for summing aside."""
+    import_brian()
+    from brian2 import Equations
+
+    own = Equations(equations)
+    return [*own.diff_eq_names, *own.parameter_names]
+
+
+def has_events(equations: str) -> bool:
+    """Return whether some differential equation is event-driven."""
+    import_brian()
+    from brian2 import Equations
+
+    return any("event-driven" in eq.flags for eq in Equations(equations).values())
+
+
+def _unit(eq: Any, name: str) -> str:
+    from brian2.units.fundamentalunits import DIMENSIONLESS, Quantity
+
+    return "1" if eq.dim is DIMENSIONLESS else in_si(Quantity(1.0, dim=eq.dim), name).unit
+
+
+def redrawn(text: str, *, every: int, first: int) -> str:
+    """Return statements whose calls of ``rand()`` and ``randn()`` draw from ``stream``, at counters from `first` on."""
+    return _Redrawn(every, first).text(text, "exec") if text and _calls(text, "exec") else text
+
+
+def count_calls(text: str) -> int:
+    """Return the number of calls of ``rand()`` and ``randn()`` in statements."""
+    return _calls(text, "exec") if text else 0
+
+
+def _tree(text: str, mode: str) -> ast.AST:
+    plain = "\n".join(part.strip() for part in text.replace(";", "\n").splitlines())
+    return ast.parse(plain if mode == "exec" else plain.replace("\n", " "), mode=mode)
+
+
+def _calls(text: str, mode: str) -> int:
+    return sum(map(_is_draw, ast.walk(_tree(text, mode)))) if text else 0
+
+
+def _is_draw(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _DRAWS
+
+
+class _Redrawn(ast.NodeTransformer):
+    """Rewriting of calls, each at a counter of its own."""
+
+    def __init__(self, every: int, offset: int) -> None:
+        self.every, self.offset = every, offset
+
+    def text(self, text: str, mode: str) -> str:
+        """Return the text rewritten."""
+        return ast.unparse(self.visit(_tree(text, mode)))
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Rewrite one call."""
+        self.generic_visit(node)
+        if not _is_draw(node):
+            return node
+        assert isinstance(node.func, ast.Name)
+        counter = f"{self.every}*t_in_timesteps + {self.offset}"
+        self.offset += 1
+        return ast.parse(f"{_DRAWS[node.func.id]}(stream, {counter})", mode="eval").body
