@@ -2,6 +2,7 @@ from .analyses import ComparisonWarning as ComparisonWarning
 from .circuit import AllToAll as AllToAll
 from .circuit import Bernoulli as Bernoulli
 from .circuit import Circuit as Circuit
+from .circuit import CurrentDrive as CurrentDrive
 from .circuit import DistanceDependent as DistanceDependent
 from .circuit import FixedIndegree as FixedIndegree
 from .circuit import FixedOutdegree as FixedOutdegree
@@ -14,12 +15,14 @@ from .circuit import PoissonSource as PoissonSource
 from .circuit import Population as Population
 from .circuit import Projection as Projection
 from .circuit import Readout as Readout
+from .circuit import SpikeSource as SpikeSource
 from .exporting import export as export
 from .machine import CacheWarning as CacheWarning
 from .machine import FileError as FileError
 from .machine import NotEnoughMemory as NotEnoughMemory
 from .moments import NotConverged as NotConverged
 from .neurons import AbsoluteVoltageWarning as AbsoluteVoltageWarning
+from .neurons import EquationNeuron as EquationNeuron
 from .neurons import LIFParameters as LIFParameters
 from .results import ResultFileError as ResultFileError
 from .results import load as load
@@ -34,6 +37,8 @@ from .spikes import Reduction as Reduction
 from .spikes import SchedulerError as SchedulerError
 from .spikes import SimulationFailed as SimulationFailed
 from .spikes import SimulationTimeout as SimulationTimeout
+from .spikes import States as States
+from .spikes import Weights as Weights
 from .spikes import build as build
 from .spikes import simulate as simulate
 from .theory import CorrelationWarning as CorrelationWarning

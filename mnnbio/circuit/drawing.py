@@ -17,10 +17,11 @@ from mnnbio.circuit.connectivity import (
     FixedTotalNumber,
     OneToOne,
 )
-from mnnbio.circuit.drives import GaussianDrive, PoissonDrive
+from mnnbio.circuit.drives import CurrentDrive, GaussianDrive, PoissonDrive
 from mnnbio.circuit.parts import ModeMatrix, Projection
 from mnnbio.circuit.sources import Source
 from mnnbio.circuit.spatial import DistanceDependent
+from mnnbio.synapses import NMDA, Conductance, GapJunction
 from mnnbio.values import Distribution
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ Point = npt.NDArray[np.float64]
 # in figures of results, inhibition in that of the second.
 _EXCITATORY, _INHIBITORY, _MIXED, _INK, _FILL = "#0072B2", "#D55E00", "#7A7A7A", "#222222", "#F2F2F2"
 _LEGEND = {_EXCITATORY: "excitatory", _INHIBITORY: "inhibitory", _MIXED: "mixed signs"}
+_USUAL_THRESHOLD = -50.0  # mV, of neurons that state none: conductances that reverse below it inhibit
 _RADIUS = 0.28
 _MOST_LABELLED = 12  # projections; with more, labels would cover each other
 
@@ -53,7 +55,7 @@ def plot(circuit: Circuit) -> Figure:
     axes.set_axis_off()
     used: dict[str, None] = {}
     for projection in circuit.projections:
-        colour = _colour(projection)
+        colour = _colour(circuit, projection)
         used[colour] = None
         _draw_projection(axes, circuit, projection, places, colour)
     for name, place in places.items():
@@ -74,7 +76,7 @@ def plot(circuit: Circuit) -> Figure:
     return figure
 
 
-_LABELS: dict[type, str] = {PoissonDrive: "Poisson", GaussianDrive: "noise"}
+_LABELS: dict[type, str] = {PoissonDrive: "Poisson", GaussianDrive: "noise", CurrentDrive: "current"}
 
 
 def _places(circuit: Circuit) -> dict[str, Point]:
@@ -178,8 +180,16 @@ def _draw_drive(axes: Axes, place: Point, outward: Point, number: int, text: str
     axes.text(start[0], start[1], text, ha="center", va="top", fontsize=7, color=_MIXED)
 
 
-def _colour(projection: Projection) -> str:
-    """Return the colour for the sign of a projection's weights."""
+def _colour(circuit: Circuit, projection: Projection) -> str:
+    """Return the colour for the sign of a projection's weights; of conductances, for where they pull the membrane."""
+    if isinstance(projection.synapse, GapJunction):
+        return _MIXED
+    if isinstance(projection.synapse, Conductance | NMDA):
+        neuron = circuit.population(projection.target).neuron  # type: ignore[union-attr]
+        threshold = getattr(neuron, "v_t", getattr(neuron, "v_th", _USUAL_THRESHOLD))
+        if not isinstance(threshold, float | np.ndarray):
+            threshold = _USUAL_THRESHOLD
+        return _INHIBITORY if projection.synapse.reversal < np.mean(threshold) else _EXCITATORY
     weight = projection.weights if projection.weight is None else projection.weight
     if isinstance(weight, Distribution):
         values = np.array([weight.moments().mean])

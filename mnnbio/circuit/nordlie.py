@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +18,13 @@ from mnnbio.circuit.connectivity import (
     FixedTotalNumber,
     OneToOne,
 )
-from mnnbio.circuit.drives import GaussianDrive, PoissonDrive
+from mnnbio.circuit.drives import CurrentDrive, Drive, GaussianDrive, JumpTrain, PoissonDrive
 from mnnbio.circuit.parts import ModeMatrix, Population, Projection
-from mnnbio.circuit.sources import PoissonSource
+from mnnbio.circuit.sources import PoissonSource, Source, SpikeSource
 from mnnbio.circuit.spatial import BoxProfile, DistanceDependent, ExponentialProfile, GaussianProfile, Profile
-from mnnbio.neurons import LIFParameters
+from mnnbio.neurons import BiophysicalNeuron, HodgkinHuxley, LIFParameters, NeuronDynamics, NeuronModel
+from mnnbio.synapses import Delta, Exponential, PlasticityRule, SynapseModel
+from mnnbio.units import si_size, working_unit
 from mnnbio.values import Distribution, LogNormal, Normal, Oscillation, Ramp, Samples, Steps, TimeCourse, Uniform
 
 if TYPE_CHECKING:
@@ -33,21 +35,26 @@ Row = Sequence[str]
 
 def describe(circuit: Circuit) -> str:
     """Return the tables of a circuit as Markdown; see `Circuit.describe`."""
+    plain = all(projection.synapse_model.UNIT == "mV" for projection in circuit.projections)
     sections = [
         ("Model summary", ("", ""), _summary(circuit)),
         ("Populations", ("Name", "Elements", "Size"), _populations(circuit)),
         (
             "Connectivity",
-            ("Source", "Target", "Pattern", "Weight (mV)", "Delay (ms)", "Synaptic time constant (ms)"),
-            [_projection(circuit, projection) for projection in circuit.projections],
+            (
+                "Source",
+                "Target",
+                "Pattern",
+                "Weight (mV)" if plain else "Weight",
+                "Delay (ms)",
+                "Synaptic time constant (ms)" if plain else "Synapse, or its time constant (ms)",
+            ),
+            [_projection(circuit, projection, plain=plain) for projection in circuit.projections],
         ),
         ("Neuron model", ("", ""), _neuron_model(circuit)),
-        (
-            "Neuron parameters",
-            ("Population", *_PARAMETERS.values()),
-            [_parameters(p) for p in circuit.neurons if _is_lif(p)],
-        ),
+        *_parameter_tables(circuit),
         ("Synapse model", ("", ""), _synapse_model(circuit)),
+        ("Plasticity", ("Source", "Target", "Rule", "Description"), _plasticity(circuit)),
         ("Input", ("Target", "Type", "Description"), _input(circuit)),
         ("Measurements", ("", ""), _measurements(circuit)),
     ]
@@ -59,6 +66,12 @@ _PARAMETERS = {
     "v_th": "Threshold v_th (mV)",
     "v_reset": "Reset v_reset (mV)",
     "t_ref": "Refractory period t_ref (ms)",
+}
+_ORDERS = {
+    "synapses_first": "state, synapses, threshold, reset",
+    "threshold_first": "state, threshold, synapses, reset",
+    "state_last": "threshold, reset, state, synapses",
+    "input_first": "synapses, state, threshold, reset",
 }
 
 
@@ -79,15 +92,17 @@ def _summary(circuit: Circuit) -> list[Row]:
         if isinstance(p.connectivity, DistanceDependent)
     }
     inputs = {_KIND_OF_INPUT.get(type(item), type(item).__name__) for item in (*circuit.sources, *circuit.drives)}
+    rules = dict.fromkeys(type(rule).__name__ for _, rule in _rules(circuit))
+    channels = any(isinstance(population.neuron, HodgkinHuxley) for population in circuit.neurons)
     names = ", ".join(p.name for p in circuit.populations)
     return [
         ("Populations", f"{len(circuit.populations)}: {names}"),
         ("Topology", ", ".join(sorted(spaces)) or "–"),
         ("Connectivity", ", ".join(sorted(patterns)) or "–"),
         ("Neuron model", "; ".join(dict.fromkeys(map(_kind_of_neuron, circuit.neurons)))),
-        ("Channel models", "–"),
+        ("Channel models", "sodium and potassium of Traub and Miles" if channels else "–"),
         ("Synapse model", " and ".join(_synapse_kinds(circuit)) or "–"),
-        ("Plasticity", "–"),
+        ("Plasticity", ", ".join(rules) or "–"),
         ("Input", ", ".join(sorted(inputs)) or "–"),
         ("Measurements", "spike times"),
     ]
@@ -97,6 +112,8 @@ _KIND_OF_INPUT: dict[type, str] = {
     PoissonSource: "Poisson spike trains shared by the neurons they project to",
     PoissonDrive: "Poisson spikes of its own for each neuron",
     GaussianDrive: "Gaussian white-noise current",
+    SpikeSource: "spikes at given times",
+    CurrentDrive: "current",
 }
 
 
@@ -107,12 +124,13 @@ def _populations(circuit: Circuit) -> list[Row]:
     ]
 
 
-def _projection(circuit: Circuit, projection: Projection) -> Row:
+def _projection(circuit: Circuit, projection: Projection, *, plain: bool) -> Row:
+    weight = _values(projection.weights if projection.weight is None else projection.weight)
     return (
         projection.source,
         projection.target,
         _pattern(circuit, projection),
-        _values(projection.weights if projection.weight is None else projection.weight),
+        weight if plain else _with_unit(weight, projection.synapse_model.UNIT),
         _values(projection.delay),
         _synaptic_time(projection),
     )
@@ -199,34 +217,144 @@ def _kind_of_neuron(population: Population) -> str:
 
 
 def _neuron_model(circuit: Circuit) -> list[Row]:
-    others = {type(p.neuron).__name__: p.neuron for p in circuit.neurons if not _is_lif(p)}
-    rows: list[Row] = [(name, _described(neuron)) for name, neuron in others.items()]
-    if not any(_is_lif(p) for p in circuit.neurons):
+    others = {_title(p.neuron): p.neuron for p in circuit.neurons if not _is_lif(p)}
+    texts = {tuple(_equations_of(neuron)): None for neuron in others.values()}
+    rows: list[Row] = [row for text in texts for row in text]
+    lif = [p.lif for p in circuit.neurons if _is_lif(p)]
+    if not lif:
         return rows
+    start = "V = 0" if not any(neuron.initial for neuron in lif) else "V as in the table of parameters, else 0"
     return [
         *rows,
         ("Type", "leaky integrate-and-fire"),
         ("Subthreshold dynamics", "dV/dt = -V/tau_m + I(t); V in mV from rest, I in mV/ms"),
         ("Spiking", "if V ≥ v_th: a spike, then V = v_reset for t_ref; input to V is lost meanwhile"),
-        ("Initial state", "V = 0"),
+        ("Initial state", start),
     ]
 
 
-def _parameters(population: Population) -> Row:
-    return (population.name, *(_values(value) for _, value in population.lif.items()))
+def _title(neuron: NeuronModel) -> str:
+    """Return a text that differs between models with other equations, and not with the values of parameters."""
+    return f"{type(neuron).__name__} {getattr(neuron, 'equations', '')} {getattr(neuron, 'threshold', '')}"
+
+
+def _equations_of(neuron: NeuronModel) -> list[Row]:
+    """Return the rows that tell what neurons obey; equations in Brian2's language, in which they run."""
+    name = type(neuron).__name__
+    dynamics = _dynamics(neuron)
+    if dynamics is None:
+        return [("Type", name), ("Dynamics", _described(neuron))]
+    equations = [line.strip() for line in dynamics.equations.splitlines()]
+    shown = [line for line in equations if line and not line.endswith("(constant)")]
+    if dynamics.update:
+        membrane = next(iter(dynamics.receives))
+        shown.append(f"a step: {membrane} ← " + "; ".join(dynamics.update.splitlines()))
+    spiking = f"if {dynamics.threshold}: a spike" + (f", then {_in_a_row(dynamics.reset)}" if dynamics.reset else "")
+    rows: list[Row] = [("Type", name), ("Dynamics", "; ".join(shown)), ("Spiking", spiking)]
+    if dynamics.refractory:
+        rows.append(("Refractory", dynamics.refractory))
+    method = dynamics.method or "closed form of a step"
+    return [*rows, ("Integration", f"{method}; order in a step: {_ORDERS[dynamics.order]}")]
+
+
+def _dynamics(neuron: NeuronModel) -> NeuronDynamics | None:
+    """Return the equations of neurons for a step that divides their times, None where none of the tried does."""
+    for dt in (0.1, 0.01, 0.001):
+        try:
+            return neuron.dynamics(dt)
+        except ValueError:
+            continue
+    return None
+
+
+def _in_a_row(statements: str) -> str:
+    return "; ".join(line.strip() for line in statements.splitlines() if line.strip())
+
+
+def _parameter_tables(circuit: Circuit) -> list[tuple[str, Row, list[Row]]]:
+    """Return one table for each kind of neurons, whose columns are their parameters and start values."""
+    kinds: dict[Any, list[Population]] = {}
+    for population in circuit.neurons:
+        names = tuple(name for name, _ in _columns(population))
+        kinds.setdefault((type(population.neuron), names), []).append(population)
+    tables = []
+    for (kind, names), populations in kinds.items():
+        name = "LIF" if issubclass(kind, LIFParameters) else kind.__name__
+        title = "Neuron parameters" + (f": {name}" if len(kinds) > 1 else "")
+        starts = [_starts(population) for population in populations]
+        variables = list(dict.fromkeys(variable for start in starts for variable in start))
+        rows = [
+            (p.name, *(text for _, text in _columns(p)), *(start.get(variable, "–") for variable in variables))
+            for p, start in zip(populations, starts, strict=True)
+        ]
+        tables.append((title, ("Population", *names, *(f"Initial {variable}" for variable in variables)), rows))
+    return tables
+
+
+def _starts(population: Population) -> dict[str, str]:
+    """Return the start values that are given, by variable; the others start at rest."""
+    neuron: Any = population.lif if _is_lif(population) else population.neuron
+    initial = getattr(neuron, "initial", None)
+    return {name: _course(value) for name, value in initial.items()} if isinstance(initial, Mapping) else {}
+
+
+def _columns(population: Population) -> list[tuple[str, str]]:
+    """Return heads and texts of the parameters of a population."""
+    neuron: Any = population.neuron
+    if _is_lif(population):
+        neuron = population.lif
+        listed = [(_PARAMETERS[name], _values(value)) for name, value in neuron.items()]
+    elif isinstance(neuron, BiophysicalNeuron):
+        listed = [(_head(name, neuron.UNITS[name]), _values(value)) for name, value in neuron.items()]
+    else:
+        units = getattr(neuron, "units", {})
+        units = units if isinstance(units, Mapping) else {}
+        listed = [_in_working_unit(name, value, units.get(name, "1")) for name, value in neuron.items()]
+    return listed
+
+
+def _head(name: str, unit: str) -> str:
+    return name if unit == "1" else f"{name} ({unit})"
+
+
+def _with_unit(text: str, unit: str) -> str:
+    return text if unit == "1" or text == "–" else f"{text} {unit}"
+
+
+def _in_working_unit(name: str, value: Any, unit: str) -> tuple[str, str]:
+    """Return head and text of a parameter that is held in SI units, in the working unit where there is one."""
+    own = working_unit(unit)
+    if own == "1" or isinstance(value, bool) or not isinstance(value, float | int | np.ndarray):
+        return _head(name, unit), _course(value)
+    return _head(name, own), _values(np.asarray(value) / si_size(own))
 
 
 def _synaptic_time(projection: Projection) -> str:
     if projection.synapse is not None:
-        return type(projection.synapse).__name__
+        return _named(projection.synapse)
     return "delta" if projection.tau_syn == 0 else _values(projection.tau_syn)
 
 
+def _trains(circuit: Circuit) -> list[JumpTrain]:
+    return [train for drive in circuit.drives for train in drive.steps(1.0).jumps]
+
+
+def _models(circuit: Circuit) -> list[SynapseModel]:
+    """Return the synapses of projections and drives."""
+    return [p.synapse_model for p in circuit.projections] + [train.synapse_model for train in _trains(circuit)]
+
+
+def _kind_of_synapse(model: SynapseModel) -> str:
+    match model:
+        case Delta():
+            return "delta currents"
+        case Exponential(unit="mV"):
+            return "exponential currents"
+    return type(model).__name__
+
+
 def _synapse_kinds(circuit: Circuit) -> list[str]:
-    kinds = {type(p.synapse).__name__ for p in circuit.projections if p.synapse is not None}
-    times = [p.tau_syn for p in circuit.projections if p.synapse is None]
-    times += [train.tau_syn for drive in circuit.drives for train in drive.steps(1.0).jumps]
-    return sorted(kinds | {"exponential currents" if tau_syn > 0 else "delta currents" for tau_syn in times})
+    return sorted({_kind_of_synapse(model) for model in _models(circuit)})
 
 
 def _synapse_model(circuit: Circuit) -> list[Row]:
@@ -234,38 +362,96 @@ def _synapse_model(circuit: Circuit) -> list[Row]:
         "delta currents": ("Delta", "a spike of weight J changes V by J"),
         "exponential currents": ("Exponential", "a spike of weight J adds J/tau_syn to I, which decays with tau_syn"),
     }
-    others = {type(p.synapse).__name__: p.synapse for p in circuit.projections if p.synapse is not None}
-    forms |= {name: (name, _described(model)) for name, model in others.items()}
-    return [forms[kind] for kind in _synapse_kinds(circuit)]
-
-
-def _input(circuit: Circuit) -> list[Row]:
     rows: list[Row] = []
-    for source in circuit.sources:
-        rows.append((source.name, "Poisson spike trains", f"rate {_course(source.rates)} spikes/ms"))
-    for drive in circuit.drives:
-        if not isinstance(drive, PoissonDrive | GaussianDrive):
-            rows.append((drive.target, type(drive).__name__, _described(drive)))
-        elif isinstance(drive, PoissonDrive):
-            synapse = f", tau_syn {drive.tau_syn:g} ms" if drive.tau_syn else ""
-            text = f"rate {_course(drive.rate)} spikes/ms, weight {drive.weight:g} mV{synapse}"
-            rows.append((drive.target, "Poisson spikes of its own", text))
-        else:
-            text = f"mean {_course(drive.mean)} mV/ms, standard deviation {_course(drive.std)} mV/√ms"
-            if drive.factor is not None:
-                text += f"; {drive.factor.shape[-1]} shared noise sources, loadings {_values(drive.factor)} mV/√ms"
-            rows.append((drive.target, "Gaussian white noise", text))
+    for model in sorted(_models(circuit), key=_kind_of_synapse):
+        kind = _kind_of_synapse(model)
+        row = forms.get(kind) or (kind, f"{_summary_of(model)} {_described(model)}".replace(" –", "").strip())
+        if row not in rows:
+            rows.append(row)
     return rows
 
 
+def _summary_of(part: Any) -> str:
+    """Return the first line of the docstring of a part's class, where it has one of its own."""
+    text = (type(part).__doc__ or "").strip().split("\n\n")[0]
+    return "" if text.startswith(f"{type(part).__name__}(") else " ".join(text.split())
+
+
+def _rules(circuit: Circuit) -> list[tuple[Projection, PlasticityRule]]:
+    return [(projection, rule) for projection in circuit.projections for rule in projection.plasticity or ()]
+
+
+def _plasticity(circuit: Circuit) -> list[Row]:
+    return [(p.source, p.target, type(rule).__name__, _described(rule)) for p, rule in _rules(circuit)]
+
+
+def _input(circuit: Circuit) -> list[Row]:
+    rows: list[Row] = [(source.name, *_source(source)) for source in circuit.sources]
+    return rows + [(drive.target, *_drive(drive)) for drive in circuit.drives]
+
+
+def _source(source: Source) -> tuple[str, str]:
+    match source:
+        case PoissonSource():
+            return "Poisson spike trains", f"rate {_course(source.rates)} spikes/ms"
+        case SpikeSource():
+            stimuli = f" of {source.n_stimuli} stimuli" if source.n_stimuli else ""
+            times = f", at {_values(source.times)} ms" if len(source.times) else ""
+            return "Given spike trains", f"{len(source.times)} spikes{stimuli}{times}"
+    return type(source).__name__, source.kind
+
+
+def _drive(drive: Drive) -> tuple[str, str]:
+    match drive:
+        case PoissonDrive():
+            model = drive.synapse
+            if model is None:
+                synapse = f", tau_syn {drive.tau_syn:g} ms" if drive.tau_syn else ""
+            else:
+                synapse = f", {_named(model)}"
+            weight = _with_unit(f"{drive.weight:g}", "mV" if model is None else model.UNIT)
+            return "Poisson spikes of its own", f"rate {_course(drive.rate)} spikes/ms, weight {weight}{synapse}"
+        case GaussianDrive():
+            text = f"mean {_course(drive.mean)} mV/ms, standard deviation {_course(drive.std)} mV/√ms"
+            if drive.factor is not None:
+                text += f"; {drive.factor.shape[-1]} shared noise sources, loadings {_values(drive.factor)} mV/√ms"
+            return "Gaussian white noise", text
+        case CurrentDrive():
+            return "Current", f"{_course(drive.current)} pA"
+    return type(drive).__name__, _described(drive)
+
+
+def _named(part: Any) -> str:
+    """Return the class of a part with its fields."""
+    listed = _described(part)
+    return type(part).__name__ + (f" ({listed})" if listed != "–" else "")
+
+
 def _described(part: Any) -> str:
-    """Return the fields of a part of a user's own, but for its target."""
+    """Return the fields of a part, but for its target."""
+    if not is_dataclass(part):
+        return "–"
     listed = ((field.name, getattr(part, field.name)) for field in fields(part) if field.name != "target")
-    return ", ".join(f"{name} {_course(value)}" for name, value in listed if value is not None) or "–"
+    return ", ".join(f"{name} {_course(value)}" for name, value in listed if not _is_empty(value)) or "–"
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str | Mapping | tuple | list) and not len(value))
 
 
 def _course(value: Any) -> str:
+    """Return a number, distribution, array, course in time, text or part in words."""
     match value:
+        case str():
+            return _in_a_row(value)
+        case bool():
+            return "yes" if value else "no"
+        case Mapping():
+            return ", ".join(f"{name} {_course(one)}" for name, one in value.items())
+        case tuple() | list():
+            return ", ".join(map(_course, value))
+        case SynapseModel():
+            return _named(value)
         case Steps():
             return f"{_values(value.values)} in steps at {', '.join(f'{t:g}' for t in value.times)} ms"
         case Ramp():
@@ -281,7 +467,9 @@ def _course(value: Any) -> str:
             return f"{_values(value.values)} in {len(value.values)} samples of {value.dt:g} ms"
         case TimeCourse():
             return repr(value)
-    return _values(value)
+        case float() | int() | np.ndarray() | np.generic() | Distribution() | ModeMatrix():
+            return _values(value)
+    return _values(value) if sparse.issparse(value) else repr(value)
 
 
 def _measurements(circuit: Circuit) -> list[Row]:

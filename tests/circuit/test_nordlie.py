@@ -9,6 +9,8 @@ from scipy import sparse
 
 from mnnbio import (
     Circuit,
+    CurrentDrive,
+    EquationNeuron,
     GaussianDrive,
     LIFParameters,
     ModeMatrix,
@@ -17,9 +19,28 @@ from mnnbio import (
     Population,
     Projection,
     Readout,
+    SpikeSource,
 )
 from mnnbio.circuit.connectivity import AllToAll, Bernoulli, FixedIndegree, FixedOutdegree, FixedTotalNumber, OneToOne
 from mnnbio.circuit.spatial import BoxProfile, DistanceDependent, ExponentialProfile, GaussianProfile, Sheet
+from mnnbio.neurons import EIF, QIF, AdEx, ConductanceLIF, DiscreteLIF, HodgkinHuxley, Izhikevich
+from mnnbio.synapses import (
+    NMDA,
+    STDP,
+    Alpha,
+    Conductance,
+    DoubleExponential,
+    EquationPlasticity,
+    EquationSynapse,
+    Exponential,
+    GapJunction,
+    Into,
+    RewardSTDP,
+    ShortTermPlasticity,
+    SynapticScaling,
+    TripletSTDP,
+    inhibitory_plasticity,
+)
 from mnnbio.values import LogNormal, Normal, Oscillation, Ramp, Samples, Steps, Uniform
 
 LIF = LIFParameters()
@@ -122,6 +143,116 @@ def test_inputs_are_told():
         ["I", "Poisson spikes of its own", "rate 2 + 0.5 · sin at 10 Hz, phase 0 spikes/ms, weight 0.1 mV, tau_syn 2 ms"],
         ["E", "Poisson spikes of its own", "rate 1 to 3 (mean 2) in 2 samples of 0.5 ms spikes/ms, weight 0.1 mV"],
     ]  # fmt: skip
+
+
+def biophysical():
+    ampa, gaba = Conductance(5.0, 0.0, name="ampa"), Conductance(10.0, -80.0, name="gaba")
+    own = EquationNeuron(
+        equations="dv/dt = (E_L - v + R*I + R*I_syn)/tau : volt (unless refractory)\nI : amp (constant)",
+        threshold="v > -50*mV",
+        reset="v = E_L",
+        refractory=2.0,
+        parameters={"E_L": -0.07, "R": 1e8, "I": Steps([0.0, 50.0], [1e-10, 2e-10]), "tau": 0.02, "C": 2e-10},
+        units={"E_L": "volt", "R": "ohm", "I": "amp", "tau": "second", "C": "farad"},
+        initial={"v": np.full(3, -65.0)},
+        current="I_syn",
+        capacitance="C",
+    )
+    rule = {"weight": 1.0, "connectivity": Bernoulli(0.5), "delay": 1.0}
+    return Circuit(
+        [
+            SpikeSource("given", [1.0, 2.0, 5.0], [0, 1, 0]),
+            Population("E", 8, AdEx(b=Normal(80.0, 5.0), initial={"v": Uniform(-70.0, -60.0)})),
+            Population("S", 4, AdEx(a=0.0)),
+            Population("C", 3, ConductanceLIF(theta_plus=1.0)),
+            Population("own", 3, own),
+            Population("H", 2, HodgkinHuxley()),
+            Population("Z", 2, Izhikevich()),
+            Population("D", 2, DiscreteLIF(t_ref=0.25)),
+            Population("L", 2, LIFParameters(initial={"v": 3.0})),
+            Population("X", 2, EIF()),
+            Population("Q", 2, QIF()),
+        ],
+        [
+            Projection("given", "E", **rule, synapse=ampa),
+            Projection("E", "S", **rule, synapse=ampa, plasticity=[STDP(w_max=2.0), SynapticScaling(w_max=2.0, rate=0.01)]),
+            Projection("S", "E", **rule, synapse=gaba, plasticity=inhibitory_plasticity(w_max=10.0)),
+            Projection("E", "C", **rule, synapse=NMDA(), plasticity=ShortTermPlasticity(U=0.5, tau_rec=100.0)),
+            Projection("C", "C", **rule, synapse=GapJunction()),
+            Projection("E", "own", **rule, synapse=Alpha(2.0, "pA"), plasticity=TripletSTDP(w_max=5.0)),
+            Projection("E", "H", **rule, synapse=DoubleExponential(1.0, 5.0), plasticity=EquationPlasticity(on_pre="w *= 0.9")),
+            Projection("E", "Z", **rule, synapse=Exponential(5.0), plasticity=RewardSTDP(w_max=1.0, reward=Steps([0.0], [0.1]))),
+            Projection("E", "D", **rule, synapse=Into("I", "mV")),
+            Projection("E", "L", **rule, synapse=EquationSynapse(on_pre="v_post += w*p", parameters={"p": 0.5})),
+        ],
+        [
+            CurrentDrive("E", 500.0),
+            CurrentDrive("C", Steps([0.0, 10.0], [100.0, 200.0])),
+            PoissonDrive("C", rate=2.0, weight=0.5, synapse=ampa),
+            GaussianDrive("L", mean=1.0),
+        ],
+    )  # fmt: skip
+
+
+def test_biophysical_parts_are_told():
+    found = tables(biophysical().describe())
+    summary = dict(found["Model summary"])
+    assert summary["Plasticity"] == (
+        "STDP, SynapticScaling, SymmetricSTDP, ShortTermPlasticity, TripletSTDP, EquationPlasticity, RewardSTDP"
+    )
+    assert summary["Channel models"] == "sodium and potassium of Traub and Miles"
+    assert "spikes at given times" in summary["Input"]
+    assert found["Input"] == [
+        ["given", "Given spike trains", "3 spikes, at 1 to 5 (mean 2.667) ms"],
+        ["E", "Current", "500 pA"],
+        ["C", "Current", "100 to 200 (mean 150) in steps at 0, 10 ms pA"],
+        ["C", "Poisson spikes of its own", "rate 2 spikes/ms, weight 0.5 nS, "
+         "Conductance (tau_syn 5, reversal 0, tau_rise 0, name ampa)"],
+        ["L", "Gaussian white noise", "mean 1 mV/ms, standard deviation 0 mV/√ms"],
+    ]  # fmt: skip
+    assert found["Populations"][0] == ["given", "given spike trains", "2"]
+    assert [row[3] for row in found["Connectivity"][:6]] == ["1 nS"] * 5 + ["1 pA"]
+    plastic = [row[:3] for row in found["Plasticity"]]
+    assert plastic[:3] == [["E", "S", "STDP"], ["E", "S", "SynapticScaling"], ["S", "E", "SymmetricSTDP"]]
+    assert "w_max 2" in found["Plasticity"][0][3]
+    conductances = [row for row in found["Synapse model"] if row[0] == "Conductance"]
+    assert len(conductances) == 2
+    assert "reversal -80" in conductances[1][1]
+
+
+def test_neurons_with_equations_have_these_and_their_parameters_in_tables():
+    found = tables(biophysical().describe())
+    types = [row[1] for row in found["Neuron model"] if row[0] == "Type"]
+    assert types == [
+        "AdEx", "ConductanceLIF", "EquationNeuron", "HodgkinHuxley", "Izhikevich", "DiscreteLIF", "EIF", "QIF",
+        "leaky integrate-and-fire",
+    ]  # fmt: skip
+    rows = found["Neuron model"]
+    assert rows[1][0] == "Dynamics"
+    assert "dw/dt = (a*(v - E_L) - w)/tau_w : amp" in rows[1][1]
+    assert rows[2] == ["Spiking", "if v > v_th: a spike, then v = v_reset; w += b"]
+    assert rows[3] == ["Integration", "euler; order in a step: state, threshold, synapses, reset"]
+    adex = found["Neuron parameters: AdEx"]
+    assert [row[0] for row in adex] == ["E", "S"]
+    assert adex[0][-1].startswith("-6")
+    assert adex[1][-1] == "–"
+    assert adex[0][1:5] == ["281", "30", "-70.6", "-50.4"]
+    text = biophysical().describe()
+    assert "Initial v" in text
+    own = found["Neuron parameters: EquationNeuron"][0]
+    assert own == ["own", "-70", "1e+08", "1e-10 to 2e-10 (mean 1.5e-10) in steps at 0, 50 ms", "20", "200", "-65"]
+    for head in ("E_L (mV)", "R (ohm)", "I (amp)", "tau (ms)", "C (pF)"):
+        assert head in text
+    assert found["Neuron parameters: LIF"] == [["L", "20", "20", "0", "5", "3"]]
+
+
+def test_conductances_have_the_colour_of_where_they_pull():
+    figure = biophysical().plot()
+    figure.draw_without_rendering()
+    colours = [patch.get_edgecolor() for patch in patches(figure, FancyArrowPatch)[:5]]
+    assert colours[0] == colours[1] == colours[3]
+    assert len({colours[0], colours[2], colours[4]}) == 3
+    assert "current" in [text.get_text() for text in figure.axes[0].texts]
 
 
 def test_nothing_is_drawn_to_describe_a_circuit():
