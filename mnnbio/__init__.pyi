@@ -41,6 +41,7 @@ from .spikes import States as States
 from .spikes import Weights as Weights
 from .spikes import build as build
 from .spikes import simulate as simulate
+from .spikes import to_brian2 as to_brian2
 from .theory import CorrelationWarning as CorrelationWarning
 from .theory import FiniteWeightWarning as FiniteWeightWarning
 from .theory import LinearResponseWarning as LinearResponseWarning

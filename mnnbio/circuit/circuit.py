@@ -243,6 +243,25 @@ class Circuit:
             object.__setattr__(changed, "_drawn", {number: drawn[number] for number in stay & set(drawn)})
         return changed
 
+    def with_weights(self, result: Any, *, stimulus: int = -1, trial: int = -1) -> Circuit:
+        """Return the circuit with the weights that plastic projections had at the end of a presentation.
+
+        Parameters
+        ----------
+        result : DataTree
+            As `simulate` returned it for this circuit, or one of the same projections.
+        stimulus, trial : int
+            Which presentation; by default the last one. `stimulus` has no meaning where there are none.
+
+        Raises
+        ------
+        ValueError
+            If the result holds no weights, or they are not those of the circuit's projections.
+        """
+        from mnnbio.circuit.learned import learned_projections
+
+        return self.with_parts(projections=learned_projections(self.projections, result, stimulus, trial))
+
     def at_time(self, time: Any) -> Circuit:
         """Return the circuit whose inputs stay as they are at a time, ms."""
         moment = in_unit(time, "ms", "time")

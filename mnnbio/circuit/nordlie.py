@@ -277,13 +277,13 @@ def _parameter_tables(circuit: Circuit) -> list[tuple[str, Row, list[Row]]]:
     for population in circuit.neurons:
         names = tuple(name for name, _ in _columns(population))
         kinds.setdefault((type(population.neuron), names), []).append(population)
-    tables = []
+    tables: list[tuple[str, Row, list[Row]]] = []
     for (kind, names), populations in kinds.items():
         name = "LIF" if issubclass(kind, LIFParameters) else kind.__name__
         title = "Neuron parameters" + (f": {name}" if len(kinds) > 1 else "")
         starts = [_starts(population) for population in populations]
         variables = list(dict.fromkeys(variable for start in starts for variable in start))
-        rows = [
+        rows: list[Row] = [
             (p.name, *(text for _, text in _columns(p)), *(start.get(variable, "–") for variable in variables))
             for p, start in zip(populations, starts, strict=True)
         ]

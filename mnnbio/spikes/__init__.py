@@ -13,6 +13,8 @@ from mnnbio.spikes.recording import CountMoments, Counts, Kind, Record, Recordin
 from mnnbio.spikes.session import BrianBusyError, patience
 from mnnbio.spikes.sharing import SchedulerError, cancel, losses_named, require_version, watch
 from mnnbio.spikes.simulate import simulate
+from mnnbio.spikes.states import States, Weights
+from mnnbio.spikes.to_brian2 import to_brian2
 
 __all__ = [
     "BinnedCounts",
@@ -33,6 +35,8 @@ __all__ = [
     "SchedulerError",
     "SimulationFailed",
     "SimulationTimeout",
+    "States",
+    "Weights",
     "WindowMoments",
     "available_cores",
     "build",
@@ -43,6 +47,7 @@ __all__ = [
     "require_compiler",
     "require_version",
     "simulate",
+    "to_brian2",
     "watch",
     "write_project",
 ]

@@ -20,9 +20,10 @@ from mnnbio.spikes.planner import Planned, plan_circuit
 from mnnbio.spikes.program import CompiledProgram, Program, PythonProgram
 from mnnbio.spikes.program_cache import PROGRAM, ProgramCache, program_key
 from mnnbio.spikes.program_files import INPUTS, write_courses, write_inputs
-from mnnbio.spikes.recording import Record, recorded_kinds
+from mnnbio.spikes.recording import Record
 from mnnbio.spikes.session import Codegen
 from mnnbio.spikes.standalone import write_cpp
+from mnnbio.spikes.states import recorded_kinds_of, split_record
 from mnnbio.spikes.timing import Times
 
 
@@ -98,16 +99,19 @@ def build(
     require_room(circuit)
     step = time_step(dt)
     check_time_step(circuit, step)
-    kinds = recorded_kinds({population.name: population.size for population in circuit.neurons}, record)
+    wanted = split_record(record)
+    kinds = recorded_kinds_of({population.name: population.size for population in circuit.neurons}, wanted)
     if replicas is not None:
         require_integer("replicas", replicas, 1)
     if device is not None:
+        if wanted.states or wanted.weights:
+            raise ValueError(f"device={device!r} records spikes alone; leave out States and Weights, or `device`")
         require_device(device)
         yield DeviceProgram(_plan(circuit, step, 1), kinds, device, build_dir, replicas)
         return
     if codegen == "runtime":
         planned = _plan(circuit, step, replicas or choose_replicas_in_python(circuit))
-        yield PythonProgram(planned, kinds)
+        yield PythonProgram(planned, kinds, wanted)
         return
     kept = cache and build_dir is None
     if compiler_version() is None or not kept:
@@ -122,7 +126,7 @@ def build(
             _build(planned, folder)
         with temporary_files():
             write_inputs(planned.plan, folder / INPUTS)
-        yield CompiledProgram(planned, kinds, folder)
+        yield CompiledProgram(planned, kinds, folder, wanted)
 
 
 def write_project_sources(circuit: Circuit, folder: Path, dt: float, times: Times) -> int:

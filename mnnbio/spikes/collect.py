@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mnnbio.spikes.recorded import BinnedCounts, Recording, Reduced, WindowMoments
-from mnnbio.spikes.recording import Block, Channel, CountMoments, Counts, Per, Reduction
+from mnnbio.spikes.recording import Block, Channel, CountMoments, Counts, Per, Reduction, StateChannel
 from mnnbio.spikes.runs import Run
+from mnnbio.spikes.states import StateCollector
 
 Int32 = npt.NDArray[np.int32]
 Uint64 = npt.NDArray[np.uint64]
@@ -137,6 +138,7 @@ def collect(blocks: Iterable[Block], run: Run, replicas: int) -> Recording:
     counts = _Counts(of_kind(Counts), run, replicas)
     moments = _Moments(of_kind(CountMoments), run, replicas)
     reductions = [_Reductions(kind, of_kind(kind), run, replicas) for kind in _reduction_types(run)]
+    states = StateCollector(run.states, len(run.pairs), replicas)
     collectors: list[_Collector] = [spikes, counts, moments, *reductions]
     owners = {name: collector for collector in collectors for name in collector.sizes}
     batch = 0
@@ -144,7 +146,10 @@ def collect(blocks: Iterable[Block], run: Run, replicas: int) -> Recording:
         if block.batch != batch:
             spikes.end_batch(batch)
             batch = block.batch
-        owners[block.channel.population].add(block)
+        if isinstance(block.channel, StateChannel):
+            states.add(block)
+        else:
+            owners[block.channel.population].add(block)
     spikes.end_batch(batch)
     return Recording(
         step=spikes.steps(),
@@ -158,6 +163,7 @@ def collect(blocks: Iterable[Block], run: Run, replicas: int) -> Recording:
         moments=moments.sums.result(run.dt) if moments.sizes else None,
         reduced={own.kind.GROUP: own.reduced() for own in reductions},
         presentations=run.pairs if run.is_share else None,
+        states=states.result(run.shape),
     )
 
 

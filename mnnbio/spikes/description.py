@@ -32,6 +32,7 @@ from mnnbio.results import (
 )
 from mnnbio.spikes.collect import stretch_windows
 from mnnbio.spikes.recorded import BinnedCounts, Recording, Reduced, WindowMoments
+from mnnbio.spikes.states import state_datasets
 
 Array = npt.NDArray[np.float64]
 Sampler = Callable[[float], xr.DataArray]  # length of a window, ms → counts, ([stimulus,] trial, window, neuron)
@@ -201,8 +202,13 @@ def labelled_result(
         parts.append(part.assign_coords(_coords(circuit, moments.populations)))
     groups["/simulation"] = _together(parts).assign_attrs(duration=attrs["duration"], window=window * 1e-3)
     groups |= {f"/{group}": _reduced_dataset(circuit, reduced) for group, reduced in recording.reduced.items()}
+    groups |= {
+        f"/{name}": part.assign_attrs(attrs)
+        for name, part in state_datasets(circuit, recording.states, recording.dt).items()
+    }
     groups["/simulation"] = groups["/simulation"].assign(_decisions(circuit, recording, groups))
     order = ["/", "/simulation", "/spikes", "/counts", *(f"/{group}" for group in recording.reduced)]
+    order += [name for name in groups if name.startswith(("/states/", "/weights/"))]
     return xr.DataTree.from_dict({name: with_stimuli(groups[name]) for name in order if name in groups})
 
 

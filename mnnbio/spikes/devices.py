@@ -19,7 +19,8 @@ import numpy as np
 from mnnbio.machine import check_choice
 from mnnbio.spikes.compiling import work_folder
 from mnnbio.spikes.network import MadeNetwork, make_network
-from mnnbio.spikes.plan import Plan, PlannedGroup, PlannedSynapses, Step
+from mnnbio.spikes.plain import load_plain, plain_plan
+from mnnbio.spikes.plan import Plan
 from mnnbio.spikes.planner import Planned
 from mnnbio.spikes.processes import Deadline
 from mnnbio.spikes.program import Program
@@ -34,9 +35,6 @@ _NEEDS = {
     "cuda_standalone": "an NVIDIA graphics card, its CUDA toolkit, and the Brian2 that brian2cuda asks for",
     "genn": "GeNN, and the Brian2 that brian2genn asks for",
 }
-_SOURCE = "chance : 1 (constant)"
-# Brian2's own random numbers. The probability of no jump, which is what the variable holds, is exp(-mean).
-_DRAWS = {"normal": "randn()", "poisson": "poisson(-log({quiet}))"}
 
 
 class DeviceUnavailable(ImportError):  # noqa: N818 - says what is the matter
@@ -105,8 +103,13 @@ class DeviceProgram(Program):
         plain = self._plain(plan)
         for number, batch in enumerate(job.batches):
             with brian_session(self.device), work_folder(self.build_dir) as folder:
-                made = make_network(dataclasses.replace(plain, replicas=len(batch)), connected=True, record=self.kinds)
-                _load(made, batch[:, 0])
+                made = make_network(
+                    dataclasses.replace(plain, replicas=len(batch)),
+                    connected=True,
+                    record=self.kinds,
+                    stimulus=batch[:, 0],
+                )
+                load_plain(made)
                 _run(made, job.n_steps, seed=int(batch[0, 1]) % 2**32, folder=str(folder))
                 for channel in job.channels:
                     if (monitor := made.monitors.get(channel.population)) is not None:  # one without spikes is false
@@ -118,44 +121,7 @@ class DeviceProgram(Program):
         """Return a plan without our own random numbers."""
         if plan.changes_in_time:
             raise ValueError(f"device={self.device!r} takes no inputs that change in time; leave out `device`")
-        return dataclasses.replace(plan, groups={name: _plain_group(group) for name, group in plan.groups.items()})
-
-
-def _plain_group(group: PlannedGroup) -> PlannedGroup:
-    if group.is_source:
-        with np.errstate(divide="ignore"):
-            chance = -np.expm1(1.0 / group.tables["gap_scale"])  # gap_scale is 1 / log(1 - chance)
-        return dataclasses.replace(
-            group,
-            equations=_SOURCE,
-            threshold="rand() < chance",
-            reset="",
-            tables={"chance": chance},
-            is_source=False,
-            draws_random=False,
-        )
-    drawn = [
-        Step(f"{variable} = {_DRAWS[draw.distribution].format(quiet=draw.quiet)}", "start")
-        for variable, draw in group.draws.items()
-    ]
-    return dataclasses.replace(group, steps=[*drawn, *group.steps], draws={}, draws_random=False, salt=-1)
-
-
-def _load(made: MadeNetwork, stimulus: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-    """Give every variable its values, and every state its start."""
-    owners: list[tuple[Any, PlannedGroup | PlannedSynapses]] = [
-        *((made.groups[name], planned) for name, planned in made.plan.groups.items()),
-        *((made.synapses[name], made.plan.synapses[name]) for name in made.synapses),
-    ]
-    for own, planned in owners:
-        for variable, table in planned.tables.items():
-            rows = stimulus if len(table) > 1 else np.zeros_like(stimulus)
-            shared = table.shape[1] == 1 and own.variables[variable].scalar
-            setattr(own, f"{variable}_", table[0, 0] if shared else table[rows].ravel())
-    for name, group in made.groups.items():
-        for variable, value in made.plan.groups[name].start.items():
-            if not group.variables[variable].read_only:  # Brian2 starts those that are
-                setattr(group, f"{variable}_", value)
+        return plain_plan(plan)
 
 
 def _run(made: MadeNetwork, n_steps: int, *, seed: int, folder: str) -> None:

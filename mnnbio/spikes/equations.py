@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from mnnbio.machine import import_brian
 from mnnbio.units import in_si
+
+if TYPE_CHECKING:
+    from mnnbio.spikes.plan import Plan
 
 _DRAWS = {"rand": "uniform_draw", "randn": "normal_draw"}
 
@@ -137,6 +140,28 @@ def redrawn(text: str, *, every: int, first: int) -> str:
     return _Redrawn(every, first).text(text, "exec") if text and _calls(text, "exec") else text
 
 
+def restored(text: str) -> str:
+    """Return statements whose draws from ``stream`` are calls of ``rand()`` and ``randn()`` again."""
+    return ast.unparse(_Restored().visit(_tree(text, "exec"))) if "_draw(stream" in text else text
+
+
+def restored_equations(equations: str, left_out: Collection[str] = ()) -> str:
+    """Return equations whose draws from ``stream`` are calls again, without some variables."""
+    if "_draw(stream" not in equations and not left_out:
+        return equations
+    import_brian()
+    from brian2 import Equations
+
+    lines = []
+    for name, eq in Equations(equations).items():
+        if name not in left_out:
+            text = f"{eq.expr}" if eq.expr is not None else ""
+            if "_draw(stream" in text:
+                text = ast.unparse(_Restored().visit(_tree(text, "eval")))
+            lines.append(_line(name, eq, text))
+    return "\n".join(lines) + "\n"
+
+
 def count_calls(text: str) -> int:
     """Return the number of calls of ``rand()`` and ``randn()`` in statements."""
     return _calls(text, "exec") if text else 0
@@ -174,3 +199,61 @@ class _Redrawn(ast.NodeTransformer):
         counter = f"{self.every}*t_in_timesteps + {self.offset}"
         self.offset += 1
         return ast.parse(f"{_DRAWS[node.func.id]}(stream, {counter})", mode="eval").body
+
+
+class _Restored(ast.NodeTransformer):
+    """Undoing what `_Redrawn` does."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Restore one call."""
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name):
+            for call, draw in _DRAWS.items():
+                if node.func.id == draw:
+                    return ast.parse(f"{call}()", mode="eval").body
+        return node
+
+
+# What an object that Brian2 makes for a group does, by the end of its name.
+_DOES = {"thresholder": "threshold", "resetter": "reset", "pre": "what a spike does", "post": "what a spike does"}
+_LONGEST_REASON = 300  # characters
+
+
+@contextmanager
+def plain_errors(plan: Plan) -> Iterator[None]:
+    """Turn what Brian2 says of equations, as it prepares a run, into a `ValueError` of a few lines.
+
+    Raises
+    ------
+    ValueError
+        If units do not match, or equations, threshold, reset or method cannot be used: it says whose.
+    """
+    from brian2.core.base import BrianObjectException
+    from brian2.stateupdaters.base import UnsupportedEquationsException
+    from brian2.units.fundamentalunits import DimensionMismatchError
+
+    known = (DimensionMismatchError, UnsupportedEquationsException, TypeError, ValueError, KeyError, SyntaxError)
+    try:
+        yield
+    except BrianObjectException as error:
+        if not isinstance(error.__cause__, known):
+            raise
+        name = str(error._brian_objname)
+        where = _where(name, plan)
+        reason = textwrap.shorten(str(error.__cause__).replace("%Expression", "Expression"), _LONGEST_REASON)
+        text = f"{where} cannot be simulated.\n{reason}"
+        if isinstance(error.__cause__, DimensionMismatchError):
+            text += "\nCheck the units of the equations and of the parameters"
+        raise ValueError(text) from error
+
+
+def _where(name: str, plan: Plan) -> str:
+    """Return what an object of Brian2 stands for."""
+    owners = [*plan.groups, *plan.synapses]
+    owner = max((own for own in owners if name == own or name.startswith(f"{own}_")), key=len, default=name)
+    labels = {group: population for population, group in plan.populations.items()}
+    kind = name.removeprefix(owner).rpartition("_")[2]
+    what = _DOES.get(kind, "equations")
+    if kind == "stateupdater" and owner in plan.groups:
+        what = f"state update (method {plan.groups[owner].method!r})"
+    return f"the {what} of {labels.get(owner, owner)!r}"

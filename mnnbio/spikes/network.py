@@ -6,16 +6,26 @@ test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.spikes.plan import Plan, PlannedGroup, PlannedSynapses, Step, Table, free_name
+from mnnbio.spikes.equations import plain_errors
+from mnnbio.spikes.plan import (
+    Plan,
+    PlannedGroup,
+    PlannedSynapses,
+    Recordable,
+    Step,
+    Table,
+    free_name,
+    recordables,
+)
 from mnnbio.spikes.program_files import Job, SimulationFailed
-from mnnbio.spikes.recording import Block
+from mnnbio.spikes.recording import Block, StateChannel
 from mnnbio.spikes.session import brian_session
 from mnnbio.spikes.streams import bernoulli_gap, brian_functions, streams_of
 from mnnbio.spikes.timing import SampledCourse
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
 
 Int64 = npt.NDArray[np.int64]
 
+_WATCHED_EVERY = 128  # steps, as in `presentations.h`
 SCHEDULE = ["start", "groups", "synapses", "thresholds", "resets", "end"]
 
 
@@ -51,6 +62,78 @@ class MadeNetwork:
     courses: list[tuple[Any, SampledCourse]] = field(default_factory=list)
     stimulus: Int64 = field(default_factory=lambda: np.zeros(1, np.int64))
     warmup_steps: int = 0
+    n_steps: int = 0
+    watched: list[tuple[Recordable, Any]] | None = None  # states that may blow up, from the first run on
+    sampled: list[tuple[StateChannel, Any, list[Any]]] = field(default_factory=list)
+
+    def choose_states(self, channels: Sequence[StateChannel]) -> None:
+        """Choose the state variables that are recorded; see `take_states`."""
+        known = recordables(self.plan)
+        self.sampled = []
+        for channel in channels:
+            own = known[channel.place]
+            holder = self.synapses.get(own.owner) if own.of_synapses else self.groups[own.owner]
+            variable = None if holder is None else holder.variables[own.variable]  # synapses may have none
+            self.sampled.append((channel, variable, []))
+
+    def take_states(self) -> None:
+        """Take the samples of the present step."""
+        if self.sampled:
+            step = int(self.clock.variables["timestep"].get_value()[0]) - self.warmup_steps
+            for channel, variable, samples in self.sampled:
+                if channel.every and step >= 0 and step % channel.every == 0:
+                    samples.append(self._sample(channel, variable))
+
+    def _sample(self, channel: StateChannel, variable: Any) -> npt.NDArray[np.float64]:
+        """Return the present values, (replica, element)."""
+        if variable is None:
+            return np.zeros((self.plan.replicas, 0))
+        values = np.array(variable.get_value(), dtype=np.float64).reshape(self.plan.replicas, -1)
+        return values if channel.elements is None else values[:, list(channel.elements)]
+
+    def end_states(self) -> Iterator[tuple[StateChannel, npt.NDArray[np.float64]]]:
+        """Yield the samples of a batch, (sample, replica, element), and forget them."""
+        for channel, variable, samples in self.sampled:
+            if not channel.every:
+                samples.append(self._sample(channel, variable))
+            yield channel, np.array(samples)
+            samples.clear()
+
+    def changing_weights(self) -> list[tuple[Any, npt.NDArray[np.float64]]]:
+        """Return the weights that change in a presentation, as they are now."""
+        plastic = [self.synapses[name] for name in self.synapses if self.plan.synapses[name].changes_weights]
+        variables = [own.variables["w_syn" if "w_syn" in own.variables else "w"] for own in plastic]
+        return [(variable, np.array(variable.get_value())) for variable in variables]
+
+    def watch_states(self, n_steps: int) -> None:
+        """Have the states of equations that can blow up checked every 128 steps and at the end of `n_steps`.
+
+        A run then raises `SimulationFailed` with the message of `states.h`.
+        """
+        self.n_steps = n_steps
+        if self.watched is None:
+            from brian2 import NetworkOperation
+
+            own = [one for one in recordables(self.plan) if one.limit > 0]
+            self.watched = [(one, self.groups[one.owner].variables[one.variable]) for one in own]
+            if own:
+                self.network.add(NetworkOperation(self._check_states, clock=self.clock, when="after_end", order=1))
+
+    def _check_states(self) -> None:
+        step = int(self.clock.variables["timestep"].get_value()[0])
+        if step % _WATCHED_EVERY != _WATCHED_EVERY - 1 and step + 1 != self.n_steps:
+            return
+        for own, variable in self.watched or ():
+            values = variable.get_value()
+            within = np.abs(values) <= own.limit  # false where it is undefined
+            if within.all():
+                continue
+            k, size = int(np.argmin(within)), len(values) // self.plan.replicas
+            raise SimulationFailed(
+                f"the equations blow up: {own.variable} of neuron {k % size} of {own.label!r} is {values[k]:g} "
+                f"(SI units) {(step + 1 - self.warmup_steps) * self.plan.dt:g} ms after the warm-up, stimulus "
+                f"{self.stimulus[k // size]}. Try a smaller dt, another method of integration, or other parameters"
+            )
 
     def follow_courses(self) -> None:
         """Give the variables that change in time their values of the present step; see `sample_courses`."""
@@ -122,7 +205,14 @@ class MadeNetwork:
                 yield group
 
 
-def make_network(plan: Plan, *, connected: bool, record: Collection[str] = ()) -> MadeNetwork:
+def make_network(
+    plan: Plan,
+    *,
+    connected: bool,
+    record: Collection[str] = (),
+    clock: Any = None,
+    stimulus: Int64 | None = None,
+) -> MadeNetwork:
     """Return the Brian2 network of a plan.
 
     Parameters
@@ -133,6 +223,10 @@ def make_network(plan: Plan, *, connected: bool, record: Collection[str] = ()) -
         spikes itself (`synapses.h`), and fills the other synapses from the plan's files.
     record : collection of str
         Populations whose spikes Brian2 shall record; a generated program records them itself (`recording.h`).
+    clock : brian2.Clock, optional
+        The clock of all objects; by default one of their own.
+    stimulus : ndarray of int64, optional
+        Stimulus of every replica of a network from a plain plan (`plain.py`), in which no Python runs.
     """
     from brian2 import Clock, Network, NetworkOperation, SpikeMonitor, ms
 
@@ -143,11 +237,17 @@ def make_network(plan: Plan, *, connected: bool, record: Collection[str] = ()) -
         taken.add(found)
         return found
 
-    made = MadeNetwork(plan, Network(name="network"), Clock(dt=plan.dt * ms, name="steps"))
+    made = MadeNetwork(plan, Network(name="network"), clock or Clock(dt=plan.dt * ms, name="steps"))
+    plain = stimulus is not None
+    if stimulus is not None:
+        made.stimulus = stimulus
     made.network.schedule = SCHEDULE
     functions = brian_functions()
     for group in plan.groups.values():
-        made.groups[group.name] = own = _make_group(group, made, functions)
+        if plain and group.playback is not None:
+            made.groups[group.name] = _make_generator(group, made)
+            continue
+        made.groups[group.name] = own = _make_group(group, made, functions if group.draws_random else {})
         drawn = [Step(f"{variable} = {draw.code}", "start") for variable, draw in group.draws.items() if connected]
         for step in [*drawn, *group.steps]:
             label = name(f"{own.name}_{step.when}")
@@ -155,9 +255,14 @@ def make_network(plan: Plan, *, connected: bool, record: Collection[str] = ()) -
     for synapses in plan.synapses.values():
         if len(synapses.targets) if connected else not synapses.carries_spikes:
             made.synapses[synapses.name] = _make_synapses(synapses, made, connected=connected)
-    if connected and (plan.changes_in_time or any(made.playbacks())):
+    if connected and not plain and (plan.changes_in_time or any(made.playbacks())):
         follow = NetworkOperation(made.follow_courses, clock=made.clock, when="before_start", name=name("courses"))
         made.network.add(follow)
+    if connected and not plain:
+        observe = NetworkOperation(
+            made.take_states, clock=made.clock, when="before_start", order=-1, name=name("states")
+        )
+        made.network.add(observe)
     for population in record:
         monitor = SpikeMonitor(made.groups[plan.populations[population]], name=name(f"{population}_spikes"))
         made.monitors[population] = monitor
@@ -189,6 +294,28 @@ def _make_group(planned: PlannedGroup, made: MadeNetwork, functions: dict[str, A
         if planned.spikes_when == "before_groups":
             group.resetter["spike"].when, group.resetter["spike"].order = "before_groups", 1
     group.state_updater.when = planned.state_when
+    made.network.add(group)
+    return group
+
+
+def _make_generator(planned: PlannedGroup, made: MadeNetwork) -> Any:
+    """Return a group that fires the given spikes, of the stimulus of every replica."""
+    from brian2 import SpikeGeneratorGroup, second
+
+    assert planned.playback is not None
+    chosen = [planned.playback[k if len(planned.playback) > 1 else 0] for k in made.stimulus]
+    steps = np.concatenate([own for own, _ in chosen])
+    elements = np.concatenate([replica * planned.size + own for replica, (_, own) in enumerate(chosen)])
+    order = np.lexsort((elements, steps))
+    group = SpikeGeneratorGroup(
+        made.plan.replicas * planned.size,
+        elements[order],
+        steps[order] * (made.plan.dt * 1e-3) * second,
+        clock=made.clock,
+        when=planned.spikes_when,
+        name=planned.name,
+        sorted=True,
+    )
     made.network.add(group)
     return group
 
@@ -280,18 +407,27 @@ def run_in_python(made: MadeNetwork, job: Job, report: Callable[[int], None]) ->
         done = now
 
     made.sample_courses(job.n_steps, job.warmup_steps)
+    made.choose_states(job.states)
+    made.watch_states(job.n_steps)
+    carried: list[tuple[Any, npt.NDArray[np.float64]]] = []
     with brian_session("runtime"):
         made.network.store("rest")
         try:
             for number, batch in enumerate(job.batches):
                 made.network.restore("rest")
                 start_presentations(made, batch[:, 0], batch[:, 1])
-                made.network.run(job.n_steps * dt * ms, report=tell, report_period=0.2 * second, namespace={})
+                for variable, weights in carried:
+                    variable.get_value()[:] = weights
+                with plain_errors(made.plan), np.errstate(over="ignore", invalid="ignore"):  # states are watched
+                    made.network.run(job.n_steps * dt * ms, report=tell, report_period=0.2 * second, namespace={})
                 _require_end(made, job)
                 for channel in job.channels:
                     if (monitor := made.monitors.get(channel.population)) is not None:  # one without spikes is false
                         step = np.rint(monitor.t_[:] / (dt * 1e-3)).astype(np.int32)
                         yield job.block(number, channel, np.array(monitor.i[:], dtype=np.int32), step)
+                for state, samples in made.end_states():
+                    yield Block(number, state, samples)
+                carried = made.changing_weights() if job.carries else []
         finally:
             made.network.restore("rest")
 

@@ -204,6 +204,10 @@ class PlannedSynapses:
         Values, in SI units, from which variables of the synapses start in every presentation.
     states : dict
         Variables that can be recorded, with their units in Brian2's language.
+    projection : tuple of str
+        Source and target in the circuit.
+    number : int
+        Of the projection in the circuit; -1: it is none.
     changes_weights : bool
         Whether ``w`` changes in a presentation.
     salt : int
@@ -227,6 +231,8 @@ class PlannedSynapses:
     method: str = ""
     start: dict[str, float | int | bool] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
+    projection: tuple[str, str] = ("", "")
+    number: int = -1
     changes_weights: bool = False
     salt: int = -1
 

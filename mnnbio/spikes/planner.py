@@ -156,8 +156,9 @@ def _add_projection(plan: Plan, connection: _Connection, like: Planned | None) -
     """Add a projection as one synapse per non-zero weight."""
     circuit, projection = connection.circuit, connection.projection
     steps = connection.steps
-    entries, delay = _by_source(circuit.matrix(projection), connection.delay())
-    if steps.code is not None or projection.plasticity:
+    own = steps.code is not None or bool(projection.plasticity)
+    entries, delay = _by_source(circuit.matrix(projection), connection.delay(), zeros=own)
+    if own:
         _add_own_synapses(plan, connection, steps, entries, delay)
         return
     name = plan.name(connection.name)
@@ -224,6 +225,8 @@ def _add_own_synapses(
         np.diff(entries.indptr),
         equations=equations,
         carrier="brian",
+        projection=(projection.source, projection.target),
+        number=next(k for k, own in enumerate(connection.circuit.projections) if own is projection),
         adds_to=steps.adds_to,
         shared=tuple(values),
         delay=delay,
@@ -242,7 +245,9 @@ def _add_own_synapses(
         synapses.load(name, float(value))
 
 
-def _by_source(matrix: Matrix, delay: npt.NDArray[np.int32]) -> tuple[sparse.csc_array, npt.NDArray[np.int32]]:
+def _by_source(
+    matrix: Matrix, delay: npt.NDArray[np.int32], *, zeros: bool = False
+) -> tuple[sparse.csc_array, npt.NDArray[np.int32]]:
     """Return the non-zero weights and their delays, sorted by source.
 
     Parameters
@@ -250,14 +255,16 @@ def _by_source(matrix: Matrix, delay: npt.NDArray[np.int32]) -> tuple[sparse.csc
     matrix : ndarray, csr_array or ModeMatrix
     delay : ndarray of int32
         One for all, (1,), or one per entry of a dense matrix or stored entry of a sparse one.
+    zeros : bool
+        Whether stored entries of 0 are synapses too, as where weights change.
     """
     rows = sparse.csr_array(matrix.to_dense() if isinstance(matrix, ModeMatrix) else matrix)
     entries = rows.tocsc(copy=True)
     if len(delay) > 1:
         stored = delay[matrix.ravel() != 0] if isinstance(matrix, np.ndarray) else delay
         delay = sparse.csr_array((stored, rows.indices, rows.indptr), shape=rows.shape).tocsc().data
-        delay = delay[entries.data != 0]
-    if not entries.data.all():
+        delay = delay if zeros else delay[entries.data != 0]
+    if not zeros and not entries.data.all():
         entries.eliminate_zeros()
     return entries, delay
 

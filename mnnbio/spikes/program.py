@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
 from mnnbio.circuit import Circuit, Drive, GaussianDrive, PoissonDrive, PoissonSource, Population, Projection
@@ -27,6 +28,7 @@ from mnnbio.spikes.recorded import Recording
 from mnnbio.spikes.recording import Block, Kind
 from mnnbio.spikes.runs import Run, choose_seed
 from mnnbio.spikes.session import brian_session
+from mnnbio.spikes.states import Wanted, state_channels
 from mnnbio.spikes.timing import Times
 
 Key = TypeVar("Key")
@@ -126,8 +128,9 @@ class Program(ABC):
         What is recorded of each recorded population: ``"spikes"``, `Counts` or `CountMoments`.
     """
 
-    def __init__(self, planned: Planned, kinds: Mapping[str, Kind]) -> None:
+    def __init__(self, planned: Planned, kinds: Mapping[str, Kind], wanted: Wanted | None = None) -> None:
         self._planned, self.kinds = planned, kinds
+        self.wanted = wanted or Wanted(None, {}, {})
         self.circuit, self.dt = planned.circuit, planned.plan.dt
 
     def run(
@@ -146,6 +149,7 @@ class Program(ABC):
         report: Report | None = None,
         timeout: float | None = None,
         presentations: npt.ArrayLike | None = None,
+        carry_weights: bool = False,
     ) -> Recording:
         """Present every stimulus `trials` times, each time from rest, and return what was recorded.
 
@@ -182,6 +186,9 @@ class Program(ABC):
             The (stimulus, trial) pairs to run instead of all, so that several machines can share a run of `trials`
             trials; `Recording.merge` puts the shares together. A presentation's spikes depend on `seed` and its pair,
             not on what else is run.
+        carry_weights : bool
+            Whether weights that plasticity has changed are carried on: all stimuli one after the other, trial after
+            trial, in one process. By default every presentation starts with the weights of the circuit.
 
         Raises
         ------
@@ -199,14 +206,35 @@ class Program(ABC):
         deadline = Deadline(timeout)
         planned = self._plan(Changes(stimulus, weights, lif, drives, circuit))
         run = Run.of(planned.circuit, self.kinds, times, self.dt, choose_seed(seed), trials, presentations)
+        channels = state_channels(planned.plan, planned.circuit, self.wanted, times, len(run.pairs))
+        run = dataclasses.replace(run, states=channels)
         replicas = self._replicas(planned.plan, len(run.pairs))
+        if carry_weights:
+            run, processes = self._carried(run, replicas, presentations), 1
         job = run.job(replicas)
         progress = _Progress(report, job.n_steps * len(job.batches))
         processes = processes or choose_processes(planned.plan, available_cores())
         blocks = self._blocks(planned.plan, job, processes, progress, deadline)
         recording = collect(blocks, run, replicas)
         progress.finish()
-        return recording
+        return Recording.merge([recording]) if carry_weights else recording
+
+    def _carried(self, run: Run, replicas: int, presentations: Any) -> Run:
+        """Return a run that carries weights on, its presentations in the order of trials."""
+        if presentations is not None:
+            raise ValueError("`carry_weights` goes through all stimuli and trials in order: leave out `presentations`")
+        if self.replicas != 1:
+            raise ValueError(
+                f"`carry_weights` needs a program that runs one presentation at a time, got {self.replicas} side by side: "
+                "build it with replicas=1"
+            )
+        order = np.lexsort((run.pairs[:, 0], run.pairs[:, 1]))
+        return dataclasses.replace(run, pairs=run.pairs[order], is_share=True, carries=True)
+
+    @property
+    def replicas(self) -> int:
+        """Presentations that run side by side."""
+        return self._planned.plan.replicas
 
     def _plan(self, changes: Changes) -> Planned:
         """Return what to run.
@@ -240,14 +268,9 @@ class Program(ABC):
 class CompiledProgram(Program):
     """A circuit compiled to a C++ program, ``main`` in `folder`, with its numbers in ``inputs``."""
 
-    def __init__(self, planned: Planned, kinds: Mapping[str, Kind], folder: Path) -> None:
-        super().__init__(planned, kinds)
+    def __init__(self, planned: Planned, kinds: Mapping[str, Kind], folder: Path, wanted: Wanted | None = None) -> None:
+        super().__init__(planned, kinds, wanted)
         self.folder = folder
-
-    @property
-    def replicas(self) -> int:
-        """Presentations that run side by side."""
-        return self._planned.plan.replicas
 
     def _replicas(self, plan: Plan, presentations: int) -> int:
         return self.replicas
@@ -262,8 +285,8 @@ class CompiledProgram(Program):
 class PythonProgram(Program):
     """A circuit that runs in Python with NumPy."""
 
-    def __init__(self, planned: Planned, kinds: Mapping[str, Kind]) -> None:
-        super().__init__(planned, kinds)
+    def __init__(self, planned: Planned, kinds: Mapping[str, Kind], wanted: Wanted | None = None) -> None:
+        super().__init__(planned, kinds, wanted)
         self._made: MadeNetwork | None = None  # made at the first run, which says how many replicas are worth it
 
     def _replicas(self, plan: Plan, presentations: int) -> int:

@@ -115,6 +115,8 @@ class Recording:
         By group of the result.
     presentations : ndarray of int64, shape (presentation, 2), or None
         The (stimulus, trial) pairs that were run, in the order of `row_size`; None: all of them.
+    states : sequence of RecordedState
+        Samples of state variables, (stimulus, trial, sample, element) or (presentation, …), in SI units.
     """
 
     step: Int32
@@ -128,6 +130,7 @@ class Recording:
     moments: WindowMoments | None = None
     reduced: Mapping[str, Reduced] = field(default_factory=dict)
     presentations: Int64 | None = None
+    states: Sequence[Any] = ()
 
     @property
     def time(self) -> npt.NDArray[np.float64]:
@@ -197,12 +200,18 @@ class Recording:
                 for group, one in first.reduced.items()
             },
             presentations=None if complete else pairs,
+            states=tuple(own._replace(values=joined(_state_of(number))) for number, own in enumerate(first.states)),
         )
 
 
 def _values_of(group: str, name: str) -> Callable[[Any], npt.NDArray[Any]]:
     """Return a function that gives one array of a recording."""
     return lambda part: part.reduced[group].values[name]
+
+
+def _state_of(number: int) -> Callable[[Any], npt.NDArray[Any]]:
+    """Return a function that gives the samples of one state of a recording."""
+    return lambda part: part.states[number].values
 
 
 def _pairs(part: Recording) -> Int64:
@@ -223,6 +232,7 @@ def _require_same_run(one: Recording, other: Recording) -> None:
             "counts": counts and (dict(counts.populations), counts.bin, counts.per),
             "moments": moments and (dict(moments.populations), moments.window, moments.stretch.shape[-2:]),
             "reductions": {group: one.kind for group, one in part.reduced.items()},
+            "states": [own.channel for own in part.states],
             "covariance": moments is not None and moments.products is not None,
             "number of stimuli": moments and len(moments.number),
         }

@@ -252,6 +252,8 @@ class StateChannel(NamedTuple):
         Number of these elements.
     n_samples : int
         Samples of a presentation.
+    projection : int
+        Number of the projection in the circuit; -1: of a population.
     """
 
     group: str
@@ -262,6 +264,7 @@ class StateChannel(NamedTuple):
     elements: tuple[int, ...] | None
     size: int
     n_samples: int
+    projection: int = -1
 
     def numbers(self) -> list[int]:
         """Return what a program is told, see ``states.h``."""

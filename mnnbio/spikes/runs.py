@@ -13,7 +13,7 @@ from mnnbio.circuit import Circuit
 from mnnbio.machine import require_integer
 from mnnbio.spikes.layout import require_room_for_run
 from mnnbio.spikes.program_files import Job
-from mnnbio.spikes.recording import Channel, Kind, choose_channels
+from mnnbio.spikes.recording import Channel, Kind, StateChannel, choose_channels
 from mnnbio.spikes.streams import presentation_key
 from mnnbio.spikes.timing import Times
 
@@ -39,6 +39,10 @@ class Run:
         The (stimulus, trial) pairs to present, in order.
     is_share : bool
         Whether these may not be all.
+    states : sequence of StateChannel
+        State variables that are recorded.
+    carries : bool
+        Whether weights that change are carried on from one presentation to the next, trial after trial.
     """
 
     kinds: Mapping[str, Kind]
@@ -50,6 +54,8 @@ class Run:
     trials: int
     pairs: Int64
     is_share: bool
+    states: Sequence[StateChannel] = ()
+    carries: bool = False
 
     @classmethod
     def of(
@@ -99,6 +105,8 @@ class Run:
         rows[: len(self.pairs), 0] = self.pairs[:, 0]
         rows[: len(self.pairs), 1] = [presentation_key(self.seed, *pair) for pair in self.pairs.tolist()]
         return Job(
+            states=self.states,
+            carries=self.carries,
             n_steps=self.times.warmup_steps + self.times.duration_steps,
             warmup_steps=self.times.warmup_steps,
             channels=self.channels,

@@ -17,10 +17,11 @@ from mnnbio.spikes.description import labelled_result
 from mnnbio.spikes.devices import Device
 from mnnbio.spikes.layout import require_room, require_room_for_run
 from mnnbio.spikes.processes import check_timeout
-from mnnbio.spikes.recording import CountMoments, Counts, Kind, Record, choose_channels, recorded_kinds
+from mnnbio.spikes.recording import CountMoments, Counts, Kind, Record, choose_channels
 from mnnbio.spikes.runs import choose_seed
 from mnnbio.spikes.session import Codegen
 from mnnbio.spikes.sharing import Report, SharedRun, run_on_workers
+from mnnbio.spikes.states import recorded_kinds_of, split_record
 from mnnbio.spikes.timing import Times
 from mnnbio.units import count_steps, flag, in_unit
 
@@ -45,6 +46,7 @@ def simulate(
     client: Client | None = None,
     timeout: float | None = None,
     device: Device | None = None,
+    carry_weights: bool = False,
 ) -> xr.DataTree:
     """Simulate a circuit with Brian2 and return spikes and their statistics.
 
@@ -73,7 +75,9 @@ def simulate(
     record : str, sequence of str, mapping, Counts or CountMoments, optional
         Populations that the result is about, with all their spikes; or what is recorded of each named population,
         ``"spikes"``, `Counts` or `CountMoments`; or one such kind for all; default: the spikes of all populations of
-        neurons. All but spikes need little memory however long the simulation is.
+        neurons. All but spikes need little memory however long the simulation is. State variables are recorded beside
+        them, ``{"E": ["spikes", States("v", neurons=[0, 1], every=0.5)]}``, and weights that change,
+        ``{("input", "E"): Weights(every=100.0)}``.
     codegen : {"cpp_standalone", "runtime"}
         Compile a C++ program, or run in Python with NumPy, which needs no compiler and is slower.
     covariance : bool
@@ -90,6 +94,9 @@ def simulate(
         Dask client whose workers share the presentations. The result is the same.
     timeout : float, optional
         Seconds that the run may take on the clock, building and statistics not included; default: any time.
+    carry_weights : bool
+        Whether weights that plasticity has changed are carried on: all stimuli one after the other, trial after trial,
+        in one process. By default every presentation starts with the weights of the circuit.
     device : {"cuda_standalone", "genn"}, optional
         Another device of Brian2 instead of `codegen`, where brian2cuda or brian2genn is installed. Its random numbers
         are its own: the spikes are other ones, and depend on what else is simulated.
@@ -106,7 +113,9 @@ def simulate(
         Where only counts of whole populations are recorded, ``rate`` over ([stimulus,] population).
         Group ``spikes``: spike times as a contiguous ragged array. A spike's time is the middle of the step in which it
         was fired, in seconds from the end of the warm-up. Group ``counts``: ``count`` over ([stimulus,] trial, time,
-        neuron or population). The root holds the circuit, seed, times and versions.
+        neuron or population). Groups ``states/<population>``: the recorded variables over ([stimulus,] trial, time,
+        neuron), with their units. Groups ``weights/<source>_to_<target>``: of every plastic projection ``weight`` over
+        ([stimulus,] trial, synapse), at the end of each presentation, with the ends of the synapses. The root holds the circuit, seed, times and versions.
 
     Raises
     ------
@@ -136,7 +145,7 @@ def simulate(
     step = time_step(dt)
     times = Times.of(duration, warmup, step)  # whatever is wrong is said before the compiler starts
     sizes = {population.name: population.size for population in circuit.neurons}
-    kinds = recorded_kinds(sizes, record)
+    kinds = recorded_kinds_of(sizes, split_record(record))
     choose_channels(kinds, sizes, times, step)
     window_ms = check_window(window, times, step, kinds)
     require_integer("trials", trials, 1)
@@ -150,9 +159,13 @@ def simulate(
     run: dict[str, Any] = {"duration": times.duration, "trials": trials, "warmup": times.warmup, "seed": seed}
     with _reported(progress) as report:
         if client is None:
+            if flag(carry_weights, "carry_weights"):
+                how["replicas"], run["carry_weights"] = 1, True
             with build(circuit, **how, build_dir=build_dir) as program:
                 recording = program.run(**run, processes=processes, report=report, timeout=timeout)
         else:
+            if carry_weights:
+                raise ValueError("`carry_weights` runs in one process; leave out `client`")
             if build_dir is not None:
                 raise ValueError(
                     "`build_dir` is of this machine, and the workers of a `client` build; give one of the two"

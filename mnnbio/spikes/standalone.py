@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mnnbio.spikes.equations import plain_errors
 from mnnbio.spikes.network import MadeNetwork, make_network, slot_number
 from mnnbio.spikes.plan import Plan, PlannedSynapses, recordables
 from mnnbio.spikes.session import brian_session
@@ -29,7 +30,8 @@ def write_cpp(plan: Plan, folder: Path) -> None:
         made = make_network(plan, connected=False)
         device.insert_code("before_start", "const mnnbio::Job job = mnnbio::take_job(args);")
         device.insert_code("main", "\n".join(_setup_lines(made)))
-        made.network.run(0 * second, namespace={})
+        with plain_errors(plan):
+            made.network.run(0 * second, namespace={})
         device.insert_code("main", "\n".join(_loop_lines(made)))
         # Without this, Brian2 would write every array of the network, weights included, to disk at the end.
         device.insert_code("before_end", "return 0;")
@@ -160,10 +162,9 @@ def _synapse_lines(made: MadeNetwork, name: str, synapses: Any) -> Iterator[str]
         delay = pathway.variables["delay"]
         array = _name(delay)
         if pathway.prepost == "pre":
-            if not delay.scalar:
-                yield f"{array}.resize({number}[0]);"
-            values, copies = (f"{array}.data()", replicas) if not delay.scalar else (array, 1)
-            yield f'presentations.delay("{name}", {values}, {copies}, {made.plan.dt * 1e-3!r});'
+            copies = 1 if delay.scalar else replicas
+            yield f"{array}.resize({'1' if delay.scalar else f'{number}[0]'});"
+            yield f'presentations.delay("{name}", {array}.data(), {copies}, {made.plan.dt * 1e-3!r});'
         yield f"presentations.queue(brian::{pathway.name});"
 
 

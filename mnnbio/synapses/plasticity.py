@@ -112,12 +112,12 @@ class STDP(_BoundedRule):
             grow, shrink = "A_plus*(1 - w/w_scale)**mu", "A_minus*(w/w_scale)**mu"
         kept = "= 1" if self.pairing == "nearest" else "+= 1"
         return SynapseCode(
-            equations=_traces(trace_pre="tau_plus", trace_post="tau_minus"),
-            on_pre=f"w = clip(w - w_scale*{shrink}*trace_post, w_least, w_most)\ntrace_pre {kept}",
-            on_post=f"w = clip(w + w_scale*{grow}*trace_pre, w_least, w_most)\ntrace_post {kept}",
+            equations=_traces(trace_source="tau_plus", trace_target="tau_minus"),
+            on_pre=f"w = clip(w - w_scale*{shrink}*trace_target, w_least, w_most)\ntrace_source {kept}",
+            on_post=f"w = clip(w + w_scale*{grow}*trace_source, w_least, w_most)\ntrace_target {kept}",
             values=values,
             units=units,
-            start={"trace_pre": 0.0, "trace_post": 0.0},
+            start={"trace_source": 0.0, "trace_target": 0.0},
             changes_weights=True,
         )
 
@@ -217,12 +217,12 @@ class SymmetricSTDP(_BoundedRule):
         values |= {"eta": self.eta, "alpha": self.alpha, "tau": self.tau * 1e-3}
         units |= {"eta": "1", "alpha": "1", "tau": "second"}
         return SynapseCode(
-            equations=_traces(trace_pre="tau", trace_post="tau"),
-            on_pre="trace_pre += 1\nw = clip(w + w_scale*eta*(trace_post - alpha), w_least, w_most)",
-            on_post="trace_post += 1\nw = clip(w + w_scale*eta*trace_pre, w_least, w_most)",
+            equations=_traces(trace_source="tau", trace_target="tau"),
+            on_pre="trace_source += 1\nw = clip(w + w_scale*eta*(trace_target - alpha), w_least, w_most)",
+            on_post="trace_target += 1\nw = clip(w + w_scale*eta*trace_source, w_least, w_most)",
             values=values,
             units=units,
-            start={"trace_pre": 0.0, "trace_post": 0.0},
+            start={"trace_source": 0.0, "trace_target": 0.0},
             changes_weights=True,
         )
 
@@ -307,16 +307,16 @@ class RewardSTDP(_BoundedRule):
         reward = f"{self.reward}_post" if named else "reward_post*kHz"
         return SynapseCode(
             equations=(
-                _traces(trace_pre="tau_plus", trace_post="tau_minus")
+                _traces(trace_source="tau_plus", trace_target="tau_minus")
                 + "deligibility/dt = -eligibility/tau_c : 1 (clock-driven)\n"
                 + f"dw/dt = w_scale*eligibility*{reward}*int(w_most > w_least) : {unit} (clock-driven)\n"
             ),
-            on_pre="w = clip(w, w_least, w_most)\neligibility -= A_minus*trace_post\ntrace_pre += 1",
-            on_post="w = clip(w, w_least, w_most)\neligibility += A_plus*trace_pre\ntrace_post += 1",
+            on_pre="w = clip(w, w_least, w_most)\neligibility -= A_minus*trace_target\ntrace_source += 1",
+            on_post="w = clip(w, w_least, w_most)\neligibility += A_plus*trace_source\ntrace_target += 1",
             method="euler",
             values=values,
             units=units,
-            start={"trace_pre": 0.0, "trace_post": 0.0, "eligibility": 0.0},
+            start={"trace_source": 0.0, "trace_target": 0.0, "eligibility": 0.0},
             target={} if named else {"reward": self.reward},
             changes_weights=True,
         )
