@@ -36,7 +36,7 @@ def main() -> None:
     external = external_input(circuit, wired, None)
     state = timed(
         "state of every neuron",
-        lambda: stationary_state(wired.recurrent, external.mean, external.received, wired.lif, closure="poisson"),
+        lambda: stationary_state(wired.recurrent, external.mean, external.received, wired.neurons, closure="poisson"),
     )
     print(f"  {state.status} after {state.iterations} iterations, {1e3 * state.rate.mean():.2f} Hz")
     timed("eigenvalues", lambda: stability(wired.recurrent, state.gain))

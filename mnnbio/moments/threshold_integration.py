@@ -54,7 +54,8 @@ Complex = npt.NDArray[np.complex128]
 
 CELLS = 1024  # between the lower bound and the threshold, by default
 BELOW = 0.375  # share of the cells below the reset potential
-PROBES = 256  # points at which the drift is looked at before the cells are laid out
+PROBES = 128  # points at which the drift is looked at before the cells are laid out
+STEPS_DOWN = 48  # on the way to a bound, each time that the way is doubled
 PACKED = 0.6  # share of the cells that go where the drift vanishes; the others are equal
 NUMBERS = 1_000_000  # cells times neurons held at a time: some 100 MB
 BARRIER = 40.0  # the bound lies where the free potential is e^-40 times as likely as at its most likely value
@@ -151,7 +152,7 @@ class _Batch(NamedTuple):
         columns = (value[:, None] for value in self.parameters)
         return self.drift(v, *columns) - self.leak[:, None] * v + self.mean[:, None]
 
-    def part(self, chosen: slice) -> _Batch:
+    def part(self, chosen: slice | npt.NDArray[np.int64]) -> _Batch:
         """Return some of the neurons."""
         return _batch([value[chosen] for value in (*self[:6], *self.parameters)], self.drift, self.step)
 
@@ -449,23 +450,22 @@ def _lower_bound(batch: _Batch) -> Array:
     ValueError
         If there is none: nothing holds the potential.
     """
-    span, D = batch.v_th - batch.v_reset, _noise(batch)
-    bound, waiting = batch.v_reset.copy(), np.ones(len(span), dtype=bool)
-    place = np.linspace(0.0, 1.0, PROBES + 1)
-    for doubling in range(-10, 14):
-        reach = span * 2.0**doubling
-        v = batch.v_reset[:, None] - reach[:, None] * place
-        middle = (v[:, 1:] + v[:, :-1]) / 2
-        height = np.cumsum(batch.at(middle) * (reach / PROBES / D)[:, None], axis=1)
+    bound, waiting = batch.v_reset.copy(), np.arange(len(batch.mean))
+    place = np.linspace(0.0, 1.0, STEPS_DOWN + 1)
+    for doubling in range(-5, 14):
+        own = batch.part(waiting)
+        reach = (own.v_th - own.v_reset) * 2.0**doubling
+        v = own.v_reset[:, None] - reach[:, None] * place
+        climb = own.at((v[:, 1:] + v[:, :-1]) / 2) * (reach / STEPS_DOWN / _noise(own))[:, None]
+        height = np.cumsum(climb, axis=1)
         height = height - np.minimum(np.minimum.accumulate(height, axis=1), 0.0)
         held = height[:, -1] >= BARRIER
-        now = waiting & held
         first = np.take_along_axis(v, (height >= BARRIER).argmax(1)[:, None] + 1, 1)[:, 0]
-        bound = np.where(now, first, bound)
-        waiting &= ~held
-        if not waiting.any():
+        bound[waiting[held]] = first[held]
+        waiting = waiting[~held]
+        if not len(waiting):
             return bound
-    place_of = int(waiting.argmax())
+    place_of = int(waiting[0])
     raise ValueError(
         f"the drift must hold the membrane potential from below, got {batch.mean[place_of]:g} mV/ms of mean input "
         "against which nothing pulls it up"

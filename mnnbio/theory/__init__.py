@@ -1,7 +1,8 @@
 """Circuits as moments: predictions of rates, variances, covariances and spectra."""
 
+from mnnbio.theory.answers import Answer, NeuronInput, Neurons, answer, answer_to, leak
 from mnnbio.theory.fixed_points import fixed_points
-from mnnbio.theory.inputs import Answer, Trains, answer, external_input, filter_time, trains, wire
+from mnnbio.theory.inputs import Trains, external_input, trains, wire
 from mnnbio.theory.jumps import Exponent, Jumps, asymmetry_delay, joint_exponent, jump_displacement, private_exponent
 from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
 from mnnbio.theory.predict import predict
@@ -24,6 +25,7 @@ from mnnbio.theory.stationary import (
     stationary_state,
 )
 from mnnbio.theory.time_course import predict_time_course
+from mnnbio.theory.transmission import charge, efficacy, filter_time
 from mnnbio.theory.validity import (
     CorrelationWarning,
     FiniteWeightWarning,
@@ -31,20 +33,24 @@ from mnnbio.theory.validity import (
     SlowSynapseWarning,
 )
 from mnnbio.theory.wired_response import Stability, linear_response, projected_response, stability
-from mnnbio.theory.wiring import Connection, Modes, Received, Weights, Wiring
+from mnnbio.theory.wiring import Conductances, Connection, Efficacy, Modes, Received, Weights, Wiring
 
 __all__ = [
     "EDGES",
     "Answer",
+    "Conductances",
     "Connection",
     "CorrelationWarning",
     "Effective",
+    "Efficacy",
     "Exponent",
     "ExternalJumps",
     "FiniteWeightWarning",
     "Jumps",
     "LinearResponseWarning",
     "Modes",
+    "NeuronInput",
+    "Neurons",
     "Received",
     "RecurrentTrains",
     "Response",
@@ -57,13 +63,17 @@ __all__ = [
     "Weights",
     "Wiring",
     "answer",
+    "answer_to",
     "asymmetry_delay",
+    "charge",
     "effective_input",
+    "efficacy",
     "external_input",
     "filter_time",
     "fixed_points",
     "joint_exponent",
     "jump_displacement",
+    "leak",
     "linear_response",
     "predict",
     "predict_oscillations",

@@ -15,7 +15,7 @@ from mnnbio.circuit import Circuit
 from mnnbio.machine import check_choice
 from mnnbio.moments import NotConverged
 from mnnbio.results import array, versions
-from mnnbio.theory.inputs import external_input, wire
+from mnnbio.theory.inputs import external_input, has_spectra, is_white, wire
 from mnnbio.theory.labelled import step_attributes
 from mnnbio.theory.oscillations import delayed_stability, population_modes
 from mnnbio.theory.population_theory import (
@@ -30,7 +30,7 @@ from mnnbio.theory.population_theory import (
 )
 from mnnbio.theory.predict import Resolution, default_closure
 from mnnbio.theory.recurrence import fluctuations as neuron_fluctuations
-from mnnbio.theory.recurrence import label_state, recurrent_state, start_rates
+from mnnbio.theory.recurrence import label_state, linearised, recurrent_state, start_rates
 from mnnbio.theory.stationary import Closure, StationaryState, closure_name
 from mnnbio.theory.validity import Fluctuations, check_predictable, check_validity, checked_step
 from mnnbio.theory.wired_response import DENSE_EIGENVALUES, stability
@@ -81,7 +81,8 @@ def fixed_points(
         - `stable`: whether the latter is below 1. This is static: it covers the response of the rates to the mean
           input, without delays;
         - `stable_with_delays`: whether moreover no oscillation grows that `predict_oscillations` knows, with delays,
-          synaptic filters and the response to the variance. NaN with ``resolution="neuron"`` and closure "renewal".
+          synaptic filters and the response to the variance. NaN with ``resolution="neuron"`` and closure "renewal", and
+          where neurons, synapses or plasticity are others than those of `predict_oscillations`.
 
         The attribute `unconverged` is the number of starts that led nowhere.
 
@@ -104,9 +105,9 @@ def fixed_points(
         )
     check_choice("resolution", resolution, ["neuron", "population"])
     closure = default_closure(closure, dt)
-    if closure == "renewal" and (resolution == "population" or circuit.has_exponential_synapses):
+    if closure == "renewal" and (resolution == "population" or not is_white(circuit)):
         raise ValueError("closure='renewal' is for circuits with delta synapses at the resolution of neurons")
-    check_predictable(circuit)
+    check_predictable(circuit, any_neuron=closure != "renewal")
     step = checked_step(circuit, dt, drawn=resolution == "neuron")
     theory = (_Populations if resolution == "population" else _Neurons)(circuit, step, closure)
     with torch.no_grad():
@@ -233,6 +234,8 @@ class _Populations:
         return label_populations(self._system, state, eigenvalues, window=None, covariance=False)
 
     def stable_with_delays(self, state: PopulationState) -> float:
+        if state.node_lif is None or not has_spectra(self._circuit):
+            return float("nan")
         modes = population_modes(self._circuit, self._system, state, self._dt)
         found = delayed_stability(self._circuit, population_stability(self._system, state), modes)
         return float(found["stability_with_delays"] == "stable")
@@ -256,7 +259,7 @@ class _Neurons:
         )
 
     def directions(self, state: StationaryState) -> list[Array]:
-        wiring, n = self._wired.recurrent, len(state.gain)
+        wiring, n = linearised(self._wired, state), len(state.gain)
         if n <= DENSE_EIGENVALUES:
             values, vectors = np.linalg.eig(state.gain[:, None] * wiring.to_dense())
         else:
@@ -273,7 +276,7 @@ class _Neurons:
         check_validity(self._circuit, _together(doubtful), diffusion=self._closure != "renewal")
 
     def label(self, state: StationaryState) -> xr.Dataset:
-        eigenvalues = stability(self._wired.recurrent, state.gain)
+        eigenvalues = stability(linearised(self._wired, state), state.gain)
         return label_state(
             self._circuit, self._wired, self._external, state, eigenvalues, window=None, covariance=False
         )

@@ -1,35 +1,45 @@
 """Input of neurons: the one place where the parts of a circuit become cumulants of what its neurons receive.
 
 Every part states its own share. A drive says it by `Drive.cumulants`; the trains of sources are registered by the type
-of the source in `trains`; a spike counts for what `arrival` says; synapses of a rule add up to `received_sums` without
-one of them being drawn. The theories put the shares together, each in its own way: neuron by neuron (`wire`,
-`external_input`), population by population (`received_sums`, `mean_phase`), or as jumps of their true size
-(`drives_into`). A part without a theory is refused by name.
+of the source in `trains`; a spike counts for what `mnnbio.theory.transmission` says; synapses of a rule add up to
+`received_sums` without one of them being drawn. The theories put the shares together, each in its own way: neuron by
+neuron (`wire`, `external_input`), population by population (`received_sums`, `mean_phase`), or as jumps of their true
+size (`drives_into`). A part without a theory is refused by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from torch import Tensor
 
 from mnnbio.circuit import (
     Circuit,
     Drive,
+    JumpTrain,
     ModeMatrix,
     PoissonSource,
     Population,
     Projection,
 )
-from mnnbio.moments import Neuron, discrete_lif, interval_skewness, jump_factors, moment_activation
 from mnnbio.neurons import LIFParameters
 from mnnbio.synapses import Delta, Exponential
-from mnnbio.theory.wiring import Connection, Modes, Received, Weights, Wiring
+from mnnbio.theory.answers import (
+    Neurons,
+    answer,
+    answers_filtered,
+    has_answer,
+    leak,
+    refusal,
+    takes_conductances,
+)
+from mnnbio.theory.transmission import charge, efficacy_of, filter_time, reversal
+from mnnbio.theory.wiring import Conductances, Connection, Modes, Received, Weights, Wiring
 from mnnbio.values import Distribution
 
 Array = npt.NDArray[np.float64]
@@ -88,101 +98,96 @@ def all_trains(circuit: Circuit, dt: float | None) -> Trains:
 _NONE = Trains(np.zeros(0), np.zeros(0))
 
 
-def arrival(population: Population, dt: float | None, tau_syn: float) -> float | Array:
-    """Return what a jump counts for, the mean of `mnnbio.moments.jump_factors`: one number, or one per neuron.
-
-    The current of an exponential synapse is no jump and keeps its charge.
-    """
-    if dt is None or tau_syn > 0 or not isinstance(population.neuron, LIFParameters):
-        return 1.0
-    factor = jump_factors(population.lif, dt).mean.numpy()
-    return factor if factor.ndim else float(factor)
-
-
-@singledispatch
-def filter_time(synapse: Any) -> float:
-    """Return the time constant (ms) with which synapses filter spikes, 0 for jumps; a type of synapse registers it.
-
-    Raises
-    ------
-    TypeError
-        If there is no theory for this type of synapse.
-    """
-    raise TypeError(
-        f"there is no theory for synapses of the type {type(synapse).__name__}, only for Delta, Exponential"
-    )
-
-
-@filter_time.register
-def _(synapse: Delta) -> float:
-    return 0.0
-
-
-@filter_time.register
-def _(synapse: Exponential) -> float:
-    return float(synapse.tau_syn)
-
-
-class Answer(NamedTuple):
-    """Statistics of the trains with which neurons answer to white noise, each of shape (stimulus, n)."""
-
-    rate: Tensor  # 1/ms
-    variance: Tensor  # of counts in long windows per time, 1/ms
-    gain: Tensor  # ∂rate/∂mean, 1/mV
-    skewness: Tensor  # third central moment of the intervals over their mean cubed
-
-
-@singledispatch
-def answer(neuron: Any, mean: Tensor, std: Tensor, dt: float | None) -> Answer:
-    """Return how neurons answer to white noise; a type of neuron registers it (``@answer.register``).
-
-    A registered theory serves feed-forward circuits at the resolution of neurons.
-
-    Parameters
-    ----------
-    neuron : NeuronModel
-    mean, std : Tensor, shape (stimulus, n)
-        Moments of the input current, mV/ms and mV/√ms.
-    dt : float, optional
-        Time step of the simulation to be predicted, ms; None for continuous time.
-
-    Raises
-    ------
-    TypeError
-        If there is no theory for this type of neuron.
-    """
-    raise TypeError(
-        f"there is no theory for neurons of the type {type(neuron).__name__}: a function registered with "
-        "`mnnbio.theory.answer.register` would say how they answer to white noise"
-    )
-
-
-@answer.register
-def _(neuron: LIFParameters, mean: Tensor, std: Tensor, dt: float | None) -> Answer:
-    lif: Neuron = neuron.from_rest() if dt is None else discrete_lif(mean, std, neuron.from_rest(), dt)
-    return Answer(*moment_activation(mean, std, lif), interval_skewness(mean, std, lif))
-
-
-def check_parts(circuit: Circuit, *, by_layers: bool = False) -> None:
+def check_parts(circuit: Circuit, *, any_neuron: bool = False) -> None:
     """Raise a `TypeError` that names the first part of a circuit for which there is no theory.
 
     Parameters
     ----------
     circuit : Circuit
-    by_layers : bool
-        Whether moments pass from layer to layer, by diffusion, so that neurons of any registered type will do.
+    any_neuron : bool
+        Whether neurons, synapses and plasticity of any registered type will do; else leaky integrate-and-fire neurons
+        with delta and exponential synapses.
     """
     for population in circuit.neurons:
-        if not by_layers or answer.dispatch(type(population.neuron)) is answer.dispatch(object):
-            population.lif  # noqa: B018 - says by itself that there is no theory for other neurons
+        neuron = population.neuron
+        if not has_answer(neuron):
+            answer_of_none(population)
+        if not any_neuron and not isinstance(neuron, LIFParameters):
+            raise TypeError(
+                f"the neurons of {population.name!r} are of the type {type(neuron).__name__}, and this theory is for "
+                "leaky integrate-and-fire neurons (LIFParameters); `predict` with closure 'moments' or 'poisson' has "
+                "one for them, and `mnnbio.validation.matched_lif(model, mean, std)` fits the LIF neuron that comes "
+                "closest"
+            )
     for source in circuit.sources:
         if trains.dispatch(type(source)) is trains.dispatch(object):
             trains(source, None)
     for projection in circuit.projections:
         try:
-            filter_time(projection.synapse_model)
+            _check_synapse(circuit, projection.target, projection.synapse_model, any_neuron=any_neuron)
+            if efficacy_of(projection) is not None and not any_neuron:
+                raise TypeError(
+                    "this theory has none for synapses that change; `predict` has one for stationary states"
+                )
         except TypeError as error:
             raise TypeError(f"{projection}: {error}") from error
+    for drive in circuit.drives:
+        for jumps in drive.steps(1.0).jumps:
+            try:
+                _check_synapse(circuit, drive.target, jumps.synapse_model, any_neuron=any_neuron)
+            except TypeError as error:
+                raise TypeError(f"{drive}: {error}") from error
+
+
+def answer_of_none(population: Population) -> None:
+    """Raise the `TypeError` of neurons for which there is no theory."""
+    try:
+        answer(population.neuron, None, None, None)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise TypeError(f"population {population.name!r}: {error}") from error
+
+
+def _check_synapse(circuit: Circuit, target: str, synapse: Any, *, any_neuron: bool) -> None:
+    """Raise a `TypeError` if there is no theory for synapses onto a population."""
+    population = circuit.population(target)
+    assert isinstance(population, Population)
+    filtered = filter_time(synapse) > 0
+    if not any_neuron and not isinstance(synapse, Delta | Exponential):
+        raise TypeError(
+            f"this theory is for Delta and Exponential synapses, not for {type(synapse).__name__}; `predict` has one "
+            "for stationary states"
+        )
+    if filtered and not answers_filtered(population.neuron):
+        raise TypeError(
+            refusal(
+                f"filtered noise, which {type(synapse).__name__} synapses bring, into neurons",
+                population.neuron,
+                "a function registered with `mnnbio.theory.answer_to.register` would say how they answer",
+            )
+        )
+    if reversal(synapse) is not None and not takes_conductances(population.neuron):
+        raise TypeError(
+            refusal(
+                "conductances into neurons", population.neuron, "ConductanceLIF, EIF, QIF and AdEx neurons take them"
+            )
+        )
+    charge(synapse, population, None)
+
+
+def has_spectra(circuit: Circuit) -> bool:
+    """Return whether the theories of spectra and time courses know all parts of a circuit."""
+    try:
+        check_parts(circuit)
+    except TypeError:
+        return False
+    return True
+
+
+def is_white(circuit: Circuit) -> bool:
+    """Return whether all synapses of a circuit are jumps that do not change: moments then pass from layer to layer."""
+    return all(filter_time(p.synapse_model) == 0 and not p.plasticity for p in circuit.projections) and all(
+        filter_time(jumps.synapse_model) == 0 for drive in circuit.drives for jumps in drive.steps(1.0).jumps
+    )
 
 
 class ArrivingJumps(NamedTuple):
@@ -192,6 +197,7 @@ class ArrivingJumps(NamedTuple):
     size: float | Array  # that a jump counts for, mV: the weight times the factor of its arrival, (), (1,) or (n,)
     rate: Array  # 1/ms, (), (n,) or (stimulus, n)
     tau_syn: float  # ms
+    reversal: float | None = None  # mV, of conductances, whose sizes are in nS ms
 
     def moment(self, order: int) -> Array:
         """Return ``rate · size^order``."""
@@ -205,6 +211,27 @@ class DriveInput(NamedTuple):
     variance: Array  # of the white noise of each neuron, mV²/ms
     loadings: Array | None  # of the noise that neurons share, mV/√ms, (n, k) or (stimulus, n, k)
     jumps: tuple[ArrivingJumps, ...]
+    openings: tuple[ArrivingJumps, ...] = ()  # of conductances
+
+    def opened(self, size: int) -> Conductances | None:
+        """Return the conductances that are opened in a population of some size; None if there are none."""
+        if not self.openings:
+            return None
+        found = Conductances.none(size)
+        for train in self.openings:
+            assert train.reversal is not None
+            powers = train.reversal ** np.arange(4.0)[:, None]
+            mean, noise, third = (np.broadcast_to(train.moment(order), size) for order in (1, 2, 3))
+            found = found.plus(
+                Conductances(
+                    mean,
+                    train.reversal * mean,
+                    powers[:3] * noise,
+                    powers[:3] * np.sqrt(train.tau_syn) * noise,
+                    powers * third,
+                )
+            )
+        return found
 
 
 def drive_input(circuit: Circuit, drive: Drive, dt: float | None) -> DriveInput:
@@ -234,11 +261,27 @@ def drive_input(circuit: Circuit, drive: Drive, dt: float | None) -> DriveInput:
             )
         if name != "mean" and not (value >= 0).all():
             raise ValueError(f"the {name} in the cumulants of {drive} must be ≥ 0, got {value.min():g}")
-    jumps = tuple(
-        ArrivingJumps(j.weight, j.weight * arrival(population, dt, j.tau_syn), np.asarray(j.rate), j.tau_syn)
-        for j in stated.jumps
-    )
-    return DriveInput(mean, variance, loadings, jumps)
+    if np.any(np.asarray(stated.current) != 0):
+        mean = mean + _over_capacitance(population, drive, np.asarray(stated.current, dtype=np.float64))
+    arriving = [_arriving(population, train, dt) for train in stated.jumps]
+    jumps, openings = (tuple(j for j in arriving if (j.reversal is not None) is opens) for opens in (False, True))
+    return DriveInput(mean, variance, loadings, jumps, openings)
+
+
+def _arriving(population: Population, train: JumpTrain, dt: float | None) -> ArrivingJumps:
+    synapse = train.synapse_model
+    size = train.weight * charge(synapse, population, dt)
+    return ArrivingJumps(train.weight, size, np.asarray(train.rate), filter_time(synapse), reversal(synapse))
+
+
+def _over_capacitance(population: Population, drive: Drive, current: Array) -> Array:
+    """Return a current in pA as mV/ms."""
+    if not takes_conductances(population.neuron):
+        raise TypeError(
+            f"{drive} gives a current in pA, which needs neurons with a capacitance; the theory knows of none of the "
+            f"{type(population.neuron).__name__} neurons of {population.name!r}"
+        )
+    return np.asarray(current / leak(population.neuron).C)
 
 
 def drives_into(circuit: Circuit, population: Population, dt: float | None) -> Iterator[DriveInput]:
@@ -275,7 +318,7 @@ class Wired(NamedTuple):
 
     recurrent: Wiring  # (neuron, neuron)
     sources: Wiring  # (neuron, train of a source)
-    lif: LIFParameters  # of all neurons
+    neurons: Neurons
 
 
 class External(NamedTuple):
@@ -285,6 +328,13 @@ class External(NamedTuple):
     received: Received
     third: Array  # third moment of the jumps, mV³/ms
     loadings: Wiring  # of independent noise sources on the currents, (neuron, noise source), mV/√ms
+    opened: Conductances | None = None
+
+
+def neurons_of(circuit: Circuit) -> Neurons:
+    """Return the neurons of a circuit in the order of its populations."""
+    places = circuit.slices()
+    return Neurons([(np.arange(places[p.name].start, places[p.name].stop), p.neuron) for p in circuit.neurons])
 
 
 def wire(circuit: Circuit, dt: float | None) -> Wired:
@@ -293,46 +343,58 @@ def wire(circuit: Circuit, dt: float | None) -> Wired:
     In discrete time, jumps count for more than a current of the same mean: see `mnnbio.moments.jump_factors`.
     """
     neurons, outside = circuit.slices(), source_slices(circuit)
-    inner: list[Connection] = []
-    outer: list[Connection] = []
+    inner: tuple[list[Connection], list[Connection]] = ([], [])
+    outer: tuple[list[Connection], list[Connection]] = ([], [])
     for projection in circuit.projections:
         target = circuit.population(projection.target)
         assert isinstance(target, Population)
         from_outside = projection.source in outside
-        (outer if from_outside else inner).append(
+        synapse = projection.synapse_model
+        ends = reversal(synapse)
+        (outer if from_outside else inner)[ends is not None].append(
             Connection(
                 neurons[target.name],
                 (outside if from_outside else neurons)[projection.source],
                 _weights(circuit, projection),
-                arrival(target, dt, projection.tau_syn),
-                projection.tau_syn,
+                charge(synapse, target, dt),
+                filter_time(synapse),
+                ends,
+                efficacy_of(projection),
             )
         )
     n = circuit.n_neurons
     m = max((place.stop for place in outside.values()), default=0)
-    return Wired(Wiring((n, n), inner), Wiring((n, m), outer), _joined(circuit))
+    return Wired(Wiring((n, n), *inner), Wiring((n, m), *outer), neurons_of(circuit))
 
 
 def external_input(circuit: Circuit, wired: Wired, dt: float | None) -> External:
     """Return what sources and drives give to the neurons of a circuit that has one stimulus."""
     n = circuit.n_neurons
     rate, spread = all_trains(circuit, dt)
-    mean, third = wired.sources.dot(rate), wired.sources.third(rate)
-    variance, colored = wired.sources.received(spread)
-    loadings = [
-        Connection(c.rows, c.columns, _times_columns(c.weights, np.sqrt(spread[c.columns])), c.scale)
-        for c in wired.sources.connections
-    ]
+    entering = wired.sources.at_rates(rate)
+    mean, third = entering.dot(rate), entering.third(rate)
+    variance, colored = entering.received(spread)
+    opened = entering.opened(rate, spread)
+    loadings, openings = (
+        [replace(c, weights=_times_columns(c.weights, np.sqrt(spread[c.columns])), tau_s=0.0) for c in kind]
+        for kind in (entering.connections, entering.conductances)
+    )
     sources = wired.sources.shape[1]
     for drive in circuit.drives:
         place, given = circuit.slices()[drive.target], drive_input(circuit, drive, dt)
         before = Cumulants(mean[place], variance[place], colored[place], third[place])
         mean[place], variance[place], colored[place], third[place] = add_drive(before, given, shared=True)
+        if given.openings:
+            own = given.opened(place.stop - place.start)
+            assert own is not None
+            opened = Conductances.none(n) if opened is None else opened
+            for total, value in zip(opened, own, strict=True):
+                total[..., place] += value
         if given.loadings is not None:
             columns = slice(sources, sources + given.loadings.shape[-1])
             loadings.append(Connection(place, columns, np.array(given.loadings)))
             sources = columns.stop
-    return External(mean, Received(variance, colored), third, Wiring((n, sources), loadings))
+    return External(mean, Received(variance, colored), third, Wiring((n, sources), loadings, openings), opened)
 
 
 def _weights(circuit: Circuit, projection: Projection) -> Weights:
@@ -349,15 +411,6 @@ def _times_columns(weights: Weights, factors: Array) -> Weights:
     return sparse.csr_array((scaled, weights.indices, weights.indptr), shape=weights.shape)
 
 
-def _joined(circuit: Circuit) -> LIFParameters:
-    """Return the parameters of all neurons; single numbers where all agree."""
-    parameters = {}
-    for name in ("tau_m", "v_th", "v_reset", "t_ref"):
-        values = np.concatenate([np.broadcast_to(getattr(p.lif, name), p.size) for p in circuit.neurons])
-        parameters[name] = float(values[0]) if (values == values[0]).all() else values
-    return LIFParameters(**parameters)
-
-
 class Sums(NamedTuple):
     """Sums over the synapses of a projection, each expected for one neuron."""
 
@@ -369,10 +422,10 @@ class Sums(NamedTuple):
 
 
 def received_sums(circuit: Circuit, projection: Projection, dt: float | None) -> Sums:
-    """Return the sums of one projection, of weights as they count for in their targets on average (`arrival`)."""
+    """Return the sums of one projection, of weights as they count for in their targets on average (`charge`)."""
     target = circuit.population(projection.target)
     assert isinstance(target, Population)
-    factor = float(np.mean(arrival(target, dt, projection.tau_syn)))
+    factor = float(np.mean(charge(projection.synapse_model, target, dt)))
     found = sums(circuit, projection)
     return Sums(
         factor * found.total,

@@ -133,6 +133,7 @@ def representatives(system: System, state: PopulationState) -> Representatives:
         chosen.append(own)
         weights.append(share)
     index = np.concatenate(chosen)
+    assert state.node_lif is not None  # other neurons were refused
     lif = NeuronTensors(*(value.expand(state.node_mean.shape)[index] for value in state.node_lif))
     members = (system.nodes.owner[index] == np.arange(len(system.sizes))[:, None]) * np.concatenate(weights)
     return Representatives(index, members, state.node_mean[index], state.node_std[index], lif)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,20 +12,44 @@ import xarray as xr
 
 from mnnbio.circuit import Circuit, Population
 from mnnbio.moments import NeuronTensors, Status, interval_skewness
-from mnnbio.neurons import LIFParameters
 from mnnbio.results import array
-from mnnbio.theory.inputs import Cumulants, add_drive, drive_input, drives_into, received_sums, trains
+from mnnbio.theory.answers import Neurons, taken
+from mnnbio.theory.inputs import Cumulants, Sums, add_drive, drive_input, drives_into, received_sums, trains
 from mnnbio.theory.labelled import Output, statistics
 from mnnbio.theory.recurrence import require_converged, require_stable, stability_attributes, start_rates
 from mnnbio.theory.stationary import Closure, Response, array_fixed_point, driving_variance, respond
+from mnnbio.theory.transmission import efficacy_of, filter_time, reversal
 from mnnbio.theory.validity import Fluctuations, check_validity
 from mnnbio.theory.wired_response import Stability
-from mnnbio.theory.wiring import Received
+from mnnbio.theory.wiring import Conductances, Efficacy, Received
 
 Array = npt.NDArray[np.float64]
 
 # Nodes of the Gauss-Hermite quadrature over the mean inputs of a population's neurons.
 QUENCHED, QUENCHED_WEIGHTS = np.polynomial.hermite_e.hermegauss(9)
+
+
+class Pathway(NamedTuple):
+    """Projection whose weights depend on the state: conductances, or synapses with plasticity."""
+
+    row: int
+    column: int
+    sums: Sums  # of charges, mV, or nS ms of conductances
+    tau_syn: float  # ms
+    reversal: float | None  # mV, of conductances
+    efficacy: Efficacy | None
+
+    def transmitted(self, rate: float, *, small: bool = False) -> Sums:
+        """Return the sums as the synapses transmit trains of a rate (1/ms), or, if `small`, small changes of it."""
+        if self.efficacy is None:
+            return self.sums
+        at = np.array(rate)
+        mean = float(self.efficacy.slope(at) if small else self.efficacy.mean(at))
+        square = mean**2 if small else float(self.efficacy.square(at))
+        s = self.sums
+        return Sums(
+            mean * s.total, square * s.squares, mean**2 * s.row_variance, mean**2 * s.column_variance, mean**3 * s.cubes
+        )
 
 
 class Inputs(NamedTuple):
@@ -37,6 +62,74 @@ class Inputs(NamedTuple):
     column_variance: Array
     cubes: Array
     sizes: Array  # of the senders
+    pathways: tuple[Pathway, ...] = ()  # those that these sums leave out
+
+    def at(
+        self,
+        rate: Array,
+        potential: Array | None = None,
+        capacitance: Array | None = None,
+        *,
+        small: bool = False,
+    ) -> Inputs:
+        """Return the sums of all pathways that are currents.
+
+        Parameters
+        ----------
+        rate : ndarray, shape (sender,)
+            1/ms.
+        potential, capacitance : ndarray, shape (population,), optional
+            Potentials (mV) at which conductances count as currents, of neurons of a capacitance (pF); by default
+            conductances are left out.
+        small : bool
+            Whether what is transmitted are small changes of the rate.
+        """
+        if not self.pathways:
+            return self
+        found = self._replace(
+            total=self.total.copy(),
+            squares=self.squares.copy(),
+            colored=self.colored.copy(),
+            row_variance=self.row_variance.copy(),
+            column_variance=self.column_variance.copy(),
+            cubes=self.cubes.copy(),
+            pathways=(),
+        )
+        for way in self.pathways:
+            pull = 1.0
+            if way.reversal is not None:
+                if potential is None or capacitance is None:
+                    continue
+                pull = (way.reversal - potential[way.row]) / capacitance[way.row]
+            _add(found, way, way.transmitted(float(rate[way.column]), small=small), pull)
+        return found
+
+    def opened(self, rate: Array, variance: Array) -> Conductances | None:
+        """Return the conductances that trains of that rate and variance per time (sender,) open in each population."""
+        found = None
+        for way in self.pathways:
+            if way.reversal is None:
+                continue
+            found = Conductances.none(len(self.total)) if found is None else found
+            s, powers = way.transmitted(float(rate[way.column])), way.reversal ** np.arange(4.0)
+            mean, noise = s.total * rate[way.column], s.squares * variance[way.column]
+            found.mean[way.row] += mean
+            found.pull[way.row] += way.reversal * mean
+            found.variance[:, way.row] += powers[:3] * noise
+            found.colored[:, way.row] += powers[:3] * np.sqrt(way.tau_syn) * noise
+            found.third[:, way.row] += powers * s.cubes * rate[way.column]
+        return found
+
+
+def _add(tables: Inputs, way: Pathway, sums: Sums, pull: float = 1.0) -> None:
+    """Add the sums of a pathway, its weights times a factor, to tables."""
+    place = way.row, way.column
+    tables.total[place] += pull * sums.total
+    tables.squares[place] += pull**2 * sums.squares
+    tables.colored[place] += pull**2 * sums.squares * np.sqrt(way.tau_syn)
+    tables.row_variance[place] += pull**2 * sums.row_variance
+    tables.column_variance[place] += pull**2 * sums.column_variance
+    tables.cubes[place] += pull**3 * sums.cubes
 
 
 class Nodes(NamedTuple):
@@ -49,7 +142,8 @@ class Nodes(NamedTuple):
     variance: Array
     colored: Array
     third: Array
-    lif: LIFParameters
+    neurons: Neurons
+    opened: Conductances | None = None  # from outside
 
 
 class System(NamedTuple):
@@ -80,9 +174,21 @@ class PopulationState(NamedTuple):
     iterations: int
     node_mean: Array  # (node,), mV/ms
     node_std: Array  # mV/√ms
-    node_lif: NeuronTensors
+    node_lif: NeuronTensors | None  # None where some neurons are no leaky integrate-and-fire neurons
     node_rate: Array  # 1/ms
     node_gain: Array  # 1/mV
+    node_interval_skewness: Array | None = None  # where `node_lif` is None
+    node_potential: Array | None = None  # at which small conductances count as currents, mV, likewise
+
+    @property
+    def node_skewness(self) -> Array:
+        """Third central moment of the intervals over their mean cubed."""
+        if self.node_lif is None:
+            assert self.node_interval_skewness is not None
+            return self.node_interval_skewness
+        inputs = torch.from_numpy(self.node_mean), torch.from_numpy(self.node_std)
+        found: Array = interval_skewness(*inputs, self.node_lif).numpy()
+        return found
 
 
 def population_system(circuit: Circuit, dt: float | None, *, keep: bool = False) -> System:
@@ -94,7 +200,7 @@ def population_system(circuit: Circuit, dt: float | None, *, keep: bool = False)
     recurrent = _inputs(circuit, [p.name for p in neurons], dt)
     outside = _inputs(circuit, [s.name for s in sources], dt)
     rate, spread, disorder = source_moments(circuit, dt)
-    external = [_drive(circuit, p, dt, keep=keep) for p in neurons]
+    external, opened = zip(*(_drive(circuit, p, dt, keep=keep) for p in neurons), strict=True)
     factors = [np.zeros((len(neurons), 0))]
     own = np.zeros(len(neurons))
     for drive in circuit.drives:
@@ -106,7 +212,9 @@ def population_system(circuit: Circuit, dt: float | None, *, keep: bool = False)
             factors.append(loadings)
             own[row] += (given**2).sum(1).mean()
     alike = not recurrent.row_variance.any() and not outside.row_variance.any() and not disorder.any()
-    alike = alike and not (recurrent.squares.any() and any(len(given.mean) > 1 for given in external))
+    alike = alike and not any(way.sums.row_variance for inputs in (recurrent, outside) for way in inputs.pathways)
+    coupled = recurrent.squares.any() or recurrent.pathways
+    alike = alike and not (coupled and any(len(given.mean) > 1 for given in external))
     return System(
         [p.name for p in neurons],
         np.array([float(p.size) for p in neurons]),
@@ -117,15 +225,15 @@ def population_system(circuit: Circuit, dt: float | None, *, keep: bool = False)
         disorder,
         np.concatenate(factors, axis=1),
         own,
-        _nodes(neurons, external, split=not alike),
+        _nodes(neurons, external, opened, split=not alike),
     )
 
 
 def with_inputs(system: System, circuit: Circuit, dt: float | None) -> System:
     """Return the equations of the same circuit with other inputs, for a system whose nodes were kept."""
-    external = [_drive(circuit, p, dt, keep=True) for p in circuit.neurons]
+    external, opened = zip(*(_drive(circuit, p, dt, keep=True) for p in circuit.neurons), strict=True)
     rate, spread, disorder = source_moments(circuit, dt)
-    nodes = _nodes(circuit.neurons, external, split=bool(system.nodes.offset.any()))
+    nodes = _nodes(circuit.neurons, external, opened, split=bool(system.nodes.offset.any()))
     return system._replace(source_rate=rate, source_spread=spread, source_disorder=disorder, nodes=nodes)
 
 
@@ -183,17 +291,45 @@ def solve(
         response.lif,
         response.rate,
         response.gain,
+        response.skewness,
+        response.potential,
     )
+
+
+def linearised(system: System, state: PopulationState) -> System:
+    """Return the equations with the sums of weights as small changes of the rates around a state see them."""
+    if not system.recurrent.pathways and not system.sources.pathways:
+        return system
+    potential, capacitance = None, _capacitance(system)
+    if state.node_potential is not None:
+        gain = average(system, state.node_gain)
+        weighted = average(system, state.node_gain * state.node_potential)
+        plain = average(system, state.node_potential)
+        potential = np.where(gain > 0, weighted / np.where(gain > 0, gain, 1.0), plain)
+    return system._replace(
+        recurrent=system.recurrent.at(state.rate, potential, capacitance, small=True),
+        sources=system.sources.at(system.source_rate, potential, capacitance),
+    )
+
+
+def _capacitance(system: System) -> Array:
+    return average(system, system.nodes.neurons.capacitance)
 
 
 def fluctuations(circuit: Circuit, system: System, state: PopulationState) -> list[Fluctuations]:
     """Return the state of each population as the checks of validity see it."""
-    cubes = system.recurrent.cubes @ state.rate + system.sources.cubes @ system.source_rate
-    third = system.nodes.third + cubes[system.nodes.owner]
+    recurrent, sources = system.recurrent.at(state.rate), system.sources.at(system.source_rate)
+    cubes = recurrent.cubes @ state.rate + sources.cubes @ system.source_rate
+    third, opened = system.nodes.third + cubes[system.nodes.owner], _opened(system, state.rate, state.rate)
+    if opened is not None and state.node_potential is not None:
+        third = third + opened.asymmetry(state.node_potential, system.nodes.neurons.capacitance)
+    tau_m = system.nodes.neurons.membrane_time(opened)
     found = []
     for row, population in enumerate(circuit.neurons):
         own = system.nodes.owner == row
-        values = (state.node_std, third, state.node_rate, state.node_gain, np.asarray(system.nodes.lif.tau_m))
+        if np.isnan(tau_m[own]).any():
+            continue
+        values = (state.node_std, third, state.node_rate, state.node_gain, tau_m)
         found.append(Fluctuations(population, False, *(torch.from_numpy(v[None, own]) for v in values)))
     return found
 
@@ -206,14 +342,38 @@ def average(system: System, values: Array) -> Array:
 
 def _answer(system: System, x: Array, dt: float | None) -> tuple[Array, Array, Response]:
     rate, spread, drive = x
-    disorder = quenched_variance(system, rate, spread**2)
-    nodes, recurrent, sources = system.nodes, system.recurrent, system.sources
+    nodes = system.nodes
+    recurrent, sources = system.recurrent.at(rate), system.sources.at(system.source_rate)
     mean = recurrent.total @ rate + sources.total @ system.source_rate
     variance = recurrent.squares @ drive + sources.squares @ system.source_spread
     colored = recurrent.colored @ drive + sources.colored @ system.source_spread
+    opened, seen = _opened(system, rate, drive), system
+    if (
+        system.recurrent.pathways or system.sources.pathways
+    ):  # conductances differ among neurons as the currents that they are
+        at = average(system, nodes.neurons.equilibrium(nodes.mean + mean[nodes.owner], opened))
+        C = _capacitance(system)
+        seen = system._replace(
+            recurrent=system.recurrent.at(rate, at, C), sources=system.sources.at(system.source_rate, at, C)
+        )
+    disorder = quenched_variance(seen, rate, spread**2)
     current = nodes.mean + mean[nodes.owner] + nodes.offset * np.sqrt(disorder)[nodes.owner]
     received = Received(nodes.variance + variance[nodes.owner], nodes.colored + colored[nodes.owner])
-    return current, np.sqrt(received.variance), respond(current, received, nodes.lif, dt)
+    response = respond(current, received, nodes.neurons, dt, opened)
+    if response.mean_input is not None and response.std_input is not None:
+        return response.mean_input, response.std_input, response
+    return current, np.sqrt(received.variance), response
+
+
+def _opened(system: System, rate: Array, drive: Array) -> Conductances | None:
+    """Return the mean conductances of the nodes; None if there are none."""
+    found = system.nodes.opened
+    inner, outer = system.recurrent.opened(rate, drive), system.sources.opened(system.source_rate, system.source_spread)
+    for part in (inner, outer):
+        if part is not None:
+            own = part.at(system.nodes.owner)
+            found = own if found is None else found.plus(own)
+    return found
 
 
 def quenched_variance(system: System, rate: Array, variance: Array) -> Array:
@@ -236,48 +396,74 @@ def _disorder(inputs: Inputs, rate: Array, variance: Array) -> Array:
 
 def _inputs(circuit: Circuit, senders: list[str], dt: float | None) -> Inputs:
     targets = [p.name for p in circuit.neurons]
-    tables = {name: np.zeros((len(targets), len(senders))) for name in Inputs._fields[:-1]}
+    sizes = np.array([float(circuit.population(name).size) for name in senders])
+    total, squares, colored, rows, columns, cubes = np.zeros((6, len(targets), len(senders)))
+    found = Inputs(total, squares, colored, rows, columns, cubes, sizes)
+    pathways = []
     for projection in circuit.projections:
         if projection.source in senders:
-            place = targets.index(projection.target), senders.index(projection.source)
-            found = received_sums(circuit, projection, dt)
-            tables["total"][place] += found.total
-            tables["squares"][place] += found.squares
-            tables["colored"][place] += found.squares * np.sqrt(projection.tau_syn)
-            tables["row_variance"][place] += found.row_variance
-            tables["column_variance"][place] += found.column_variance
-            tables["cubes"][place] += found.cubes
-    return Inputs(**tables, sizes=np.array([float(circuit.population(name).size) for name in senders]))
+            synapse = projection.synapse_model
+            way = Pathway(
+                targets.index(projection.target),
+                senders.index(projection.source),
+                received_sums(circuit, projection, dt),
+                filter_time(synapse),
+                reversal(synapse),
+                efficacy_of(projection),
+            )
+            if way.reversal is None and way.efficacy is None:
+                _add(found, way, way.sums)
+            else:
+                pathways.append(way)
+    return found._replace(pathways=tuple(pathways))
 
 
-def _drive(circuit: Circuit, population: Population, dt: float | None, *, keep: bool) -> Cumulants:
-    """Return the cumulants of the drives, one value where the neurons are alike."""
-    size = population.size if population.lif.size is not None else 1
-    total = Cumulants(*(np.zeros(size) for _ in Cumulants._fields))
+def _drive(
+    circuit: Circuit, population: Population, dt: float | None, *, keep: bool
+) -> tuple[Cumulants, Conductances | None]:
+    """Return the cumulants of the drives and what they open, one value where the neurons are alike."""
+    size = population.size if population.neuron.size is not None else 1
+    total, opened = Cumulants(*(np.zeros(size) for _ in Cumulants._fields)), None
     for given in drives_into(circuit, population, dt):
         total = add_drive(total, given, shared=True)
+        own = given.opened(population.size)
+        if own is not None:
+            opened = own if opened is None else opened.plus(own)
     total = Cumulants(*np.broadcast_arrays(*total))
-    if size == 1 and not keep and all((values == values[0]).all() for values in total):
-        return Cumulants(*(values[:1] for values in total))
-    return total
+    differs = opened is not None and not all((value == value[..., :1]).all() for value in opened)
+    if differs:
+        total = Cumulants(*(np.broadcast_to(values, population.size) for values in total))
+    elif size == 1 and not keep and all((values == values[0]).all() for values in total):
+        total = Cumulants(*(values[:1] for values in total))
+    return total, None if opened is None else opened.at(np.arange(len(total.mean)))
 
 
-def _nodes(neurons: tuple[Population, ...], external: list[Cumulants], *, split: bool) -> Nodes:
+def _nodes(
+    populations: tuple[Population, ...],
+    external: Sequence[Cumulants],
+    opened: Sequence[Conductances | None],
+    *,
+    split: bool,
+) -> Nodes:
     offsets, shares = (QUENCHED, QUENCHED_WEIGHTS / QUENCHED_WEIGHTS.sum()) if split else (np.zeros(1), np.ones(1))
     owners = [np.full(len(given.mean) * len(offsets), row) for row, given in enumerate(external)]
     columns: dict[str, list[Array]] = {name: [] for name in ("weight", "offset", *Cumulants._fields)}
-    lif: dict[str, list[Array]] = {name: [] for name in ("tau_m", "v_th", "v_reset", "t_ref")}
-    for population, given in zip(neurons, external, strict=True):
+    groups, parts, first = [], [], 0
+    for population, given, open_ in zip(populations, external, opened, strict=True):
         count = len(given.mean)
         for name, values in given._asdict().items():
             columns[name].append(np.repeat(values, len(offsets)))
         columns["offset"].append(np.tile(offsets, count))
         columns["weight"].append(np.tile(shares, count) / count)
-        for name, parts in lif.items():
-            parts.append(np.repeat(np.broadcast_to(getattr(population.lif, name), count), len(offsets)))
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    parameters = LIFParameters(**{name: np.concatenate(parts) for name, parts in lif.items()})
-    return Nodes(np.concatenate(owners), **joined, lif=parameters)
+        members = np.repeat(np.arange(count), len(offsets))
+        groups.append((first + np.arange(len(members)), taken(population.neuron, members)))
+        parts.append((Conductances.none(count) if open_ is None else open_).at(members))
+        first += len(members)
+    joined = {name: np.concatenate(values) for name, values in columns.items()}
+    together = None
+    if any(open_ is not None for open_ in opened):
+        together = Conductances(*(np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)))
+    return Nodes(np.concatenate(owners), **joined, neurons=Neurons(groups), opened=together)
 
 
 def population_prediction(
@@ -305,9 +491,8 @@ def label_populations(
     system: System, state: PopulationState, eigenvalues: Stability, *, window: float | None, covariance: bool
 ) -> xr.Dataset:
     """Return the labelled statistics of a state of the populations."""
-    skewness = interval_skewness(torch.from_numpy(state.node_mean), torch.from_numpy(state.node_std), state.node_lif)
-    fields = (state.mean_input, state.std_input, state.rate, state.variance, average(system, skewness.numpy()))
-    t_ref = average(system, np.broadcast_to(system.nodes.lif.t_ref, state.node_mean.shape))
+    fields = (state.mean_input, state.std_input, state.rate, state.variance, average(system, state.node_skewness))
+    t_ref = average(system, system.nodes.neurons.values(lambda neuron: getattr(neuron, "t_ref", None), 0.0))
     output = Output(*(torch.from_numpy(value) for value in fields))
     found, _ = statistics(output, torch.from_numpy(t_ref), window, ("population",))
     coords = {"population": system.names}
@@ -340,6 +525,7 @@ def population_stability(system: System, state: PopulationState) -> Stability:
     J. Aljadeff, M. Stern, T. Sharpee (2015), Transition to chaos in random networks with cell-type-specific
     connectivity, Phys. Rev. Lett. 114, 088101.
     """
+    system = linearised(system, state)
     inputs = system.recurrent
     averages = np.linalg.eigvals(state.gain[:, None] * inputs.total)
     variances = state.gain[:, None] ** 2 * np.maximum(inputs.squares - inputs.total**2 / inputs.sizes, 0.0)
@@ -349,6 +535,7 @@ def population_stability(system: System, state: PopulationState) -> Stability:
 
 def unstable_directions(system: System, state: PopulationState) -> list[Array]:
     """Return directions of the rates, (population,), in which deviations from a state grow, of largest element 1."""
+    system = linearised(system, state)
     values, vectors = np.linalg.eig(state.gain[:, None] * system.recurrent.total)
     growing = [vectors[:, k].real for k in np.argsort(-values.real) if values[k].real >= 1]
     return [v / np.abs(v).max() for v in growing if np.abs(v).max() > 0]
@@ -385,6 +572,7 @@ def own_noise(system: System, gain_squared: Array, spectrum: Array, source_spect
 
 def summed_covariance(system: System, state: PopulationState) -> Array:
     """Return the covariance per time of the summed counts of populations, (population, population), 1/ms."""
+    system = linearised(system, state)
     noise = own_noise(system, state.gain**2, state.variance, system.source_spread)
     ratio = system.sizes[:, None] / system.sources.sizes
     common = state.gain[:, None] * system.sources.total * ratio * np.sqrt(system.sources.sizes * system.source_spread)

@@ -11,6 +11,7 @@ import xarray as xr
 from mnnbio.circuit import Circuit, Projection, require_circuit
 from mnnbio.machine import check_choice, require_memory
 from mnnbio.results import versions
+from mnnbio.theory.inputs import is_white
 from mnnbio.theory.labelled import Output, label_neurons, step_attributes
 from mnnbio.theory.population_theory import population_prediction
 from mnnbio.theory.propagation import CircuitMoments, Theory, propagate
@@ -39,9 +40,13 @@ def predict(
 ) -> xr.Dataset:
     """Return the statistics of a circuit's spike trains that the moment theory predicts.
 
-    In a feed-forward circuit moments pass from layer to layer. In a recurrent one, or with exponential synapses, rates
-    and variances are made self-consistent, with trains that count as independent; covariances follow by linear response
-    (`mnnbio.theory.wired_response`).
+    In a feed-forward circuit moments pass from layer to layer. In a recurrent one, or with synapses that filter,
+    conduct or change, rates and variances are made self-consistent, with trains that count as independent; covariances
+    follow by linear response (`mnnbio.theory.wired_response`).
+
+    Leaky integrate-and-fire neurons answer by closed forms, `EIF`, `QIF`, `AdEx` and `ConductanceLIF` by those of
+    `mnnbio.theory.answers`; synapses may be `Delta`, `Exponential`, `DoubleExponential`, `Conductance`, and change by
+    `ShortTermPlasticity`. Other types register a theory of their own (``docs/extending.md``), or are refused.
 
     Parameters
     ----------
@@ -121,8 +126,11 @@ def predict(
     LinearResponseWarning
         If a recurrent circuit is close to an instability.
     SlowSynapseWarning
-        If exponential synapses are slow against the membrane, ``tau_syn/tau_m ≥ 0.2``: rates come out too low, by 4 %
-        at a ratio of 0.25, 13 % at 0.5, 75 % at 2.5.
+        If synapses are slow against the membrane, ``tau_syn/tau_m ≥ 0.2``: rates come out too low, by 4 % at a ratio of
+        0.25, 13 % at 0.5, 75 % at 2.5; or ``≥ 0.1`` for neurons with a soft threshold, which are off by up to 6 % at
+        0.1 and 13 % at 0.5. Mean conductances shorten the membrane's time constant.
+    GridWarning
+        If noise is too small for threshold integration.
 
     References
     ----------
@@ -141,10 +149,10 @@ def predict(
     check_choice("theory", theory, ["diffusion", "first_passage"])
     check_choice("resolution", resolution, ["neuron", "population"])
     check_choice("unconverged", unconverged, ["raise", "report"])
-    by_layers = resolution == "neuron" and not circuit.is_recurrent and not circuit.has_exponential_synapses
-    if closure == "renewal" and (
-        theory == "first_passage" or resolution == "population" or circuit.has_exponential_synapses
-    ):
+    check_predictable(circuit, any_neuron=theory == "diffusion" and closure != "renewal")
+    white = is_white(circuit)
+    by_layers = resolution == "neuron" and not circuit.is_recurrent and white
+    if closure == "renewal" and (theory == "first_passage" or resolution == "population" or not white):
         raise ValueError(
             "closure='renewal' is for theory='diffusion' and for circuits with delta synapses at the resolution of "
             "neurons; use closure='poisson'"
@@ -156,7 +164,6 @@ def predict(
             "theory='first_passage' is for feed-forward circuits with delta synapses at the resolution of neurons; "
             "use theory='diffusion'"
         )
-    check_predictable(circuit, by_layers=by_layers and theory == "diffusion" and closure != "renewal")
     if resolution == "neuron":
         _check_memory(circuit, by_layers=by_layers, covariance=covariance)
     step = checked_step(circuit, dt, drawn=resolution == "neuron")

@@ -23,10 +23,12 @@ from mnnbio.moments import (
     moment_activation,
 )
 from mnnbio.neurons import LIFParameters
-from mnnbio.theory.inputs import Answer, Cumulants, add_drive, answer, arrival, drives_into, trains
+from mnnbio.theory.answers import Answer, answer, membrane_time
+from mnnbio.theory.inputs import Cumulants, add_drive, drives_into, trains
 from mnnbio.theory.labelled import Output
 from mnnbio.theory.stationary import Closure, driving_variance
 from mnnbio.theory.train_input import effective_layer
+from mnnbio.theory.transmission import arrival
 from mnnbio.theory.validity import Fluctuations, check_validity, warn_of_correlations
 
 Theory = Literal["diffusion", "first_passage"]
@@ -152,9 +154,10 @@ def propagate(
                 found = Answer(*moment_activation(mean, driving, lif), interval_skewness(mean, driving, lif))
             else:
                 found = answer(population.neuron, mean, std, dt)
-            rate, variance, gain, skewness = found
-            if isinstance(population.neuron, LIFParameters):
-                tau_m = torch.tensor(population.lif.tau_m, dtype=torch.float64)
+            rate, variance, gain, skewness = found[:4]
+            time = membrane_time(population.neuron)
+            if time is not None:
+                tau_m = torch.tensor(time, dtype=torch.float64)
                 states.append(Fluctuations(population, True, std, current.third, rate, gain, tau_m))
         outputs[name] = Output(mean, driving, rate, variance, skewness)
         known.rate[name] = rate

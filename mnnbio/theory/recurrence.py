@@ -10,7 +10,7 @@ import torch
 import xarray as xr
 
 from mnnbio.circuit import Circuit, ModeMatrix, Population
-from mnnbio.moments import LowRank, NotConverged, interval_skewness
+from mnnbio.moments import LowRank, NotConverged
 from mnnbio.results import array
 from mnnbio.theory.inputs import External, Wired, external_input, wire
 from mnnbio.theory.labelled import Output, label_neurons
@@ -18,6 +18,7 @@ from mnnbio.theory.stationary import Closure, StationaryState, stationary_state
 from mnnbio.theory.train_input import recurrent_trains
 from mnnbio.theory.validity import Fluctuations, check_validity, warn_of_correlations
 from mnnbio.theory.wired_response import Stability, linear_response, projected_response, stability
+from mnnbio.theory.wiring import Wiring
 from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
@@ -42,7 +43,7 @@ def recurrent_prediction(
     state = recurrent_state(circuit, wired, external, dt=dt, closure=closure, start=start_rates(circuit, start))
     if unconverged == "raise":
         require_converged(state.status, state.residual, state.iterations)
-    eigenvalues = stability(wired.recurrent, state.gain)
+    eigenvalues = stability(linearised(wired, state), state.gain)
     require_stable(eigenvalues, covariance)
     check_validity(
         circuit,
@@ -50,14 +51,27 @@ def recurrent_prediction(
         diffusion=closure != "renewal",
         eigenvalues=eigenvalues if covariance else None,
     )
-    if covariance and circuit.n_neurons <= DENSE and external.loadings.connections:
-        _warn_of_shared_input(circuit, external, state)
+    if covariance and circuit.n_neurons <= DENSE and loadings_at(wired, external, state).connections:
+        _warn_of_shared_input(circuit, loadings_at(wired, external, state), state)
     return label_state(circuit, wired, external, state, eigenvalues, window=window, covariance=covariance)
 
 
-def _warn_of_shared_input(circuit: Circuit, external: External, state: StationaryState) -> None:
+def linearised(wired: Wired, state: StationaryState) -> Wiring:
+    """Return the weights among the neurons as small changes of the rates around a state see them."""
+    small = wired.recurrent.at_rates(state.rate, small=True)
+    return small if state.potential is None else small.at_potential(state.potential, wired.neurons.capacitance)
+
+
+def loadings_at(wired: Wired, external: External, state: StationaryState) -> Wiring:
+    """Return the loadings of the noise from outside as currents, around a state."""
+    if state.potential is None:
+        return external.loadings
+    return external.loadings.at_potential(state.potential, wired.neurons.capacitance)
+
+
+def _warn_of_shared_input(circuit: Circuit, noise: Wiring, state: StationaryState) -> None:
     """Warn where what neurons share from outside makes their currents too correlated for linear response."""
-    loadings = torch.from_numpy(external.loadings.to_dense())
+    loadings = torch.from_numpy(noise.to_dense())
     for name, place in circuit.slices().items():
         population = circuit.population(name)
         assert isinstance(population, Population)
@@ -74,11 +88,12 @@ def recurrent_state(
         wired.recurrent,
         external.mean,
         external.received,
-        wired.lif,
+        wired.neurons,
         closure=closure,
         dt=dt,
         start=start,
         trains=recurrent_trains(circuit, wired, dt) if closure == "renewal" else None,
+        opened=external.opened,
     )
 
 
@@ -94,7 +109,7 @@ def label_state(
 ) -> xr.Dataset:
     """Return the labelled statistics of a state."""
     mean, std = torch.from_numpy(state.mean_input), torch.from_numpy(state.std_input)
-    skewness = interval_skewness(mean, std, state.lif)
+    skewness = torch.from_numpy(np.array(state.skewness))
     fields = (mean, std, torch.from_numpy(state.rate), torch.from_numpy(state.variance), skewness)
     output = Output(*(value[None] for value in fields))
     matrix: torch.Tensor | None = None
@@ -183,12 +198,13 @@ def _covariance(
     for k, place in enumerate(circuit.slices().values()):
         members[place, k] = 1.0
     over_groups, over_modes = ("group", "group_j"), ("mode", "mode_j")
-    if n > DENSE and wired.recurrent.modes() is None:
-        shared = external.loadings if external.loadings.connections else None
-        summed = projected_response(wired.recurrent, state.gain, state.variance, members, shared)
+    wiring, loadings = linearised(wired, state), loadings_at(wired, external, state)
+    if n > DENSE and wiring.modes() is None:
+        shared = loadings if loadings.connections else None
+        summed = projected_response(wiring, state.gain, state.variance, members, shared)
         return None, [array("population_covariance", over_groups, summed * 1e3)]
-    shared_noise = external.loadings.to_dense() if external.loadings.connections else None
-    found = linear_response(wired.recurrent, state.gain, state.variance, shared_noise)
+    shared_noise = loadings.to_dense() if loadings.connections else None
+    found = linear_response(wiring, state.gain, state.variance, shared_noise)
     summed = found.quadratic(torch.from_numpy(members.T)).numpy()
     extra = [array("population_covariance", over_groups, summed * 1e3)]
     readers = _mode_readers(circuit)
@@ -223,12 +239,20 @@ def _mode_readers(circuit: Circuit) -> Array | None:
 
 
 def fluctuations(circuit: Circuit, wired: Wired, external: External, state: StationaryState) -> list[Fluctuations]:
-    """Return the state of each population as the checks of validity see it."""
-    third = wired.recurrent.third(state.rate) + external.third
-    tau_m = np.broadcast_to(wired.lif.tau_m, third.shape)
+    """Return the state of each population with a membrane time constant as the checks of validity see it."""
+    sending = wired.recurrent.at_rates(state.rate)
+    third = sending.third(state.rate) + external.third
+    inner, opened = sending.opened(state.rate, state.rate), external.opened
+    if inner is not None:
+        opened = inner if opened is None else opened.plus(inner)
+    if opened is not None and state.potential is not None:
+        third = third + opened.asymmetry(state.potential, wired.neurons.capacitance)
+    tau_m = wired.neurons.membrane_time(opened)
     found = []
     for population in circuit.neurons:
         place = circuit.slices()[population.name]
-        values = (state.std_input, third, state.rate, state.gain, np.array(tau_m))
+        if np.isnan(tau_m[place]).any():
+            continue
+        values = (state.std_input, third, state.rate, state.gain, tau_m)
         found.append(Fluctuations(population, True, *(torch.from_numpy(v[None, place]) for v in values)))
     return found

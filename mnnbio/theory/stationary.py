@@ -33,9 +33,10 @@ from mnnbio.moments import (
     interval_skewness,
     moment_activation,
 )
+from mnnbio.theory.answers import Neurons
 from mnnbio.theory.jumps import Exponent, Jumps, joint_exponent
 from mnnbio.theory.renewal import EDGES, TrainInput, effective_input, regrid, renewal_deficit
-from mnnbio.theory.wiring import Connection, Received, Wiring
+from mnnbio.theory.wiring import Conductances, Connection, Received, Wiring
 
 Array = npt.NDArray[np.float64]
 
@@ -137,7 +138,11 @@ class Response(NamedTuple):
     rate: Array  # 1/ms
     variance: Array  # long-window count variance per time, 1/ms
     gain: Array  # ∂rate/∂mean, 1/mV
-    lif: NeuronTensors  # the neuron that in continuous time and white noise answers so
+    lif: NeuronTensors | None  # the LIF neuron that in continuous time and white noise answers so
+    skewness: Array | None = None  # of the intervals, where there is no such neuron
+    mean_input: Array | None = None  # with the currents of mean conductances, mV/ms, likewise
+    std_input: Array | None = None  # mV/√ms, likewise
+    potential: Array | None = None  # at which small conductances count as currents, mV, likewise
 
 
 class Found(NamedTuple):
@@ -170,14 +175,35 @@ class StationaryState(NamedTuple):
     gain: Array  # 1/mV
     mean_input: Array  # mV/ms
     std_input: Array  # mV/√ms
-    lif: NeuronTensors
+    lif: NeuronTensors | None  # None where some neurons are no leaky integrate-and-fire neurons
     status: Status
     residual: float
     iterations: int
+    interval_skewness: Array | None = None  # where `lif` is None
+    potential: Array | None = None  # at which small conductances count as currents, mV, likewise
+
+    @property
+    def skewness(self) -> Array:
+        """Third central moment of the intervals over their mean cubed."""
+        if self.lif is None:
+            assert self.interval_skewness is not None
+            return self.interval_skewness
+        inputs = torch.from_numpy(self.mean_input), torch.from_numpy(self.std_input)
+        found: Array = interval_skewness(*inputs, self.lif).numpy()
+        return found
 
 
-def respond(mean: Array, received: Received, lif: Neuron, dt: float | None) -> Response:
-    """Return the answer of neurons to an input of that mean (mV/ms) and those fluctuations."""
+def respond(
+    mean: Array, received: Received, neurons: Neuron | Neurons, dt: float | None, opened: Conductances | None = None
+) -> Response:
+    """Return the answer of neurons to an input of that mean (mV/ms), those fluctuations and conductances."""
+    lif = neurons
+    if isinstance(neurons, Neurons):
+        if neurons.lif is None or opened is not None:
+            found = neurons.respond(mean, received, opened, dt)
+            return Response(*found[:3], None, *found[3:])
+        lif = neurons.lif
+    assert not isinstance(lif, Neurons)
     std = np.sqrt(received.variance)
     tau_s = (received.colored / np.where(received.variance > 0, received.variance, 1.0)) ** 2
     inputs = torch.from_numpy(mean), torch.from_numpy(std)
@@ -190,7 +216,7 @@ def stationary_state(
     wiring: Wiring,
     mean: Array,
     external: Received,
-    lif: Neuron,
+    lif: Neuron | Neurons,
     *,
     closure: Closure = "moments",
     dt: float | None = None,
@@ -198,6 +224,7 @@ def stationary_state(
     tolerance: float = 1e-9,
     max_iterations: int = 500,
     trains: RecurrentTrains | None = None,
+    opened: Conductances | None = None,
 ) -> StationaryState:
     """Return a self-consistent state of a circuit.
 
@@ -209,7 +236,8 @@ def stationary_state(
         Mean of the external input, mV/ms.
     external : Received
         Fluctuations of the external input.
-    lif : LIFParameters or alike
+    lif : LIFParameters or alike, or Neurons
+        Of one kind, or of several.
     closure : {"moments", "poisson", "renewal"} or callable
         Whether a train drives its targets with its count variance, with its rate, or as jumps with the spectrum of a
         renewal process, which needs `trains`; or a function of rate and variance.
@@ -222,6 +250,8 @@ def stationary_state(
     max_iterations : int
     trains : RecurrentTrains, optional
         The same wiring and neurons, for the closure "renewal".
+    opened : Conductances, optional
+        From outside.
 
     Returns
     -------
@@ -235,10 +265,19 @@ def stationary_state(
     n = wiring.shape[0]
 
     def answer(rate: Array, drive: Array) -> tuple[Array, Array, Response]:
-        inner = wiring.received(drive)
+        sending = wiring.at_rates(rate)
+        inner = sending.received(drive)
         total = Received(inner.variance + external.variance, inner.colored + external.colored)
-        current = wiring.dot(rate) + mean
-        return current, np.sqrt(total.variance), respond(current, total, lif, dt)
+        current = sending.dot(rate) + mean
+        all_open = opened
+        if sending.conductances:
+            own = sending.opened(rate, drive)
+            assert own is not None
+            all_open = own if opened is None else opened.plus(own)
+        response = respond(current, total, lif, dt, all_open)
+        if response.mean_input is not None and response.std_input is not None:
+            return response.mean_input, response.std_input, response
+        return current, np.sqrt(total.variance), response
 
     def step(x: Array) -> Array:
         response = answer(x[:n], x[-n:])[2]
@@ -250,7 +289,17 @@ def stationary_state(
     begin = first if closure == "poisson" else np.concatenate([first, first])
     found = array_fixed_point(step, begin, tolerance=tolerance, max_iterations=max_iterations)
     current, std, response = answer(found.value[:n], found.value[-n:])
-    return StationaryState(found.value[:n], response.variance, response.gain, current, std, response.lif, *found[1:])
+    return StationaryState(
+        found.value[:n],
+        response.variance,
+        response.gain,
+        current,
+        std,
+        response.lif,
+        *found[1:],
+        response.skewness,
+        response.potential,
+    )
 
 
 def _renewal_state(

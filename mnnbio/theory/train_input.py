@@ -111,10 +111,11 @@ def _deficit(circuit: Circuit, name: str, output: Output, stimulus: int, tau_m: 
 
 def recurrent_trains(circuit: Circuit, wired: Wired, dt: float | None) -> RecurrentTrains:
     """Return the trains of a recurrent circuit with one stimulus, and the jumps that it gets from outside."""
-    rate = all_trains(circuit, dt).rate
+    rate, lif = all_trains(circuit, dt).rate, wired.neurons.lif
+    assert lif is not None
     parts: list[Exponent] = []
     if wired.sources.connections:
-        sources = RecurrentTrains(wired.sources, NO_JUMPS, wired.lif)
+        sources = RecurrentTrains(wired.sources, NO_JUMPS, lif)
         parts.append(partial(sources.exponent, rate=rate))
     mean, third = wired.sources.dot(rate), wired.sources.third(rate)
     variance = wired.sources.received(rate).variance
@@ -125,4 +126,4 @@ def recurrent_trains(circuit: Circuit, wired: Wired, dt: float | None) -> Recurr
             own[place], size[place] = jumps.rate, jumps.size
             parts.append(partial(private_exponent, size=size, rate=own))
             mean, variance, third = mean + own * size, variance + own * size**2, third + own * size**3
-    return RecurrentTrains(wired.recurrent, ExternalJumps(parts, mean, variance, third), wired.lif)
+    return RecurrentTrains(wired.recurrent, ExternalJumps(parts, mean, variance, third), lif)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, TypeAlias
+from math import comb
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,61 @@ class Received(NamedTuple):
     colored: Array  # the same, each part times √tau_s of its synapses, mV²/√ms
 
 
+class Conductances(NamedTuple):
+    """Cumulants of conductances per time; the current of each, ``g (E - v)``, depends on where the potential is.
+
+    Fluctuations are sums over synapses of ``charge² rate (E - v)²/C²`` and alike: polynomials in v, kept as the sums
+    with the powers 0, 1, … of the reversal potential E (mV), along the first axis.
+    """
+
+    mean: Array  # nS, (n,)
+    pull: Array  # each times its reversal potential, pA, (n,)
+    variance: Array  # nS² ms, (3, n)
+    colored: Array  # the same, each part times √tau_s of its synapses, (3, n)
+    third: Array  # nS³ ms², (4, n)
+
+    @staticmethod
+    def none(n: int) -> Conductances:
+        """Return those of neurons without any."""
+        return Conductances(*(np.zeros((*powers, n)) for powers in ((), (), (3,), (3,), (4,))))
+
+    def plus(self, other: Conductances) -> Conductances:
+        """Return the sum of two."""
+        return Conductances(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def at(self, places: npt.NDArray[np.int64]) -> Conductances:
+        """Return those of some neurons."""
+        return Conductances(*(value[..., places] for value in self))
+
+    def received(self, potential: Array, capacitance: Array) -> Received:
+        """Return the fluctuations of the currents at a potential (mV), of neurons of a capacitance (pF)."""
+        found = (_around(value, potential) / capacitance**2 for value in (self.variance, self.colored))
+        return Received(*(np.maximum(value, 0.0) for value in found))  # rounding may leave less than none
+
+    def asymmetry(self, potential: Array, capacitance: Array) -> Array:
+        """Return the third cumulant of the currents at a potential, mV³/ms."""
+        return _around(self.third, potential) / capacitance**3
+
+
+def _around(sums: Array, potential: Array) -> Array:
+    """Return Σ x (E - v)^k from the sums of x E^j, j = 0 … k, along the first axis."""
+    order = len(sums) - 1
+    return np.asarray(sum(comb(order, j) * (-potential) ** (order - j) * sums[j] for j in range(order + 1)))
+
+
+class Efficacy(Protocol):
+    """What synapses transmit of their weight, by the rate of their source, 1/ms."""
+
+    def mean(self, rate: Array) -> Array:
+        """Return the mean factor."""
+
+    def square(self, rate: Array) -> Array:
+        """Return the mean of its square."""
+
+    def slope(self, rate: Array) -> Array:
+        """Return the derivative of rate times mean factor by the rate."""
+
+
 @dataclass(frozen=True, eq=False)
 class Connection:
     """One block of a matrix of weights.
@@ -46,6 +102,12 @@ class Connection:
         What a jump counts for in the target, see `mnnbio.moments.jump_factors`.
     tau_s : float
         Synaptic time constant, ms.
+    reversal : float, optional
+        Reversal potential of conductances, mV; weights times `scale` are then in nS ms.
+    efficacy : Efficacy, optional
+        Of synapses that change with the rate of their source.
+    sent, sent_squared : float or ndarray, shape (columns,)
+        Factors of weights, and of their squares, that the rates of the sources give.
     """
 
     rows: slice
@@ -53,6 +115,10 @@ class Connection:
     weights: Weights
     scale: float | Array = 1.0
     tau_s: float = 0.0
+    reversal: float | None = None
+    efficacy: Efficacy | None = None
+    sent: float | Array = 1.0
+    sent_squared: float | Array = 1.0
 
     @cached_property
     def _squared(self) -> Array | sparse.csr_array:
@@ -67,8 +133,24 @@ class Connection:
             return weights**power
         return sparse.csr_array((weights.data**power, weights.indices, weights.indptr), shape=weights.shape)
 
+    def at_rate(self, rate: Array, *, small: bool = False) -> Connection:
+        """Return the block as it transmits trains of a rate (columns,), or, if `small`, small changes of that rate."""
+        if self.efficacy is None:
+            return self
+        sent = self.efficacy.slope(rate) if small else self.efficacy.mean(rate)
+        found = replace(self, sent=sent, sent_squared=sent**2 if small else self.efficacy.square(rate))
+        vars(found).update({name: value for name, value in vars(self).items() if name == "_squared"})  # as it was
+        return found
+
+    def at_potential(self, potential: Array, capacitance: Array) -> Connection:
+        """Return conductances as the currents that they are at a potential (n,), mV."""
+        assert self.reversal is not None
+        pull = (self.reversal - potential[self.rows]) / capacitance[self.rows]
+        return replace(self, scale=self.scale * pull, reversal=None)
+
     def dot(self, x: Array) -> Array:
         """Return ``W x`` for x of shape (columns,)."""
+        x = x if self.efficacy is None else self.sent * x
         if isinstance(self.weights, Modes):
             left, scores, right = self.weights
             return self.scale * (left @ (scores * (right.T @ x)))
@@ -80,10 +162,12 @@ class Connection:
         if isinstance(self.weights, Modes):
             left, scores, right = self.weights
             return right @ (scores[:, None] * (left.T @ scaled))
-        return np.asarray(self.weights.T @ scaled)
+        found = np.asarray(self.weights.T @ scaled)
+        return found if self.efficacy is None else np.reshape(self.sent, (-1, 1)) * found
 
     def squared_dot(self, x: Array) -> Array:
         """Return ``(W∘W) x`` for x of shape (columns,)."""
+        x = x if self.efficacy is None else self.sent_squared * x
         if isinstance(self.weights, Modes):
             left, scores, right = self.weights
             inner = scores[:, None] * ((right * x[:, None]).T @ right) * scores
@@ -100,10 +184,53 @@ class Wiring:
     shape : tuple of int
         Numbers of neurons and of the trains that they receive.
     connections : sequence of Connection
+        Jumps and currents.
+    conductances : sequence of Connection
+        Those with a reversal potential, which are currents `at` a potential.
     """
 
     shape: tuple[int, int]
     connections: Sequence[Connection] = ()
+    conductances: Sequence[Connection] = ()
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether all weights are currents, whatever potentials and rates are."""
+        return not self.conductances and all(c.efficacy is None for c in self.connections)
+
+    def at_rates(self, rate: Array, *, small: bool = False) -> Wiring:
+        """Return the weights as they transmit trains of that rate (m,), or, if `small`, small changes of it."""
+        if all(c.efficacy is None for c in (*self.connections, *self.conductances)):
+            return self
+        parts = (
+            [c.at_rate(rate[c.columns], small=small) for c in kind] for kind in (self.connections, self.conductances)
+        )
+        return Wiring(self.shape, *parts)
+
+    def at_potential(self, potential: Array, capacitance: Array) -> Wiring:
+        """Return weights that add up, conductances as the currents that they are at a potential (n,), mV."""
+        if not self.conductances:
+            return self
+        currents = [c.at_potential(potential, capacitance) for c in self.conductances]
+        return Wiring(self.shape, [*self.connections, *currents])
+
+    def opened(self, rate: Array, variance: Array) -> Conductances | None:
+        """Return the conductances that trains of that rate and variance per time (m,) open; None if there are none."""
+        if not self.conductances:
+            return None
+        found = Conductances.none(self.shape[0])
+        for c in self.conductances:
+            assert c.reversal is not None
+            powers = c.reversal ** np.arange(4.0)[:, None]
+            mean, noise = c.dot(rate[c.columns]), c.squared_dot(variance[c.columns])
+            sent = rate[c.columns] if c.efficacy is None else c.sent**3 * rate[c.columns]
+            third = c.scale**3 * (c.powers(3) @ sent)
+            found.mean[c.rows] += mean
+            found.pull[c.rows] += c.reversal * mean
+            found.variance[:, c.rows] += powers[:3] * noise
+            found.colored[:, c.rows] += powers[:3] * np.sqrt(c.tau_s) * noise
+            found.third[:, c.rows] += powers * third
+        return found
 
     def dot(self, x: Array) -> Array:
         """Return ``W x``, shape (n,), for x of shape (m,)."""
@@ -133,7 +260,8 @@ class Wiring:
         """Return ``Σ_j W_ij³ rate_j``, shape (n,), mV³/ms: the asymmetry of the jumps."""
         out = np.zeros(self.shape[0])
         for c in self.connections:
-            out[c.rows] += c.scale**3 * (c.powers(3) @ rate[c.columns])
+            sent = rate[c.columns] if c.efficacy is None else c.sent**3 * rate[c.columns]
+            out[c.rows] += c.scale**3 * (c.powers(3) @ sent)
         return out
 
     def to_dense(self) -> Array:
@@ -142,6 +270,7 @@ class Wiring:
         for c in self.connections:
             block = c.powers(1)
             full = block if isinstance(block, np.ndarray) else block.toarray()
+            full = full if c.efficacy is None else full * c.sent
             out[c.rows, c.columns] += np.reshape(c.scale, (-1, 1)) * full
         return out
 
@@ -149,7 +278,7 @@ class Wiring:
         """Return the weights as modes over all neurons, None if some of them are not factored."""
         parts: list[Modes] = []
         for c in self.connections:
-            if not isinstance(c.weights, Modes):
+            if not isinstance(c.weights, Modes):  # such synapses have no plasticity either
                 return None
             size = len(c.weights.scores)
             left, right = np.zeros((self.shape[0], size)), np.zeros((self.shape[1], size))
