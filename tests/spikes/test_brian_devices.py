@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mnnbio import Circuit, GaussianDrive, LIFParameters, PoissonDrive, PoissonSource, Population, Projection, simulate
-from mnnbio.spikes.devices import DeviceUnavailable, _plain_group
+from mnnbio.spikes.devices import DeviceUnavailable
+from mnnbio.spikes.plain import plain_group
 from mnnbio.spikes.planner import plan_circuit
 from mnnbio.spikes.streams import presentation_key
 from mnnbio.values import Steps
@@ -92,7 +93,7 @@ def test_a_device_gives_the_statistics_of_ours(stand_in, tmp_path):
 
 def test_our_random_numbers_are_exchanged_and_nothing_else():
     plan = plan_circuit(circuit(), dt=0.5, replicas=1)
-    plain = {name: _plain_group(group) for name, group in plan.groups.items()}
+    plain = {name: plain_group(group) for name, group in plan.groups.items()}
     np.testing.assert_allclose(plain["input"].tables["chance"], [[0.1] * 20, [0.3] * 20], rtol=1e-12)
     assert plain["input"].threshold == "rand() < chance"
     codes = {name: [step.code for step in group.steps] for name, group in plain.items()}
@@ -110,7 +111,7 @@ def test_our_random_numbers_are_exchanged_and_nothing_else():
 @pytest.mark.parametrize(("rate", "chance"), [(0.0, 0.0), (2.0, 1.0)])
 def test_sources_that_never_or_always_fire(rate, chance):
     plan = plan_circuit(circuit(((rate,), (rate,))), dt=0.5, replicas=1)
-    np.testing.assert_allclose(_plain_group(plan.groups["input"]).tables["chance"], chance, atol=1e-300)
+    np.testing.assert_allclose(plain_group(plan.groups["input"]).tables["chance"], chance, atol=1e-300)
 
 
 @pytest.mark.parametrize(("device", "package"), [("cuda_standalone", "brian2cuda"), ("genn", "brian2genn")])
