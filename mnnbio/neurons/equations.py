@@ -254,4 +254,6 @@ def _names_in(text: str, what: str) -> Iterator[str]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    """Return what an error says first; of a parser's error also which line and what was expected."""
+    first, *rest = (line.strip() for line in str(error).strip().splitlines())
+    return first if not first.endswith(":") else " ".join([first, *(line for line in rest if line.strip("^"))])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+import textwrap
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mnnbio.machine import import_brian
 from mnnbio.units import in_si
@@ -220,7 +222,7 @@ _LONGEST_REASON = 300  # characters
 
 
 @contextmanager
-def plain_errors(plan: Plan) -> Iterator[None]:
+def plain_errors(plan: Plan, network: Any) -> Iterator[None]:
     """Turn what Brian2 says of equations, as it prepares a run, into a `ValueError` of a few lines.
 
     Raises
@@ -238,13 +240,17 @@ def plain_errors(plan: Plan) -> Iterator[None]:
     except BrianObjectException as error:
         if not isinstance(error.__cause__, known):
             raise
-        name = str(error._brian_objname)
-        where = _where(name, plan)
-        reason = textwrap.shorten(str(error.__cause__).replace("%Expression", "Expression"), _LONGEST_REASON)
-        text = f"{where} cannot be simulated.\n{reason}"
+        text = f"{_where(error._brian_objname, plan)} cannot be simulated.\n{_reason(error.__cause__)}"
         if isinstance(error.__cause__, DimensionMismatchError):
             text += "\nCheck the units of the equations and of the parameters"
-        raise ValueError(text) from error
+        for own in network.objects:  # Brian2 would warn of each that has not been run
+            own._network = own._network or network.id
+        raise ValueError(text) from None
+
+
+def _reason(error: BaseException) -> str:
+    text = str(error).replace("%Expression", "Expression").replace("the name '{method}'", "this name")  # slips of Brian2
+    return textwrap.shorten(text, _LONGEST_REASON, placeholder=" …")
 
 
 def _where(name: str, plan: Plan) -> str:

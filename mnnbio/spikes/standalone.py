@@ -30,7 +30,7 @@ def write_cpp(plan: Plan, folder: Path) -> None:
         made = make_network(plan, connected=False)
         device.insert_code("before_start", "const mnnbio::Job job = mnnbio::take_job(args);")
         device.insert_code("main", "\n".join(_setup_lines(made)))
-        with plain_errors(plan):
+        with plain_errors(plan, made.network):
             made.network.run(0 * second, namespace={})
         device.insert_code("main", "\n".join(_loop_lines(made)))
         # Without this, Brian2 would write every array of the network, weights included, to disk at the end.
