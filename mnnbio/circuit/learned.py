@@ -30,7 +30,7 @@ def learned_projections(projections: Sequence[Projection], result: Any, stimulus
         ends = dataset.attrs.get("source"), dataset.attrs.get("target")
         if not 0 <= number < len(changed) or (changed[number].source, changed[number].target) != ends:
             raise ValueError(
-                f"the weights {name!r} are of a projection {ends[0]} → {ends[1]} that the circuit does not have"
+                f"the weights {name!r} are of {ends[0]} → {ends[1]}, a projection that the circuit does not have"
             )
         weights = dataset["weight"].isel(trial=trial)
         values = weights.isel(stimulus=stimulus) if "stimulus" in weights.dims else weights

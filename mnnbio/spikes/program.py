@@ -225,7 +225,7 @@ class Program(ABC):
             raise ValueError("`carry_weights` goes through all stimuli and trials in order: leave out `presentations`")
         if self.replicas != 1:
             raise ValueError(
-                f"`carry_weights` needs a program that runs one presentation at a time, got {self.replicas} side by side: "
+                f"`carry_weights` needs a program of one presentation at a time, got {self.replicas} side by side: "
                 "build it with replicas=1"
             )
         order = np.lexsort((run.pairs[:, 0], run.pairs[:, 1]))

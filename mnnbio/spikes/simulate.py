@@ -115,7 +115,8 @@ def simulate(
         was fired, in seconds from the end of the warm-up. Group ``counts``: ``count`` over ([stimulus,] trial, time,
         neuron or population). Groups ``states/<population>``: the recorded variables over ([stimulus,] trial, time,
         neuron), with their units. Groups ``weights/<source>_to_<target>``: of every plastic projection ``weight`` over
-        ([stimulus,] trial, synapse), at the end of each presentation, with the ends of the synapses. The root holds the circuit, seed, times and versions.
+        ([stimulus,] trial, synapse), at the end of each presentation, with the ends of the synapses. The root holds the
+        circuit, seed, times and versions.
 
     Raises
     ------

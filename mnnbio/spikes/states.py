@@ -125,7 +125,7 @@ def split_record(record: Any) -> Wanted:
     """
     if isinstance(record, States | Weights):
         raise TypeError(
-            f"`record` must say of which population or projection, such as {{'E': ['spikes', States('v')]}}, got {record}"
+            f"`record` must say of which population or projection, as in {{'E': ['spikes', States('v')]}}, got {record}"
         )
     if not isinstance(record, Mapping):
         return Wanted(record, {}, {})
@@ -149,7 +149,7 @@ def split_record(record: Any) -> Wanted:
             )
         if len(own) > 1:
             raise ValueError(
-                f"`record` of {name!r} must hold one of 'spikes', Counts(...), CountMoments(...) beside States(...), got "
+                f"`record` of {name!r} must hold one of 'spikes', Counts(...) or CountMoments(...) beside States, got "
                 f"{len(own)}"
             )
         if own:
