@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import textwrap
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,14 @@ class Texts(NamedTuple):
     equations: str
     threshold: str
     reset: str
+
+
+class Renamed(NamedTuple):
+    """Equations and statements in which variables have other names, `names` of the old ones."""
+
+    equations: str
+    statements: list[str]
+    names: dict[str, str]
 
 
 class Streams:
@@ -164,6 +172,26 @@ def restored_equations(equations: str, left_out: Collection[str] = ()) -> str:
     return "\n".join(lines) + "\n"
 
 
+def with_own_names(equations: str, statements: Sequence[str], others: Sequence[str]) -> Renamed:
+    """Return equations and statements of synapses without the names that the equations of their ends have.
+
+    Brian2 refuses those: ``w`` of synapses whose neurons have a ``w`` becomes ``w_syn``.
+    """
+    import_brian()
+    from brian2 import Equations
+
+    own = Equations(equations)
+    taken = {name for text in others for name in Equations(text).names}
+    summed = {name for name, eq in own.items() if "summed" in eq.flags}
+    names = {name: f"{name}_syn" for name in own.names if name in taken and name not in summed}
+    if not names:
+        return Renamed(equations, list(statements), names)
+    changed = Equations(equations, **names)
+    lines = [_line(name, eq, f"{eq.expr}" if eq.expr is not None else "") for name, eq in changed.items()]
+    texts = [ast.unparse(_OwnNames(names).visit(_tree(text, "exec"))) if text else "" for text in statements]
+    return Renamed("\n".join(lines) + "\n", texts, names)
+
+
 def count_calls(text: str) -> int:
     """Return the number of calls of ``rand()`` and ``randn()`` in statements."""
     return _calls(text, "exec") if text else 0
@@ -201,6 +229,17 @@ class _Redrawn(ast.NodeTransformer):
         counter = f"{self.every}*t_in_timesteps + {self.offset}"
         self.offset += 1
         return ast.parse(f"{_DRAWS[node.func.id]}(stream, {counter})", mode="eval").body
+
+
+class _OwnNames(ast.NodeTransformer):
+    """Renaming of variables."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self.names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        """Rename one."""
+        return ast.Name(self.names.get(node.id, node.id), node.ctx)
 
 
 class _Restored(ast.NodeTransformer):
@@ -249,7 +288,8 @@ def plain_errors(plan: Plan, network: Any) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    text = str(error).replace("%Expression", "Expression").replace("the name '{method}'", "this name")  # slips of Brian2
+    # Two slips of Brian2 are mended.
+    text = str(error).replace("%Expression", "Expression").replace("the name '{method}'", "this name")
     return textwrap.shorten(text, _LONGEST_REASON, placeholder=" …")
 
 

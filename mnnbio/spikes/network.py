@@ -418,7 +418,8 @@ def run_in_python(made: MadeNetwork, job: Job, report: Callable[[int], None]) ->
                 start_presentations(made, batch[:, 0], batch[:, 1])
                 for variable, weights in carried:
                     variable.get_value()[:] = weights
-                with plain_errors(made.plan, made.network), np.errstate(over="ignore", invalid="ignore"):  # states are watched
+                # Numbers out of range are said once the states are checked.
+                with plain_errors(made.plan, made.network), np.errstate(over="ignore", invalid="ignore"):
                     made.network.run(job.n_steps * dt * ms, report=tell, report_period=0.2 * second, namespace={})
                 _require_end(made, job)
                 for channel in job.channels:
