@@ -32,9 +32,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analyses": {"results"},
 }
 MAY_IMPORT["workflow"] = set(MAY_IMPORT)
-# Heavy or optional packages, and the rooms that may use them. Units at the boundary need Brian2 in `lif`.
+# Heavy or optional packages, and the rooms that may use them. Equations of a user's own are read by Brian2.
 HOMES = {
-    "brian2": {"spikes", "units"},
+    "brian2": {"machine", "neurons", "spikes", "units"},
     "torch": {"exporting", "moments", "nn", "theory", "training"},
     "safetensors": {"training"},
     "sklearn": {"training"},
