@@ -17,6 +17,7 @@ SECTIONS = {
 }
 ROWS = {  # of the table in the design, and the section that shows each
     *("Connectivity", "Distribution", "Course in time", "Profile of distance", "Drive", "Neuron", "Synapse"),
+    *("Neuron by equations", "Synapse by equations", "Plasticity rule"),
     *("Recording", "Theory by type", "Analysis, figure"),
 }
 
