@@ -61,7 +61,9 @@ def iterated(circuit: Circuit, steps: int = 200) -> np.ndarray:
 
     wired = wire(circuit, 0.1)
     external = external_input(circuit, wired, 0.1)
-    state = stationary_state(wired.recurrent, external.mean, external.received, wired.neurons, closure="poisson", dt=0.1)
+    state = stationary_state(
+        wired.recurrent, external.mean, external.received, wired.neurons, closure="poisson", dt=0.1
+    )
     effective = state.gain[:, None] * wired.recurrent.to_dense()
     covariance = np.diag(state.variance)
     for _ in range(steps):

@@ -16,9 +16,9 @@ from mnnbio.circuit import (
     FixedIndegree,
     FixedTotalNumber,
     GaussianDrive,
-    PoissonSource,
     Population,
     Projection,
+    Source,
 )
 from mnnbio.units import in_unit
 from mnnbio.values import Distribution
@@ -96,8 +96,8 @@ def downscaled(
     return replace(circuit, populations=populations, projections=projections, drives=drives)
 
 
-def _smaller(population: PoissonSource | Population, scale: float) -> Population:
-    if isinstance(population, PoissonSource):
+def _smaller(population: Source | Population, scale: float) -> Population:
+    if isinstance(population, Source):
         raise ValueError(f"{population.name!r} is a Poisson source: drive the network by PoissonDrive to scale it down")
     if population.lif.size is not None:
         raise ValueError(f"{population.name!r} has parameters per neuron: only single values can be scaled down")

@@ -97,6 +97,7 @@ class EquationNeuron(NeuronModel):
             object.__setattr__(self, "refractory", value)
         self._settle_parameters()
         own = self._read()
+        self._check_method()
         variables = {name: _unit_of(own, name) for name in own.diff_eq_names}
         if not variables:
             raise ValueError("`equations` must hold a differential equation such as 'dv/dt = -v/tau : volt'")
@@ -113,7 +114,8 @@ class EquationNeuron(NeuronModel):
         self._check_names(own)
 
     def _settle_parameters(self) -> None:
-        values, units = {}, dict(self.units)
+        values: dict[str, Any] = {}
+        units = dict(self.units)
         if not isinstance(self.parameters, Mapping):
             raise TypeError(f"`parameters` must be a dictionary, got {shown(self.parameters)}")
         for name, given in self.parameters.items():
@@ -142,6 +144,11 @@ class EquationNeuron(NeuronModel):
             return Equations(self.equations)
         except (EquationError, SyntaxError, ValueError, TypeError) as error:
             raise ValueError(f"`equations` cannot be read as Brian2 equations: {_first_line(error)}") from error
+
+    def _check_method(self) -> None:
+        from brian2.stateupdaters.base import StateUpdateMethod
+
+        check_choice("method", self.method, sorted(StateUpdateMethod.stateupdaters))
 
     def _check_names(self, own: Any) -> None:
         """Raise a `ValueError` if the texts name something unknown."""

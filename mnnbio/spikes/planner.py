@@ -19,7 +19,7 @@ from mnnbio.circuit import (
     check_time_step,
     delay_steps,
 )
-from mnnbio.spikes.equations import count_calls, has_events, redrawn, variable_names, variable_units
+from mnnbio.spikes.equations import count_calls, has_events, redrawn, variable_names, variable_units, with_own_names
 from mnnbio.spikes.plan import Plan, PlannedGroup, Step, all_to_all
 from mnnbio.spikes.populations import add_neurons, add_source, receiver
 from mnnbio.synapses import SynapseSteps
@@ -212,6 +212,10 @@ def _add_own_synapses(
     sent = [f"{steps.adds_to}_post += {'*'.join(['w', *factors])}"] if steps.adds_to else []
     pre = [*(code.before_pre for code in codes), *sent, *(code.on_pre for code in codes)]
     texts = ["\n".join(filter(None, pre)), "\n".join(filter(None, (code.on_post for code in codes)))]
+    ends = [connection.source.equations, connection.target.equations]
+    equations, texts, new = with_own_names(equations, texts, ends)
+    values, start = ({new.get(name, name): value for name, value in own.items()} for own in (values, start))
+    weight = new.get("w", "w")
     calls = [count_calls(text) for text in texts]
     drawn = sum(calls) > 0
     if drawn:
@@ -233,14 +237,14 @@ def _add_own_synapses(
         code_pre=texts[0],
         code_post=texts[1],
         method=next((code.method for code in codes if code.method), ""),
-        start=dict.fromkeys((name for name in variables if name not in {"w", *values}), 0.0) | start,
+        start=dict.fromkeys((name for name in variables if name not in {weight, *values}), 0.0) | start,
         states={name: unit for name, unit in variables.items() if name not in values},
         changes_weights=changes,
         draws_random=drawn,
     )
     if has_events(equations):
         synapses.start["lastupdate"] = 0.0
-    synapses.load("w", np.asarray(model.spike(entries.data), dtype=np.float64))
+    synapses.load(weight, np.asarray(model.spike(entries.data), dtype=np.float64))
     for name, value in values.items():
         synapses.load(name, float(value))
 

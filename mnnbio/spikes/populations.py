@@ -237,7 +237,7 @@ def add_neurons(
         made.add_kind(own, arriving)
     for name, value in _target_variables(circuit, population).items():
         made.declare(f"{name} : 1\n")
-        made.values[name] = (lambda times, v=value: over_time(v, times)) if isinstance(value, TimeCourse) else value
+        made.values[name] = value
     group = made.add_to(plan, population, own_draws, n_draws)
     for name, value in made.values.items():
         if isinstance(value, TimeCourse):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.circuit import Circuit, Drive, GaussianDrive, PoissonDrive, PoissonSource, Population, Projection
+from mnnbio.circuit import Circuit, Drive, GaussianDrive, PoissonDrive, PoissonSource, Population, Projection, Source
 from mnnbio.machine import require_integer
 from mnnbio.neurons import LIFParameters
 from mnnbio.spikes.collect import collect
@@ -58,13 +58,15 @@ class Changes(NamedTuple):
         if isinstance(self.drives, GaussianDrive | PoissonDrive):
             raise TypeError(f"`drives` must be a list of drives, got {self.drives}")
         base = self.circuit or own
-        rates = _by_name(self.stimulus, [source.name for source in base.sources], "stimulus", "Poisson source")
+        rates = _by_name(
+            self.stimulus, [p.name for p in base.sources if isinstance(p, PoissonSource)], "stimulus", "Poisson source"
+        )
         neurons = _by_name(self.lif, [population.name for population in base.neurons], "lif", "population of neurons")
         pairs = [(projection.source, projection.target) for projection in base.projections]
         weights = _by_name(self.weights, pairs, "weights", "projection")
         return base.with_parts(
             populations=[
-                _with_rates(p, rates) if isinstance(p, PoissonSource) else _with_parameters(p, neurons)
+                _with_parameters(p, neurons) if isinstance(p, Population) else _with_rates(p, rates)
                 for p in base.populations
             ],
             projections=[_with_weights(projection, weights) for projection in base.projections],
@@ -92,8 +94,10 @@ def _by_name(value: Any, names: list[Key], argument: str, what: str) -> Mapping[
     return {names[0]: value}
 
 
-def _with_rates(source: PoissonSource, rates: Mapping[str, Any]) -> PoissonSource:
-    return dataclasses.replace(source, rates=rates[source.name]) if source.name in rates else source
+def _with_rates(source: Source, rates: Mapping[str, Any]) -> Source:
+    if isinstance(source, PoissonSource) and source.name in rates:
+        return dataclasses.replace(source, rates=rates[source.name])
+    return source
 
 
 def _with_parameters(population: Population, neurons: Mapping[str, LIFParameters]) -> Population:

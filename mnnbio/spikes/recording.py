@@ -277,11 +277,11 @@ class Block(NamedTuple):
     """Spikes, counts or states in one batch, in order of time.
 
     `values` is (2, spike), elements and steps; (bin, replica, cell), where the last bin of a batch may be incomplete;
-    or (sample, replica, element) of states.
+    or (sample, replica, element) of states, whose `channel` is a `StateChannel`.
     """
 
     batch: int
-    channel: Channel | StateChannel
+    channel: Any
     values: npt.NDArray[Any]
 
 

@@ -117,8 +117,8 @@ def _setup_lines(made: MadeNetwork) -> Iterator[str]:
             yield f"presentations.state({array}, _num_{array}, (int32_t)0);"
     for variable, start in made.states():
         array, value = _name(variable), str(start).lower() if isinstance(start, bool) else repr(start)
-        values, size = (f"{array}.data()", f"{array}.size()") if variable.dynamic else (array, f"_num_{array}")
-        yield f"presentations.state({values}, {size}, ({_C_TYPES[np.dtype(variable.dtype).kind]}){value});"
+        values, length = (f"{array}.data()", f"{array}.size()") if variable.dynamic else (array, f"_num_{array}")
+        yield f"presentations.state({values}, {length}, ({_C_TYPES[np.dtype(variable.dtype).kind]}){value});"
     for variable, width, salt in made.streams():
         array = f"{_name(variable)}.data()" if variable.dynamic else _name(variable)
         yield f"presentations.streams({array}, {width}, {salt});"

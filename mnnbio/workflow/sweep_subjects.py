@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnnbio.circuit import Circuit, GaussianDrive, ModeMatrix, PoissonDrive, PoissonSource, Population, Projection
+from mnnbio.circuit import (
+    Circuit,
+    GaussianDrive,
+    ModeMatrix,
+    PoissonDrive,
+    PoissonSource,
+    Population,
+    Projection,
+    Source,
+)
 from mnnbio.neurons import LIFParameters
 from mnnbio.workflow.fingerprint import fingerprint, of_code, of_file
 from mnnbio.workflow.options import ConfigError, brief, require_known
@@ -57,7 +66,7 @@ def paths_of(circuit: Circuit) -> list[str]:
     for population in circuit.populations:
         if isinstance(population, PoissonSource):
             found += [f"sources.{population.name}.{name}" for name in ("rates", "scale")]
-        else:
+        elif isinstance(population, Population) and isinstance(population.neuron, LIFParameters):
             found += [f"populations.{population.name}.{name}" for name in _LIF]
     for drive in circuit.drives:
         found += [f"drives.{drive.target}.{name}" for name, kind in _DRIVES.items() if isinstance(drive, kind)]
@@ -104,14 +113,16 @@ def edited(circuit: Circuit, changes: Mapping[str, Any]) -> Circuit:
 
 
 def _populations(
-    populations: Sequence[PoissonSource | Population], name: str, field: str, value: Any
-) -> list[PoissonSource | Population]:
-    def change(population: PoissonSource | Population) -> PoissonSource | Population:
+    populations: Sequence[Source | Population], name: str, field: str, value: Any
+) -> list[Source | Population]:
+    def change(population: Source | Population) -> Source | Population:
         if population.name != name:
             return population
         if isinstance(population, PoissonSource):
             rates = _scaled(population.rates, value, f"rates of {name!r}") if field == "scale" else value
             return dataclasses.replace(population, rates=rates)
+        if not isinstance(population, Population):
+            return population
         return dataclasses.replace(population, neuron=dataclasses.replace(population.lif, **{field: value}))
 
     return [change(population) for population in populations]

@@ -70,7 +70,7 @@ def run(circuit, codegen="runtime", **options):
 
 
 def test_states_are_those_of_brian2s_own_monitor():
-    from brian2 import Clock, Network, NeuronGroup, StateMonitor, defaultclock, mV, ms, nS, pA, pF, prefs
+    from brian2 import Clock, Network, NeuronGroup, StateMonitor, defaultclock, ms, mV, nS, pA, pF, prefs
 
     prefs.codegen.target = "numpy"
     current = np.array([150.0, 700.0])
