@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 from brian2 import (
-    Hz,
     Network,
     NeuronGroup,
     SpikeMonitor,
     StateMonitor,
-    amp,
     ms,
     mV,
     nS,
@@ -19,7 +17,6 @@ from brian2 import (
     pF,
     prefs,
     start_scope,
-    volt,
 )
 
 DT = 0.1  # ms
@@ -194,6 +191,3 @@ def hodgkin_huxley():
         },
         start=start,
     )
-
-
-_UNITS = (Hz, amp, volt)  # of the equations, for those who read the names here
