@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -241,7 +241,7 @@ def add_neurons(
     group = made.add_to(plan, population, own_draws, n_draws)
     for name, value in made.values.items():
         if isinstance(value, TimeCourse):
-            group.courses[name] = lambda times, v=value: over_time(v, times)
+            group.courses[name] = partial(over_time, value)
         elif callable(value):
             group.courses[name] = value
         else:

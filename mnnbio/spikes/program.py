@@ -58,9 +58,8 @@ class Changes(NamedTuple):
         if isinstance(self.drives, GaussianDrive | PoissonDrive):
             raise TypeError(f"`drives` must be a list of drives, got {self.drives}")
         base = self.circuit or own
-        rates = _by_name(
-            self.stimulus, [p.name for p in base.sources if isinstance(p, PoissonSource)], "stimulus", "Poisson source"
-        )
+        poisson = [source.name for source in base.sources if isinstance(source, PoissonSource)]
+        rates = _by_name(self.stimulus, poisson, "stimulus", "Poisson source")
         neurons = _by_name(self.lif, [population.name for population in base.neurons], "lif", "population of neurons")
         pairs = [(projection.source, projection.target) for projection in base.projections]
         weights = _by_name(self.weights, pairs, "weights", "projection")

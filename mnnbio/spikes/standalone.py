@@ -133,10 +133,6 @@ def _setup_lines(made: MadeNetwork) -> Iterator[str]:
         )
         limit = repr(own.limit)
         yield f'presentations.recordable("{own.variable}", "{own.label}", {values}, {number}, {limit});'
-    for group, planned in made.playbacks():
-        code = ", ".join(f"_run_{c.name}" for c in group.thresholder["spike"]._code_objects)
-        array = _name(group.variables["_spikespace"])
-        yield f'presentations.playback("{planned.name}", {array}, {planned.size}, {code});'
     for name in plan.populations.values():
         yield f"presentations.neurons({_name(made.groups[name].variables['_spikespace'])}, {plan.groups[name].size});"
 
@@ -176,6 +172,10 @@ def _loop_lines(made: MadeNetwork) -> Iterator[str]:
         code = [group.thresholder["spike"], *group.contained_objects]
         functions = dict.fromkeys(f"_run_{c.name}" for item in code for c in item._code_objects)
         yield f"presentations.sources({len(group)}, {', '.join(arrays)}, {{{', '.join(functions)}}});"
+    for group, planned in made.playbacks():
+        code = ", ".join(f"_run_{c.name}" for c in group.thresholder["spike"]._code_objects)
+        array = _name(group.variables["_spikespace"])
+        yield f'presentations.playback("{planned.name}", {array}, {planned.size}, {code});'
     for name, group in made.groups.items():
         for variable, draw in made.plan.groups[name].draws.items():
             arrays = [_name(group.variables[own]) for own in (variable, "stream", *filter(None, [draw.quiet]))]
