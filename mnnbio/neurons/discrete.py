@@ -12,8 +12,9 @@ from mnnbio.neurons.biophysical import BiophysicalNeuron
 from mnnbio.neurons.neuron_model import NeuronDynamics, brian_units, si_values
 from mnnbio.units import Unit, count_steps
 
+# Brian2 updates only what has a differential equation; its form does not count where there is an `update`.
 _EQUATIONS = """\
-v : volt
+dv/dt = -v/second : volt
 I : volt
 spiked : 1
 last : integer

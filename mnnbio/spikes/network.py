@@ -289,6 +289,8 @@ def _make_group(planned: PlannedGroup, made: MadeNetwork, functions: dict[str, A
         dtype={"stream": np.int64},
         **options,
     )
+    if planned.update and not group.equations.diff_eq_names:
+        raise ValueError(f"{planned.name!r} has an `update` but no differential equation, so Brian2 would not take it")
     if planned.threshold:
         group.thresholder["spike"].when = planned.spikes_when
         if planned.spikes_when == "before_groups":

@@ -191,3 +191,30 @@ def hodgkin_huxley():
         },
         start=start,
     )
+
+
+def adex_patterns(rows):
+    """Many AdEx neurons with values of their own, each (C, g_L, E_L, a, tau_w, b, v_reset) in pF, nS, mV, ms and pA."""
+    names = ("Cm", "gL", "EL", "A", "tauw", "B", "v_r")
+    units = (pF, nS, mV, nS, ms, pA, mV)
+    values = {
+        name: np.array(column) * unit for name, column, unit in zip(names, zip(*rows, strict=True), units, strict=True)
+    }
+    return Script(
+        equations="""
+        dv/dt = (-gL*(v - EL) + gL*2*mV*exp((v + 50*mV)/(2*mV)) + I - w)/Cm : volt
+        dw/dt = (A*(v - EL) - w)/tauw : amp
+        Cm : farad
+        gL : siemens
+        EL : volt
+        A : siemens
+        tauw : second
+        B : amp
+        v_r : volt
+        I : amp
+        """,
+        threshold="v > 0*mV",
+        reset="v = v_r; w += B",
+        names={},
+        start={**values, "v": values["EL"]},
+    )
