@@ -19,6 +19,7 @@ from mnnbio import (
     PoissonSource,
     Population,
     Projection,
+    SpikeSource,
     build,
     load,
     predict,
@@ -29,7 +30,7 @@ from mnnbio import (
 from mnnbio.circuit import Connectivity, Drive, InputCumulants, InputSteps, JumpTrain, Profile, StepCode
 from mnnbio.neurons import NeuronDynamics, NeuronModel
 from mnnbio.spikes import Recording, Reduction
-from mnnbio.synapses import SynapseModel, SynapseSteps
+from mnnbio.synapses import PlasticityRule, SynapseCode, SynapseModel, SynapseSteps
 from mnnbio.theory import Answer, answer
 from mnnbio.units import in_unit
 from mnnbio.values import Distribution, Moments, TimeCourse
@@ -449,6 +450,48 @@ def test_a_synapse_moves_the_membrane_by_its_charge():
     assert (abs(short["rate"] - plain["rate"]) < K * error).all()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Habituation(PlasticityRule):
+    """A spike of the source takes a fraction of the weight."""
+
+    loss: float = 0.1
+
+    def code(self, unit, spike):
+        return SynapseCode(on_pre="w -= loss*w", values={"loss": self.loss}, units={"loss": "1"}, changes_weights=True)
+
+
+def habituating(loss: float = 0.1) -> Circuit:
+    times = np.arange(10.0, 110.0, 10.0)
+    return Circuit(
+        [SpikeSource("in", np.concatenate([times, times[:4]]), [0] * 10 + [1] * 4), Population("E", 3, LIF)],
+        [Projection("in", "E", weights=np.array([[30.0, 2.0]] * 3), plasticity=Habituation(loss=loss))],
+    )
+
+
+def test_a_rule_of_the_user_changes_weights():
+    circuit = habituating()
+    assert Circuit.from_json(circuit.to_json()).hash() == circuit.hash() != habituating(0.2).hash()
+    assert "Habituation" in circuit.describe()
+    result = simulate(circuit, 120.0, trials=2, codegen="runtime")
+    weights = result["weights/in_to_E"]["weight"].to_numpy()
+    # Source 0 has fired ten times, source 1 four times; every trial starts from the weights of the circuit.
+    np.testing.assert_allclose(
+        np.sort(weights.reshape(2, 6), axis=-1), [[2 * 0.9**4] * 3 + [30 * 0.9**10] * 3] * 2, rtol=1e-12
+    )
+    # A spike is transmitted with the weight that it finds, into a leaky membrane.
+    v, fired = 0.0, 0
+    for k in range(10):
+        v = v * np.exp(-10 / 20) + (30 + 2 * (k < 4)) * 0.9**k
+        if v >= 20:
+            v, fired = 0.0, fired + 1
+    assert 0 < fired < 10
+    np.testing.assert_allclose(result["simulation/rate"], fired / 0.12)
+    noisy = circuit.with_parts(populations=[PoissonSource("in", 2, rates=0.1), *circuit.neurons])
+    for resolution in ("neuron", "population"):
+        with pytest.raises((TypeError, ValueError), match="Habituation"):
+            predict(noisy, dt=0.1, resolution=resolution)
+
+
 def two_populations() -> Circuit:
     return Circuit([Population("a", 4, LIF), Population("b", 3, LIF)], [], [GaussianDrive(n, 0.9, 1.0) for n in "ab"])
 
@@ -487,7 +530,9 @@ def test_shares_of_a_recording_of_the_user_are_merged():
 @pytest.mark.slow
 @pytest.mark.standalone
 @pytest.mark.parametrize(
-    "make", [quadratic, alpha, CIRCUITS["drive"], CIRCUITS["drive in Brian2's language"]], ids=lambda f: f.__name__
+    "make",
+    [quadratic, alpha, habituating, CIRCUITS["drive"], CIRCUITS["drive in Brian2's language"]],
+    ids=lambda f: f.__name__,
 )
 def test_generated_code_gives_the_same_spikes(make):
     one, other = (

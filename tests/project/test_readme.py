@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from mnnbio import simulate
+from mnnbio.circuits import brunel
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
 
 
 @pytest.mark.slow
@@ -22,7 +25,8 @@ def test_there_are_examples():
 @pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.CorrelationWarning")
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_the_examples_run(number, capsys):
-    exec(compile(EXAMPLES[number], f"README example {number + 1}", "exec"), {})
+    names = {"circuit": brunel(g=5, nu_ext_ratio=2, scale=0.1), "simulate": simulate}  # of the example before
+    exec(compile(EXAMPLES[number], f"README example {number + 1}", "exec"), names)
     assert capsys.readouterr().out
 
 
