@@ -42,7 +42,7 @@ def _with_values(projection: Projection, dataset: Any, values: np.ndarray[Any, A
     shape = tuple(int(size) for size in dataset.attrs["shape"])
     if np.ndim(projection.delay) or not isinstance(projection.delay, float):
         raise ValueError(
-            f"the weights of {projection} cannot be taken over: its synapses have delays of their own. Give it one delay"
+            f"the weights of {projection} cannot be taken over: its synapses differ in delay. Give it one delay"
         )
     matrix = sparse.csr_array((values, (target, source)), shape=shape)
     matrix.sort_indices()

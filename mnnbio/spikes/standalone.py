@@ -173,9 +173,9 @@ def _loop_lines(made: MadeNetwork) -> Iterator[str]:
         functions = dict.fromkeys(f"_run_{c.name}" for item in code for c in item._code_objects)
         yield f"presentations.sources({len(group)}, {', '.join(arrays)}, {{{', '.join(functions)}}});"
     for group, planned in made.playbacks():
-        code = ", ".join(f"_run_{c.name}" for c in group.thresholder["spike"]._code_objects)
+        replaced = ", ".join(f"_run_{c.name}" for c in group.thresholder["spike"]._code_objects)
         array = _name(group.variables["_spikespace"])
-        yield f'presentations.playback("{planned.name}", {array}, {planned.size}, {code});'
+        yield f'presentations.playback("{planned.name}", {array}, {planned.size}, {replaced});'
     for name, group in made.groups.items():
         for variable, draw in made.plan.groups[name].draws.items():
             arrays = [_name(group.variables[own]) for own in (variable, "stream", *filter(None, [draw.quiet]))]

@@ -247,7 +247,7 @@ def test_bad_states_raise(make, message):
 
 def test_weights_of_another_circuit_are_refused(both):
     other = Circuit([Population("L", 3, LIFParameters())])
-    with pytest.raises(ValueError, match="a projection that the circuit lacks"):
+    with pytest.raises(ValueError, match="which the circuit lacks"):
         other.with_weights(both[False])
     with pytest.raises(ValueError, match="the result holds no weights"):
         other.with_weights(simulate(other, 10, dt=DT, seed=1, codegen="runtime"))
