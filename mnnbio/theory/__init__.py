@@ -27,6 +27,7 @@ from mnnbio.theory.stationary import (
 from mnnbio.theory.time_course import predict_time_course
 from mnnbio.theory.transmission import charge, efficacy, filter_time
 from mnnbio.theory.validity import (
+    AdaptationWarning,
     CorrelationWarning,
     FiniteWeightWarning,
     LinearResponseWarning,
@@ -37,6 +38,7 @@ from mnnbio.theory.wiring import Conductances, Connection, Efficacy, Modes, Rece
 
 __all__ = [
     "EDGES",
+    "AdaptationWarning",
     "Answer",
     "Conductances",
     "Connection",

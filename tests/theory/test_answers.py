@@ -36,7 +36,7 @@ from mnnbio.synapses import (
     ShortTermPlasticity,
 )
 from mnnbio.theory import Conductances, NeuronInput, Neurons, Received, answer, answer_to, charge, efficacy
-from mnnbio.theory.validity import FiniteWeightWarning, SlowSynapseWarning
+from mnnbio.theory.validity import AdaptationWarning, FiniteWeightWarning, SlowSynapseWarning
 
 KINDS = [EIF(), QIF(), AdEx(b=10.0, a=1.0), ConductanceLIF()]
 
@@ -358,6 +358,19 @@ def test_slow_synapses_are_warned_of():
     circuit = Circuit([Population("E", 2, ConductanceLIF())], drives=[open_])
     with pytest.warns(SlowSynapseWarning, match=r"tau_syn/tau_m is 0.6"):
         predict(circuit)
+
+
+def test_adaptation_that_a_spike_brings_at_once_is_warned_of():
+    with pytest.warns(AdaptationWarning, match=r"by a factor of up to .* Expect rates too low by about"):
+        predict(alone(AdEx(), mean=1.8, std=2.0))
+    strong = Circuit(
+        [Population("E", 20, AdEx())],
+        [Projection("E", "E", weight=0.1, connectivity=FixedIndegree(5), delay=1.0)],
+        [GaussianDrive("E", mean=1.8, std=2.0)],
+    )
+    for resolution in ("neuron", "population"):
+        with pytest.warns(AdaptationWarning):
+            predict(strong, dt=0.1, resolution=resolution)
 
 
 def steps_to_threshold(neuron, drift, mean, std, dt, size, seed):
