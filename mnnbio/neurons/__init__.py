@@ -1,7 +1,7 @@
 """Neuron models: what the neurons of a population are."""
 
 from mnnbio.neurons.biophysical import BiophysicalNeuron
-from mnnbio.neurons.conductance import ConductanceLIF
+from mnnbio.neurons.conductance_lif import ConductanceLIF
 from mnnbio.neurons.discrete import DiscreteLIF
 from mnnbio.neurons.equations import EquationNeuron
 from mnnbio.neurons.exponential import EIF, QIF, AdEx

@@ -1,9 +1,13 @@
 """Circuits as spikes: simulated with Brian2, in generated C++ or in Python."""
 
+from mnnbio.spikes.brian_texts import variable_units
 from mnnbio.spikes.building import build
 from mnnbio.spikes.compiling import BuildFailed, CompilerNotFound, available_cores, require_compiler
 from mnnbio.spikes.cpp_project import read_project, write_project
 from mnnbio.spikes.devices import DeviceUnavailable
+from mnnbio.spikes.network import SCHEDULE
+from mnnbio.spikes.plain import plain_circuit, plain_courses
+from mnnbio.spikes.plan import Plan, PlannedGroup, PlannedSynapses, Step
 from mnnbio.spikes.processes import SimulationTimeout
 from mnnbio.spikes.program import Program
 from mnnbio.spikes.program_cache import Entry, ProgramCache
@@ -13,10 +17,11 @@ from mnnbio.spikes.recording import CountMoments, Counts, Kind, Record, Recordin
 from mnnbio.spikes.session import BrianBusyError, patience
 from mnnbio.spikes.sharing import SchedulerError, cancel, losses_named, require_version, watch
 from mnnbio.spikes.simulate import simulate
-from mnnbio.spikes.states import States, Weights
-from mnnbio.spikes.to_brian2 import to_brian2
+from mnnbio.spikes.state_recording import States, Weights
+from mnnbio.spikes.to_brian2 import spiking_groups, to_brian2
 
 __all__ = [
+    "SCHEDULE",
     "BinnedCounts",
     "BrianBusyError",
     "BuildFailed",
@@ -26,6 +31,9 @@ __all__ = [
     "DeviceUnavailable",
     "Entry",
     "Kind",
+    "Plan",
+    "PlannedGroup",
+    "PlannedSynapses",
     "Program",
     "ProgramCache",
     "Record",
@@ -36,6 +44,7 @@ __all__ = [
     "SimulationFailed",
     "SimulationTimeout",
     "States",
+    "Step",
     "Weights",
     "WindowMoments",
     "available_cores",
@@ -43,11 +52,15 @@ __all__ = [
     "cancel",
     "losses_named",
     "patience",
+    "plain_circuit",
+    "plain_courses",
     "read_project",
     "require_compiler",
     "require_version",
     "simulate",
+    "spiking_groups",
     "to_brian2",
+    "variable_units",
     "watch",
     "write_project",
 ]

@@ -23,7 +23,7 @@ from mnnbio.spikes.program_files import INPUTS, write_courses, write_inputs
 from mnnbio.spikes.recording import Record
 from mnnbio.spikes.session import Codegen
 from mnnbio.spikes.standalone import write_cpp
-from mnnbio.spikes.states import recorded_kinds_of, split_record
+from mnnbio.spikes.state_recording import recorded_kinds_of, split_record
 from mnnbio.spikes.timing import Times
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mnnbio.spikes.recorded import BinnedCounts, Recording, Reduced, WindowMoments
 from mnnbio.spikes.recording import Block, Channel, CountMoments, Counts, Per, Reduction, StateChannel
 from mnnbio.spikes.runs import Run
-from mnnbio.spikes.states import StateCollector
+from mnnbio.spikes.state_recording import StateCollector
 
 Int32 = npt.NDArray[np.int32]
 Uint64 = npt.NDArray[np.uint64]

@@ -32,7 +32,7 @@ from mnnbio.results import (
 )
 from mnnbio.spikes.collect import stretch_windows
 from mnnbio.spikes.recorded import BinnedCounts, Recording, Reduced, WindowMoments
-from mnnbio.spikes.states import state_datasets
+from mnnbio.spikes.state_recording import state_datasets
 
 Array = npt.NDArray[np.float64]
 Sampler = Callable[[float], xr.DataArray]  # length of a window, ms → counts, ([stimulus,] trial, window, neuron)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.spikes.equations import plain_errors
+from mnnbio.spikes.brian_texts import plain_errors
 from mnnbio.spikes.plan import (
     Plan,
     PlannedGroup,

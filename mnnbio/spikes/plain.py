@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnnbio.circuit import Circuit
-from mnnbio.spikes.equations import restored, restored_equations
+from mnnbio.spikes.brian_texts import restored, restored_equations
 from mnnbio.spikes.network import MadeNetwork
 from mnnbio.spikes.plan import Plan, PlannedGroup, PlannedSynapses, Step
 from mnnbio.spikes.planner import plan_circuit

@@ -19,7 +19,7 @@ from mnnbio.circuit import (
     check_time_step,
     delay_steps,
 )
-from mnnbio.spikes.equations import count_calls, has_events, redrawn, variable_names, variable_units, with_own_names
+from mnnbio.spikes.brian_texts import count_calls, has_events, redrawn, variable_names, variable_units, with_own_names
 from mnnbio.spikes.plan import Plan, PlannedGroup, Step, all_to_all
 from mnnbio.spikes.populations import add_neurons, add_source, receiver
 from mnnbio.synapses import SynapseSteps

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mnnbio.circuit import Circuit, InputSteps, PoissonSource, Population, Source, SpikeSource, highest_value
 from mnnbio.neurons import NeuronDynamics, Order
-from mnnbio.spikes.equations import Streams, variable_units
+from mnnbio.spikes.brian_texts import Streams, variable_units
 from mnnbio.spikes.plan import Draw, Plan, PlannedGroup, Step, all_to_all
 from mnnbio.spikes.streams import gap_scale
 from mnnbio.spikes.timing import Course, over_time

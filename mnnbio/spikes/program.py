@@ -28,7 +28,7 @@ from mnnbio.spikes.recorded import Recording
 from mnnbio.spikes.recording import Block, Kind
 from mnnbio.spikes.runs import Run, choose_seed
 from mnnbio.spikes.session import brian_session
-from mnnbio.spikes.states import Wanted, state_channels
+from mnnbio.spikes.state_recording import Wanted, state_channels
 from mnnbio.spikes.timing import Times
 
 Key = TypeVar("Key")

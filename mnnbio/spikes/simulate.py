@@ -21,7 +21,7 @@ from mnnbio.spikes.recording import CountMoments, Counts, Kind, Record, choose_c
 from mnnbio.spikes.runs import choose_seed
 from mnnbio.spikes.session import Codegen
 from mnnbio.spikes.sharing import Report, SharedRun, run_on_workers
-from mnnbio.spikes.states import recorded_kinds_of, split_record
+from mnnbio.spikes.state_recording import recorded_kinds_of, split_record
 from mnnbio.spikes.timing import Times
 from mnnbio.units import count_steps, flag, in_unit
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mnnbio.spikes.equations import plain_errors
+from mnnbio.spikes.brian_texts import plain_errors
 from mnnbio.spikes.network import MadeNetwork, make_network, slot_number
 from mnnbio.spikes.plan import Plan, PlannedSynapses, recordables
 from mnnbio.spikes.session import brian_session

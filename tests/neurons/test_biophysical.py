@@ -62,7 +62,7 @@ def drive(name, kind, inputs):
 
 @pytest.mark.parametrize(
     ("kind", "duration"),
-    [(kind, 200.0) for kind in READY if kind != "HodgkinHuxley"]
+    [(kind, 100.0) for kind in READY if kind != "HodgkinHuxley"]
     + [pytest.param(kind, 1000.0, marks=pytest.mark.slow) for kind in READY],
 )
 def test_spikes_are_those_of_a_plain_script(kind, duration):

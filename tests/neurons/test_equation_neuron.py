@@ -1,5 +1,7 @@
 """Neurons with equations of a user's own: noise, parameters, blow-ups, and messages about what cannot be."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 from brian2 import Network, NeuronGroup, SpikeMonitor, ms, mV, pF, prefs, start_scope
@@ -18,7 +20,7 @@ from mnnbio import (
     build,
     simulate,
 )
-from mnnbio.neurons import QIF, AdEx
+from mnnbio.neurons import QIF, AdEx, DiscreteLIF
 
 DT = 0.1  # ms
 
@@ -78,7 +80,7 @@ def test_random_numbers_do_not_depend_on_what_runs_beside(texts):
     circuit, found = circuit_of(EquationNeuron(**texts)), []
     for replicas in (1, 3):
         with build(circuit, dt=DT, codegen="runtime", replicas=replicas) as program:
-            found.append(program.run(100.0, trials=3, seed=5, presentations=None))
+            found.append(program.run(50.0, trials=3, seed=5))
     np.testing.assert_array_equal(found[0].step, found[1].step)
     np.testing.assert_array_equal(found[0].row_size, found[1].row_size)
     counts = found[0].row_size[0]  # (trial, neuron)
@@ -102,13 +104,26 @@ def test_rates_are_those_of_a_plain_script_within_four_standard_errors(texts):
     assert abs(ours.var(ddof=1) / theirs.var(ddof=1) - 1) < 4 * np.sqrt(4 / n)  # kurtosis of a Gaussian
 
 
+@pytest.mark.slow
+@pytest.mark.standalone
+def test_compiled_random_numbers_do_not_depend_on_processes():
+    kinds = {"noisy": NOISY, "escape": ESCAPE, "random": RANDOM_RESET}
+    circuit = Circuit([Population(name, 5, EquationNeuron(**texts)) for name, texts in kinds.items()])
+    options = {"trials": 4, "dt": DT, "seed": 3, "covariance": False}
+    found = [simulate(circuit, 200.0, **options, processes=processes) for processes in (1, 2)]
+    found.append(simulate(circuit, 200.0, **options, codegen="runtime"))
+    for result in found[1:]:
+        for name in kinds:
+            assert_same_spikes(spike_steps(result, name), spike_steps(found[0], name), at_least=20)
+
+
 def test_parameters_are_one_per_neuron():
     mu = np.array([10.0, 16.0, 20.0, 30.0])
     texts = {**NOISY, "parameters": {**NOISY["parameters"], "sigma": 0 * mV, "mu": mu * mV}}
-    found = spike_steps(runtime(circuit_of(EquationNeuron(**texts))))
+    found = spike_steps(runtime(circuit_of(EquationNeuron(**texts)), 40.0))
     for k, one in enumerate(mu):
         single = {**texts, "parameters": {**texts["parameters"], "mu": one * mV}}
-        assert_same_spikes([found[k]], spike_steps(runtime(circuit_of(EquationNeuron(**single), 1))), at_least=0)
+        assert_same_spikes([found[k]], spike_steps(runtime(circuit_of(EquationNeuron(**single), 1), 40.0)), at_least=0)
     assert [len(steps) > 0 for steps in found] == [False, True, True, True]
 
 
@@ -139,9 +154,11 @@ def test_ready_neurons_draw_distributions_too():
     assert again.hash() == circuit.hash() == circuit_of(circuit.neurons[0].neuron, 20).hash()
 
 
-@pytest.mark.parametrize("codegen", ["runtime", pytest.param("cpp_standalone", marks=[pytest.mark.standalone])])
+@pytest.mark.parametrize(
+    "codegen", ["runtime", pytest.param("cpp_standalone", marks=[pytest.mark.slow, pytest.mark.standalone])]
+)
 def test_equations_that_blow_up_are_an_error_that_says_where_and_when(codegen):
-    # v = 1/(1/v₀ - t) V: neuron 2 is beyond 1000 V at 2 ms, neuron 3 never.
+    # v(t) = 1/(1/v(0) - t) in V and ms: neuron 2, from 0.5 V, is off at 2 ms, neuron 1 only after 1 s.
     circuit = circuit_of(EquationNeuron(**BLOWS_UP, initial={"v": np.array([0.0, 1.0, 500.0, -500.0])}))
     message = (
         r"the equations blow up: v of neuron 2 of 'cells' is \S+ \(SI units\) 12\.8 ms after the warm-up, stimulus 0\. "
@@ -253,6 +270,17 @@ def test_parameters_that_do_not_fit_are_errors():
 def test_parameters_of_ready_neurons_that_do_not_fit_are_errors(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_closed_form_without_a_differential_equation_is_an_error():
+    @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+    class Still(DiscreteLIF):
+        def dynamics(self, dt):
+            own = super().dynamics(dt)
+            return replace(own, equations=own.equations.replace("dv/dt = -v/second : volt", "v : volt"))
+
+    with pytest.raises(ValueError, match="'cells' has an `update` but no differential equation"):
+        runtime(circuit_of(Still()))
 
 
 def test_a_current_drive_needs_a_capacitance():
