@@ -29,6 +29,7 @@ ROOMS = {
     "theory": "theory",
     "moments": "moments",
     "spikes": "spikes",
+    "formats": "formats",
     "nn": "nn",
     "training": "training",
     "exporting": "exporting",

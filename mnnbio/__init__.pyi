@@ -17,6 +17,7 @@ from .circuit import Projection as Projection
 from .circuit import Readout as Readout
 from .circuit import SpikeSource as SpikeSource
 from .exporting import export as export
+from .formats import to_brian2_script as to_brian2_script
 from .machine import CacheWarning as CacheWarning
 from .machine import FileError as FileError
 from .machine import NotEnoughMemory as NotEnoughMemory

@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "moments": {"neurons"},
     "theory": {"circuit", "neurons", "synapses", "moments", "results"},
     "spikes": {"circuit", "neurons", "synapses", "results"},
+    "formats": {"circuit", "neurons", "synapses", "spikes", "results"},
     "nn": {"neurons", "moments"},
     "training": {"neurons", "nn"},
     "exporting": {"nn", "training", "circuit", "neurons", "synapses"},
@@ -34,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["workflow"] = set(MAY_IMPORT)
 # Heavy or optional packages, and the rooms that may use them. Equations of a user's own are read by Brian2.
 HOMES = {
-    "brian2": {"machine", "neurons", "spikes", "units"},
+    "brian2": {"formats", "machine", "neurons", "spikes", "units"},
     "torch": {"exporting", "moments", "nn", "theory", "training"},
     "safetensors": {"training"},
     "sklearn": {"training"},

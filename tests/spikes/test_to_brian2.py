@@ -211,20 +211,19 @@ def noisy() -> Circuit:
 
 @pytest.mark.slow
 def test_rates_of_noisy_neurons_agree(brian):
-    counts = []
-    result = simulate(noisy(), 1000.0, dt=DT, seed=1, codegen="runtime", covariance=False)
+    result = simulate(noisy(), 500.0, dt=0.5, seed=1, codegen="runtime", covariance=False)
     spikes = result["spikes"].to_dataset()
     ours = spikes["row_size"].values.ravel()
     counts = {name: ours[spikes["population"].values == name] for name in "GPX"}
-    network = to_brian2(noisy(), dt=DT, seed=1, duration=1000.0, record=["G", "P", "X", "input"])
-    network.run(1000 * brian.ms)
+    network = to_brian2(noisy(), dt=0.5, seed=1, duration=500.0, record=["G", "P", "X", "input"])
+    network.run(500 * brian.ms)
     for name, own in counts.items():
         other = np.asarray(network[f"{name}_spikes"].count[:])
         error = np.sqrt(own.var(ddof=1) / len(own) + other.var(ddof=1) / len(other))
         assert own.mean() > 3
         assert abs(own.mean() - other.mean()) < 4 * error, name
-    # A Poisson number of spikes of mean 50 and less variance than that: a train fires once in a step at most.
-    assert abs(np.mean(network["input_spikes"].count) - 50) < 4 * np.sqrt(50 / 200)
+    # A Poisson number of spikes of mean 25 and less variance than that: a train fires once in a step at most.
+    assert abs(np.mean(network["input_spikes"].count) - 25) < 4 * np.sqrt(25 / 200)
 
 
 def test_random_numbers_of_equations_are_those_of_brian():
