@@ -17,6 +17,7 @@ from mnnbio.analyses.comparison_table import Comparison
 from mnnbio.analyses.covariances import mean_covariances, population_covariances
 from mnnbio.analyses.decisions import accuracy_against_time, classification
 from mnnbio.analyses.dynamics import dynamics, state_sentence
+from mnnbio.analyses.membrane import compare_membrane, membrane_statistics
 from mnnbio.analyses.responses import phase_diagram, step_response
 from mnnbio.analyses.spectra import oscillation, population_spectra
 from mnnbio.analyses.spike_trains import spike_statistics
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         plot_stimuli,
     )
     from mnnbio.analyses.html_report import report
+    from mnnbio.analyses.membrane_plots import plot_voltages
     from mnnbio.analyses.plots import (
         plot_accuracy,
         plot_confusion,
@@ -52,10 +54,12 @@ __all__ = [
     "binned_counts",
     "classification",
     "compare",
+    "compare_membrane",
     "current_balance",
     "current_correlation",
     "dynamics",
     "mean_covariances",
+    "membrane_statistics",
     "network_state",
     "oscillation",
     "phase_diagram",
@@ -75,6 +79,7 @@ __all__ = [
     "plot_spectra",
     "plot_stimuli",
     "plot_training",
+    "plot_voltages",
     "plot_z",
     "population_covariances",
     "population_rates",
@@ -91,8 +96,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the report or a figure at first use: Matplotlib takes most of a second to load."""
     if name in __all__ and (name == "report" or name.startswith("plot_")):
-        from mnnbio.analyses import dynamics_plots, html_report, plots, spike_plots
+        from mnnbio.analyses import dynamics_plots, html_report, membrane_plots, plots, spike_plots
 
-        modules = html_report, plots, spike_plots, dynamics_plots
+        modules = html_report, plots, spike_plots, dynamics_plots, membrane_plots
         return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
