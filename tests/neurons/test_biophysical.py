@@ -28,7 +28,7 @@ def spike_steps(result, name="cells", dt=DT):
     spikes = result["spikes"]
     ends = np.cumsum(spikes["row_size"].values.ravel())
     rows = np.split(spikes["spike_time"].values, ends[:-1])
-    names = spikes["population"].values
+    names = np.broadcast_to(spikes["population"].values, spikes["row_size"].shape).ravel()  # of every trial
     assert len(rows) == len(names)
     return [np.rint(row * 1e3 / dt - 0.5).astype(int) for row, own in zip(rows, names, strict=True) if own == name]
 
