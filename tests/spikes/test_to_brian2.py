@@ -164,7 +164,7 @@ import json, runpy, sys
 import brian2
 brian2.prefs.codegen.target = "numpy"
 made = runpy.run_path(sys.argv[1])
-spikes = {n: [made[f"{n}_spikes"].t_.tolist(), made[f"{n}_spikes"].i.tolist()] for n in sys.argv[2:]}
+spikes = {n: [made[f"{n}_spikes"].t_[:].tolist(), made[f"{n}_spikes"].i[:].tolist()] for n in sys.argv[2:]}
 print(json.dumps(spikes))
 """
 
