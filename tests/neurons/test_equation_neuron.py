@@ -80,7 +80,7 @@ def test_random_numbers_do_not_depend_on_what_runs_beside(texts):
     circuit, found = circuit_of(EquationNeuron(**texts)), []
     for replicas in (1, 3):
         with build(circuit, dt=DT, codegen="runtime", replicas=replicas) as program:
-            found.append(program.run(50.0, trials=3, seed=5))
+            found.append(program.run(100.0, trials=3, seed=5))
     np.testing.assert_array_equal(found[0].step, found[1].step)
     np.testing.assert_array_equal(found[0].row_size, found[1].row_size)
     counts = found[0].row_size[0]  # (trial, neuron)
