@@ -35,6 +35,7 @@ ROOMS = {
     "exporting": "exporting",
     "results": "results",
     "analyses": "analyses",
+    "validation": "validation",
     "circuits": "ready",
     "workflow": "workflow",
 }

@@ -31,18 +31,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "results": set(),
     "circuits": {"circuit", "neurons", "synapses", "theory"},
     "analyses": {"results"},
+    "validation": {"circuit", "neurons", "theory", "moments", "spikes", "results", "analyses"},
 }
 MAY_IMPORT["workflow"] = set(MAY_IMPORT)
 # Heavy or optional packages, and the rooms that may use them. Equations of a user's own are read by Brian2.
 HOMES = {
     "brian2": {"formats", "machine", "neurons", "spikes", "units"},
-    "torch": {"exporting", "moments", "nn", "theory", "training"},
+    "torch": {"exporting", "moments", "nn", "theory", "training", "validation"},
     "safetensors": {"training"},
     "sklearn": {"training"},
     "pandas": {"training"},
-    "xarray": {"analyses", "results", "spikes", "theory", "workflow"},
+    "xarray": {"analyses", "results", "spikes", "theory", "validation", "workflow"},
     "netCDF4": {"results"},
-    "matplotlib": {"analyses", "circuit"},
+    "matplotlib": {"analyses", "circuit", "validation"},
     "jinja2": {"analyses"},
     "yaml": {"workflow"},
     "pydantic": {"workflow"},
