@@ -28,6 +28,11 @@ n_excitatory, n_inhibitory = 80, 20
 seconds, warmup, trials, window = 0.4, 0.1, 2, 20
 codegen, couplings = "runtime", [0.2]
 """,
+    "04_beyond_lif": """
+n_excitatory, n_inhibitory = 80, 20
+milliseconds, warmup, trials = 200, 50, 1
+codegen = "runtime"
+""",
 }
 
 execute = SimpleNamespace(**runpy.run_path(str(NOTEBOOKS / "execute.py")))
