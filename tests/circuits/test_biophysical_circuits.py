@@ -1,0 +1,120 @@
+"""Ready circuits of other neurons and synapses than the theory's: their parameters, and that they fire as published."""
+
+import re
+
+import numpy as np
+import pytest
+from brian2 import Hz, ms, mV, nS
+
+from mnnbio import simulate
+from mnnbio.analyses.spike_trains import spike_statistics
+from mnnbio.circuit.circuit import Circuit
+from mnnbio.circuits import adex_network, coba, cobahh, cuba, tsodyks_markram1998, vogels2011
+from mnnbio.workflow.cli import main
+
+# Small versions, the duration, ms, and the range of the mean rate of E, Hz.
+SMALL = {
+    "coba": (lambda seed: coba(scale=0.1, seed=seed), 100.0, (5, 60)),
+    "cuba": (lambda seed: cuba(scale=0.1, seed=seed), 100.0, (1, 30)),
+    "cobahh": (lambda seed: cobahh(scale=0.05, seed=seed), 60.0, (5, 100)),
+    "adex_network": (lambda seed: adex_network(scale=0.1, seed=seed), 100.0, (0.5, 30)),
+    "vogels2011": (lambda seed: vogels2011(scale=0.04, seed=seed, eta=1.0), 100.0, (1, 150)),
+    "tsodyks_markram1998": (lambda seed: tsodyks_markram1998(scale=0.1, seed=seed, switch=50.0), 100.0, (10, 300)),
+}
+
+
+def rates(tree):
+    names = tree["simulation/population"].to_numpy()
+    return {str(name): float(tree["simulation/rate"].to_numpy()[names == name].mean()) for name in np.unique(names)}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_circuits_survive_json_and_are_fixed_by_their_seed(name):
+    make = SMALL[name][0]
+    one, same, other = make(1), make(1), make(2)
+    assert one.hash() == same.hash() != other.hash()
+    again = Circuit.from_json(one.to_json())
+    assert again.hash() == one.hash()
+    for projection, restored in zip(one.projections, again.projections, strict=True):
+        assert (one.dense(projection) == again.dense(restored)).all()
+    assert "E" in one.describe()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_versions_fire_at_plausible_rates(name):
+    make, duration, (low, high) = SMALL[name]
+    tree = simulate(make(1), duration, dt=0.1, seed=1, codegen="runtime", covariance=False, window=20.0)
+    assert low < rates(tree)["E"] < high
+
+
+@pytest.mark.parametrize("make", [coba, cuba, cobahh])
+def test_benchmarks_have_the_published_numbers(make):
+    circuit = make()
+    assert {p.name: p.size for p in circuit.neurons} == {"E": 3200, "I": 800}
+    recurrent = [p for p in circuit.projections if p.source != "kick"]
+    assert {p.connectivity.p for p in recurrent} == {0.02}
+    # The charge of a spike of CUBA: 1.62 · 5/20 and -9 · 10/20 mV.
+    expected = {"E": 0.405, "I": -4.5} if make is cuba else {"E": 6.0, "I": 67.0}
+    assert {p.source: p.weight for p in recurrent} == pytest.approx(expected)
+    small = make(scale=0.5)
+    assert small.population("E").size == 1600
+    assert {p.connectivity.p for p in small.projections if p.source != "kick"} == {0.04}
+
+
+def test_options_take_quantities():
+    assert coba(kick=0.05 * 1e3 * ms, delay=0.2 * ms).hash() == coba(kick=50.0, delay=0.2).hash()
+    assert adex_network(4 * Hz).hash() == adex_network(0.004).hash()
+    assert vogels2011(5 * Hz, weight=1e-6 * nS).hash() == vogels2011().hash()
+    assert cuba(weights=(1.62 * mV, -9 * mV)).hash() == cuba().hash()
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (coba, {"scale": 0}, "`scale` must be a number > 0, got 0"),
+        (cuba, {"scale": 0.01}, "`scale` must be at least 0.02, so that there are enough neurons for the synapses"),
+        (coba, {"kick": -1.0}, "`kick` must be a time ≥ 0 ms, got -1"),
+        (coba, {"weights": (6 * mV, 67.0)}, "`weights` must be in nS"),
+        (adex_network, {"rate": -1.0}, "`rate` must be ≥ 0 spikes/ms, got -1"),
+        (vogels2011, {"rate": -1.0}, "`rate` must be one rate ≥ 0 spikes/ms"),
+        (tsodyks_markram1998, {"kind": "none"}, "Invalid value 'none' for `kind`"),
+    ],
+)
+def test_bad_options_are_refused(make, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make(**options)
+
+
+@pytest.mark.slow
+@pytest.mark.standalone
+def test_depression_answers_a_step_by_a_burst():
+    circuit = tsodyks_markram1998(seed=1)
+    tree = simulate(circuit, 700, warmup=500, dt=0.1, seed=1, covariance=False, record="E", window=100)
+    times = tree["spikes/spike_time"].to_numpy() * 1e3
+    before, burst, after = (np.sum((times >= low) & (times < low + 50)) for low in (440, 500, 650))
+    assert burst > 2 * max(before, after)
+
+
+@pytest.mark.slow
+def test_the_command_goes_on_where_there_is_no_theory(tmp_path, capsys):
+    line = "circuit cobahh --scale 0.05 --duration 20 --warmup 0 --trials 1 --window 10 --codegen runtime --no-progress"
+    main([*line.split(), "--out", str(tmp_path / "run")])
+    said = capsys.readouterr().out
+    assert "There is no prediction" in said
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.standalone
+def test_the_full_networks_are_irregular():
+    for make, low, high in ((coba, 10, 25), (cuba, 3, 9)):
+        tree = simulate(make(seed=1), 1000, warmup=200, dt=0.1, seed=1, covariance=False, window=100)
+        assert low < rates(tree)["E"] < high
+        assert float(spike_statistics(tree)["cv"].mean()) > 0.6
+
+
+@pytest.mark.slow
+@pytest.mark.standalone
+def test_inhibition_learns_the_rate_that_it_is_given():
+    tree = simulate(vogels2011(0.01, scale=0.1, seed=1, eta=0.3), 4000, warmup=6000, dt=0.1, seed=1, covariance=False)
+    assert rates(tree)["E"] == pytest.approx(10, rel=0.05)
