@@ -190,7 +190,7 @@ class MadeNetwork:
         for name, synapses in self.synapses.items():
             own = self.plan.synapses[name]
             if own.salt >= 0:
-                yield synapses.variables["stream"], len(own.targets), own.salt
+                yield synapses.variables["stream_syn"], len(own.targets), own.salt
 
     def playbacks(self) -> Iterator[tuple[NeuronGroup, PlannedGroup]]:
         """Yield the groups whose spikes are given."""
@@ -334,7 +334,7 @@ def _make_synapses(planned: PlannedSynapses, made: MadeNetwork, *, connected: bo
         options["method"] = planned.method
     if planned.on_pre and len(delay) == 1 and (connected or not planned.carries_spikes):
         options["delay"] = {"pre": delay[0] * second, **({"post": 0 * second} if planned.on_post else {})}
-    equations = planned.equations + ("\nstream : integer (constant)\n" if planned.salt >= 0 else "")
+    equations = planned.equations + ("\nstream_syn : integer (constant)\n" if planned.salt >= 0 else "")
     synapses = Synapses(
         source,
         target,
@@ -342,7 +342,7 @@ def _make_synapses(planned: PlannedSynapses, made: MadeNetwork, *, connected: bo
         name=planned.name,
         clock=made.clock,
         namespace=brian_functions() if planned.salt >= 0 else {},
-        dtype={"stream": np.int64},
+        dtype={"stream_syn": np.int64},
         **options,
     )
     for pathway, present in (("pre", planned.on_pre), ("post", planned.on_post)):

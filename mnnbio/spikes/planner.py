@@ -194,9 +194,15 @@ def _add_own_synapses(
     values: dict[str, Any] = {}
     units: dict[str, str] = {}
     start: dict[str, Any] = {}
+    declared: dict[str, float] = {}
     for code in codes:
-        for own, known in ((code.values, values), (code.start, start)):
-            if clash := [name for name in own if name in known and (own is code.start or known[name] != own[name])]:
+        for own, known in (
+            (code.values, values),
+            (code.start, start),
+            (dict.fromkeys(variable_names(code.equations), 0.0) if code.equations else {}, declared),
+        ):
+            shared = own is code.values  # parameters of one value may be
+            if clash := [name for name in own if name in known and not (shared and known[name] == own[name])]:
                 raise ValueError(
                     f"two rules of {projection} bring the variable {clash[0]!r}, which they cannot share: leave one out"
                     + (", or give both the same `w_max`" if clash[0].startswith("w_") else "")
@@ -213,13 +219,17 @@ def _add_own_synapses(
     pre = [*(code.before_pre for code in codes), *sent, *(code.on_pre for code in codes)]
     texts = ["\n".join(filter(None, pre)), "\n".join(filter(None, (code.on_post for code in codes)))]
     ends = [connection.source.equations, connection.target.equations]
-    equations, texts, new = with_own_names(equations, texts, ends)
+    # Statements keep their brackets, which Brian2 needs after `*=`.
+    equations, _, new = with_own_names(equations, [], ends)
+    texts = [_with_names(text, new) for text in texts]
     values, start = ({new.get(name, name): value for name, value in own.items()} for own in (values, start))
     weight = new.get("w", "w")
     calls = [count_calls(text) for text in texts]
     drawn = sum(calls) > 0
     if drawn:
         texts = [redrawn(text, every=sum(calls), first=first) for text, first in zip(texts, (0, calls[0]), strict=True)]
+        # neurons at the ends have a `stream`
+        texts = [text.replace("_draw(stream,", "_draw(stream_syn,") for text in texts]
     variables = variable_units(equations, [*variable_names(equations)])
     synapses = plan.add_synapses(
         connection.name,
@@ -247,6 +257,15 @@ def _add_own_synapses(
     synapses.load(weight, np.asarray(model.spike(entries.data), dtype=np.float64))
     for name, value in values.items():
         synapses.load(name, float(value))
+
+
+def _with_names(text: str, names: Mapping[str, str]) -> str:
+    """Return statements in which variables have other names."""
+    if not names:
+        return text
+    from brian2.utils.stringtools import word_substitute
+
+    return str(word_substitute(text, names))
 
 
 def _by_source(

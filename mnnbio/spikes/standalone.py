@@ -152,7 +152,7 @@ def _synapse_lines(made: MadeNetwork, name: str, synapses: Any) -> Iterator[str]
             size = f"{number}[0]/{replicas}"
             yield f"{array}.resize({number}[0]);"
             yield f'presentations.parameter("{name}.{variable}", {array}.data(), {size}, {replicas}{again});'
-    for variable in [*planned.start, *(["stream"] if planned.salt >= 0 else [])]:
+    for variable in [*planned.start, *(["stream_syn"] if planned.salt >= 0 else [])]:
         yield f"{_name(synapses.variables[variable])}.resize({number}[0]);"
     for pathway in synapses._pathways:
         delay = pathway.variables["delay"]

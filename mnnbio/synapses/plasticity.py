@@ -309,7 +309,9 @@ class RewardSTDP(_BoundedRule):
             equations=(
                 _traces(trace_source="tau_plus", trace_target="tau_minus")
                 + "deligibility/dt = -eligibility/tau_c : 1 (clock-driven)\n"
-                + f"dw/dt = w_scale*eligibility*{reward}*int(w_most > w_least) : {unit} (clock-driven)\n"
+                # what a step would bring beyond the bounds is left out
+                + f"dw/dt = clip(w_scale*eligibility*{reward}, (w_least - w)/dt, (w_most - w)/dt) : {unit} "
+                + "(clock-driven)\n"
             ),
             on_pre="w = clip(w, w_least, w_most)\neligibility -= A_minus*trace_target\ntrace_source += 1",
             on_post="w = clip(w, w_least, w_most)\neligibility += A_plus*trace_source\ntrace_target += 1",
@@ -363,8 +365,11 @@ class SynapticScaling(_BoundedRule):
         values, units = self._limits(unit, spike)
         values |= {"beta": self.beta, "rate_wanted": self.rate * 1e3, "tau_rate": self.tau_rate * 1e-3}
         units |= {"beta": "1", "rate_wanted": "hertz", "tau_rate": "second"}
-        change = "exp(sign*beta*(rate_wanted - rate_found)*(t - last_change))"
-        values["sign"], units["sign"] = (1.0 if values["w_scale"] >= 0 else -1.0), "1"
+        # The rate decays between spikes of the target, so that its integral since the last change is known. An exponent
+        # of 500 stands for more, where nothing is left of it.
+        decayed = "rate_found*tau_rate*(exp(clip((t - last_change)/tau_rate, 0, 500)) - 1)"
+        change = f"exp(direction*beta*(rate_wanted*(t - last_change) - {decayed}))"
+        values["direction"], units["direction"] = (1.0 if values["w_scale"] >= 0 else -1.0), "1"
         return SynapseCode(
             equations="drate_found/dt = -rate_found/tau_rate : hertz (event-driven)\nlast_change : second\n",
             before_pre=f"w = clip(w*{change}, w_least, w_most)\nlast_change = t",
@@ -380,8 +385,9 @@ class SynapticScaling(_BoundedRule):
 class ShortTermPlasticity(PlasticityRule):
     """Short-term depression and facilitation of synapses.
 
-    Between spikes ``dx/dt = (1 - x)/tau_rec`` and ``du/dt = (U - u)/tau_facil``. At a spike of the source
-    ``u ← u + U (1 - u)``, then ``w u x`` is transmitted, then ``x ← x - u x``. With ``tau_facil = 0`` u stays U.
+    Between spikes ``dx/dt = (1 - x)/tau_rec`` and ``du/dt = -u/tau_facil``. At a spike of the source
+    ``u ← u + U (1 - u)``, then ``w u x`` is transmitted, then ``x ← x - u x``. The first spike finds ``u = U`` and
+    ``x = 1``; with ``tau_facil = 0`` every spike finds ``u = U``.
 
     Parameters
     ----------
@@ -423,13 +429,13 @@ class ShortTermPlasticity(PlasticityRule):
                 equations=x, on_pre="x -= U*x", efficacy="U*x", values=values, units=units, start={"x": 1.0}
             )
         return SynapseCode(
-            equations=x + "du/dt = (U - u)/tau_facil : 1 (event-driven)\n",
+            equations=x + "du/dt = -u/tau_facil : 1 (event-driven)\n",
             before_pre="u += U*(1 - u)",
             on_pre="x -= u*x",
             efficacy="u*x",
             values=values | {"tau_facil": self.tau_facil * 1e-3},
             units=units | {"tau_facil": "second"},
-            start={"x": 1.0, "u": self.U},
+            start={"x": 1.0, "u": 0.0},
         )
 
     def steady_state(self, rate: Any) -> float:
