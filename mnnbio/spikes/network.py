@@ -334,6 +334,8 @@ def _make_synapses(planned: PlannedSynapses, made: MadeNetwork, *, connected: bo
         options["method"] = planned.method
     if planned.on_pre and len(delay) == 1 and (connected or not planned.carries_spikes):
         options["delay"] = {"pre": delay[0] * second, **({"post": 0 * second} if planned.on_post else {})}
+    elif planned.on_post:
+        options["delay"] = {"post": 0 * second}  # else a program would want one of every synapse
     equations = planned.equations + ("\nstream_syn : integer (constant)\n" if planned.salt >= 0 else "")
     synapses = Synapses(
         source,

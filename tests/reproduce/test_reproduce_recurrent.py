@@ -116,7 +116,9 @@ def iterated(net):
     """Return the fixed point of ``C → A W C Wᵀ A`` off the diagonal and the variance on it, Hz."""
     wired = wire(net, 0.1)
     external = external_input(net, wired, 0.1)
-    state = stationary_state(wired.recurrent, external.mean, external.received, wired.neurons, closure="poisson", dt=0.1)
+    state = stationary_state(
+        wired.recurrent, external.mean, external.received, wired.neurons, closure="poisson", dt=0.1
+    )
     effective = state.gain[:, None] * wired.recurrent.to_dense()
     covariance = np.diag(state.variance)
     for _ in range(100):

@@ -189,7 +189,9 @@ def adex_script(kinds, weights, delays, times, which, duration, gap=None):
                 synapses.r = 1
             objects.append(synapses)
         if gap is not None:
-            junctions = Synapses(group, group, "x : siemens\nI_gap_post = x*(v_pre - v_post) : amp (summed)", dt=DT * ms)
+            junctions = Synapses(
+                group, group, "x : siemens\nI_gap_post = x*(v_pre - v_post) : amp (summed)", dt=DT * ms
+            )
             target, pre = np.nonzero(gap)
             junctions.connect(i=pre, j=target)
             junctions.x = gap[target, pre] * nS
