@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 from brian2 import Network, ms, prefs, start_scope
 
 from mnnbio.spikes.network import make_network, start_presentations
@@ -84,3 +85,8 @@ def train(n, number, duration, seed, gap=1):
     cells = np.arange(1, round(duration / DT) // gap - 1)
     steps = np.concatenate([np.sort(rng.choice(cells, number, replace=False)) * gap for _ in range(n)])
     return steps * DT, np.repeat(np.arange(n), number)
+
+
+def some_slow(cases, *quick):
+    """Return cases of a test, marked as slow but for the quick ones."""
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in cases]

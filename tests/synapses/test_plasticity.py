@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from brian2 import SpikeGeneratorGroup, Synapses, ms, mV, nS, pA
-from observed import DT, observe, plain_brian, run_script, train
+from observed import DT, observe, plain_brian, run_script, some_slow, train
 
 from mnnbio import (
     Circuit,
@@ -195,7 +195,7 @@ def fired(found, name, later=1):
 DELAYS = {"at once": 0.0, "one delay": 1.7, "delays": np.random.default_rng(4).integers(0, 80, (N_POST, N_PRE)) * DT}
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", some_slow(RULES, "STDP", "reward"))
 def test_weights_after_a_second_are_those_of_a_script(name):
     own = RULES[name]
     weights = start_weights(-1.0 if name == "inhibition" else 1.0)
@@ -212,6 +212,7 @@ def test_weights_after_a_second_are_those_of_a_script(name):
     np.testing.assert_allclose(ours, expected, rtol=1e-12, atol=1e-12 * W_MAX * 1e-3)
 
 
+@pytest.mark.slow
 def test_pairs_add_up_to_the_closed_form():
     # Far from the bounds: A+ Σ exp(-Δ/τ+) over pairs with the source first, less A- Σ exp(-Δ/τ-) over the others.
     weights = np.full((N_POST, N_PRE), 0.5 * W_MAX)
@@ -228,6 +229,7 @@ def test_pairs_add_up_to_the_closed_form():
             assert found.weights("pre_to_post")[source * N_POST + target] == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_triplets_add_up_to_the_published_sums():
     # Pfister & Gerstner (2006), eq. 3 and 4, with traces as sums over all earlier spikes.
     weights = np.full((N_POST, N_PRE), 0.5 * W_MAX)
@@ -247,6 +249,7 @@ def test_triplets_add_up_to_the_published_sums():
             assert found.weights("pre_to_post")[source * N_POST + target] == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_scaling_solves_its_equation():
     # d ln w/dt = beta (rate - r), r the target's spikes filtered with tau_rate, up to the last spike of either side.
     beta, wanted, tau = 0.05, 0.01, 120.0
@@ -267,7 +270,7 @@ def test_scaling_solves_its_equation():
 
 
 @pytest.mark.parametrize("facil", [0.0, 400.0])
-@pytest.mark.parametrize("rate", [0.01, 0.05])
+@pytest.mark.parametrize("rate", some_slow([0.01, 0.05], 0.05))
 def test_short_term_plasticity_reaches_its_steady_state(facil, rate):
     rule = ShortTermPlasticity(U=0.25, tau_rec=120.0, tau_facil=facil)
     times = np.arange(1, 81) / rate
@@ -307,7 +310,7 @@ def test_depressing_synapses_have_delays_of_their_own():
         assert np.flatnonzero(np.abs(jumps[target]) > 1e-9).tolist() == sorted(k - 1 for k in steps)
 
 
-@pytest.mark.parametrize("end", ["source", "target", "both"])
+@pytest.mark.parametrize("end", some_slow(["source", "target", "both"]))
 def test_neurons_may_have_a_variable_w_at_either_end(end):
     # AdEx neurons adapt with a w of their own, which Brian2 would take for the weight.
     own = RULES["STDP"]
@@ -337,6 +340,7 @@ def test_neurons_may_have_a_variable_w_at_either_end(end):
     )
 
 
+@pytest.mark.slow
 def test_names_of_parameters_may_be_those_of_the_neurons():
     # tau, beta, mu, x and u stand in neurons as in rules.
     neuron = EquationNeuron(
@@ -355,6 +359,7 @@ def test_names_of_parameters_may_be_those_of_the_neurons():
     np.testing.assert_allclose(found.weights("pre_to_post"), expected, rtol=1e-12, atol=1e-12 * W_MAX * 1e-3)
 
 
+@pytest.mark.slow
 def test_weights_of_conductances_learn_in_their_unit():
     own, weights = RULES["STDP"], start_weights()
     neuron = ConductanceLIF(t_ref=0.1)
@@ -364,7 +369,7 @@ def test_weights_of_conductances_learn_in_their_unit():
     np.testing.assert_allclose(found.weights("pre_to_post"), expected * 1e-6, rtol=1e-12, atol=1e-24)
 
 
-@pytest.mark.parametrize("reward", [1.0, -1.0])
+@pytest.mark.parametrize("reward", some_slow([1.0, -1.0]))
 def test_reward_keeps_weights_within_their_bounds(reward):
     rule = RewardSTDP(w_max=W_MAX, reward=reward, A_plus=1.0, A_minus=0.0)
     found = observe(given_circuit(rule, start_weights()), 1000.0)
@@ -372,6 +377,7 @@ def test_reward_keeps_weights_within_their_bounds(reward):
     np.testing.assert_allclose(weights, 1.0 if reward > 0 else 0.0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_reward_may_change_in_time_and_be_a_variable_of_the_target():
     # Reward of 0.004/ms from 300 to 600 ms: as a course, and as a variable that neurons hold.
     neuron = {"equations": "dv/dt = -v/tau : volt\nreward = 0.004/ms*int(t >= 300*ms)*int(t < 600*ms) : Hz"}
@@ -473,6 +479,7 @@ def trains_of(circuit, codegen, **options):
     return found.step, found.row_size
 
 
+@pytest.mark.slow
 def test_replicas_and_trials_do_not_know_of_each_other():
     circuit = everything()
     one, two = (trains_of(circuit, "runtime", replicas=replicas) for replicas in (1, 3))
@@ -583,6 +590,7 @@ def test_bad_rules_raise(run, error, message):
         run()
 
 
+@pytest.mark.slow
 def test_rules_of_one_greatest_weight_stand_together():
     # STDP at a target that scaling would leave alone for its rate is wanted and lasts.
     own, weights = RULES["STDP"], start_weights()

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from brian2 import NeuronGroup, SpikeGeneratorGroup, SpikeMonitor, StateMonitor, Synapses, ms, mV, nS, pA, pF
-from observed import DT, by_neuron, observe, plain_brian, run_script, train
+from observed import DT, by_neuron, observe, plain_brian, run_script, some_slow, train
 from scipy import linalg
 
 from mnnbio import (
@@ -57,8 +57,8 @@ ON_LIF = {
 }
 
 
-@pytest.mark.parametrize("kind", ON_LIF)
-@pytest.mark.parametrize("delay", [0.0, 1.3])
+@pytest.mark.parametrize("kind", some_slow(ON_LIF, "exponential", "double exponential"))
+@pytest.mark.parametrize("delay", some_slow([0.0, 1.3], 1.3))
 def test_leaky_neurons_take_exact_steps_through_many_spikes(kind, delay):
     synapse, taus = ON_LIF[kind]
     times, which = train(3, 6, 60.0, seed=3)
@@ -223,7 +223,7 @@ def assert_same(circuit, expected, duration, at_least=5):
     np.testing.assert_allclose(found.states["n", "v"], expected[1], rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ON_ADEX)
+@pytest.mark.parametrize("kind", some_slow(ON_ADEX, "conductance that rises", "NMDA"))
 def test_adex_neurons_fire_as_in_a_script(kind):
     own = ON_ADEX[kind]
     times, which = train(N_SOURCES, 12, 100.0, seed=1)
@@ -232,7 +232,7 @@ def test_adex_neurons_fire_as_in_a_script(kind):
     assert_same(adex_circuit([own], weights, [0.7], times, which), expected, 100.0)
 
 
-@pytest.mark.parametrize("carrier", ["ours", "Brian2's"])
+@pytest.mark.parametrize("carrier", some_slow(["ours", "Brian2's"], "Brian2's"))
 def test_every_synapse_has_a_delay_of_its_own(carrier):
     own = ON_ADEX["conductance"]
     times, which = train(N_SOURCES, 12, 100.0, seed=5)
@@ -244,6 +244,7 @@ def test_every_synapse_has_a_delay_of_its_own(carrier):
     assert_same(circuit, expected, 100.0)
 
 
+@pytest.mark.slow
 def test_a_synapse_that_brian_carries_has_one_delay():
     own = ON_ADEX["delta"]
     times, which = train(N_SOURCES, 12, 100.0, seed=6)
@@ -265,6 +266,7 @@ def test_gap_junctions_couple_two_neurons():
     assert np.abs(alone.states["n", "v"][1:] - expected[1][1:]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_many_kinds_stand_side_by_side():
     times, which = train(N_SOURCES, 12, 100.0, seed=8)
     # Variables of a script have one name each, so kinds are chosen that share none.
@@ -280,6 +282,7 @@ def test_many_kinds_stand_side_by_side():
     assert_same(adex_circuit(kinds, weights, delays, times, which, gap), expected, 100.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tau_syn", "rise"), [(5.0, 0.0), (5.0, 1.0), (4.0, 4.0)])
 def test_the_weight_of_a_conductance_is_its_peak(tau_syn, rise):
     dt = 0.01
@@ -332,6 +335,7 @@ def test_synapses_add_to_a_variable_of_the_neurons():
     np.testing.assert_allclose(g, expected, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rise", [0.0, 2.0])
 def test_a_poisson_drive_opens_a_conductance_with_the_moments_of_shot_noise(rise):
     # Campbell's theorem: mean r ∫g, variance r ∫g²; of Euler's exponential per step for the variance.
