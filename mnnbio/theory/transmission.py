@@ -5,7 +5,7 @@ Types of synapses register these; what has no theory is refused by name.
 Short-term plasticity [1]_ counts by its stationary factors for Poisson trains. With u after and x before a spike, the
 mean weight is that of a synapse without memory times ``⟨u⟩⟨x⟩``,
 
-    ⟨u⟩ = u + U (1 - u),   u = U (1 + tau_facil r)/(1 + U tau_facil r),   ⟨x⟩ = 1/(1 + ⟨u⟩ tau_rec r),
+    ⟨u⟩ = u + U (1 - u),   u = U tau_facil r/(1 + U tau_facil r),   ⟨x⟩ = 1/(1 + ⟨u⟩ tau_rec r),
 
 exact without facilitation; with it, u and x count as independent. Squares follow from the second moments, likewise.
 
@@ -200,9 +200,9 @@ class ShortTermEfficacy:
         U, tau = self.rule.U, self.rule.tau_facil
         if not tau:
             return np.full(np.shape(rate), U), np.full(np.shape(rate), U**2)
-        before = U * (1 + tau * rate) / (1 + U * tau * rate)
+        before = U * tau * rate / (1 + U * tau * rate)
         rest = 2 * U * (1 - U) * before + U**2
-        squared = (2 * U * before + tau * rate * rest) / (2 + tau * rate * (1 - (1 - U) ** 2))
+        squared = tau * rate * rest / (2 + tau * rate * (1 - (1 - U) ** 2))
         return np.asarray(before + U * (1 - before)), np.asarray((1 - U) ** 2 * squared + rest)
 
 

@@ -250,11 +250,11 @@ RULES = [
 def released(rule, rate, spikes, seed):
     """Return u x at the spikes of a Poisson train, once it is stationary."""
     rng = np.random.default_rng(seed)
-    x, u, out = 1.0, rule.U, []
+    x, u, out = 1.0, 0.0 if rule.tau_facil else rule.U, []
     for interval in rng.exponential(1 / rate, size=spikes):
         x = 1 - (1 - x) * np.exp(-interval / rule.tau_rec)
         if rule.tau_facil:
-            u = rule.U + (u - rule.U) * np.exp(-interval / rule.tau_facil)
+            u *= np.exp(-interval / rule.tau_facil)
             u += rule.U * (1 - u)
         out.append(u * x)
         x -= u * x
