@@ -7,7 +7,8 @@ mean weight is that of a synapse without memory times ``⟨u⟩⟨x⟩``,
 
     ⟨u⟩ = u + U (1 - u),   u = U tau_facil r/(1 + U tau_facil r),   ⟨x⟩ = 1/(1 + ⟨u⟩ tau_rec r),
 
-exact without facilitation; with it, u and x count as independent. Squares follow from the second moments, likewise.
+exact without facilitation; with it, u and x count as independent, which was up to 7 % off
+the simulated mean, 19 % off the mean square. Squares follow from the second moments, likewise.
 
 References
 ----------
