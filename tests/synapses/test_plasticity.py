@@ -393,28 +393,27 @@ def test_reward_may_change_in_time_and_be_a_variable_of_the_target():
     assert np.ptp(found[0].weights("pre_to_post") / W_MAX * 1e3) > 0.05
 
 
-@pytest.mark.xfail(reason="unexplained: rates rise to 34 Hz where 5 Hz are wanted", strict=False)
 @pytest.mark.slow
 @pytest.mark.standalone
 @pytest.mark.parametrize("rate", [0.005, 0.012])
 def test_inhibition_brings_neurons_to_their_rate(rate):
+    # An inhibitory spike itself delays the spikes of its target, so that the rule rests where 2 tau times the rate exceeds
+    # alpha by that share: it grows with the weights, and with 10 Hz and four times the weights it was 7 % of the rate.
     n, n_inhibitory = 40, 100
     circuit = Circuit(
-        [PoissonSource("I", n_inhibitory, 0.01), Population("E", n, LIFParameters(tau_m=20.0, v_th=15.0))],
+        [PoissonSource("I", n_inhibitory, 0.04), Population("E", n, LIFParameters(tau_m=20.0, v_th=15.0))],
         [
             Projection(
                 "I",
                 "E",
-                weights=np.full((n, n_inhibitory), -0.02),
-                plasticity=inhibitory_plasticity(rate=rate, eta=5e-4, w_max=-2.0),
+                weights=np.full((n, n_inhibitory), -0.005),
+                plasticity=inhibitory_plasticity(rate=rate, eta=5e-4, w_max=-0.5),
             )
         ],
         [GaussianDrive("E", mean=np.linspace(0.8, 1.0, n), std=0.6)],
     )
-    result = simulate(
-        circuit, 100e3, warmup=400e3, trials=1, dt=DT, seed=1, covariance=False, codegen="cpp_standalone"
-    )
-    rates = spike_counts(result, "E") / 100e3
+    result = simulate(circuit, 100e3, warmup=100e3, trials=1, dt=DT, seed=1, covariance=False, codegen="cpp_standalone")
+    rates = result["simulation/rate"].values * 1e-3  # rows of spikes hold those of the warm-up too
     assert abs(rates.mean() / rate - 1) < 0.05
     assert np.abs(rates / rate - 1).max() < 0.25  # each neuron too
     fixed = replace(circuit, projections=[replace(circuit.projections[0], plasticity=None)])
