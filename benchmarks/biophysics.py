@@ -18,11 +18,14 @@ import subprocess
 import sys
 import tempfile
 
+from ei_network import WATCH
+
 NAMES = ("coba", "cuba", "adex", "cobahh")
 
-# What both scripts share: the circuit, and how they measure themselves. A program's peak is asked of the system.
-COMMON = """
-import json, os, pathlib, sys, threading, time
+# What both scripts share: the circuit, and how they measure themselves.
+COMMON = (
+    WATCH
+    + """
 from dataclasses import replace
 import numpy as np
 from mnnbio import SpikeSource, build
@@ -43,17 +46,6 @@ drawn = [
 ]
 circuit = replace(circuit, populations=[*circuit.sources, *drawn])
 n, n_exc = circuit.n_neurons, circuit.population("E").size
-peak, over = [0], threading.Event()
-def watch():
-    while not over.wait(0.005):
-        for task in pathlib.Path("/proc/self/task").iterdir():
-            try:
-                for child in (task / "children").read_text().split():
-                    status = pathlib.Path("/proc", child, "status").read_text()
-                    if "main" in status.splitlines()[0]:
-                        peak[0] = max(peak[0], int(status.split("VmHWM:")[1].split()[0]) * 1024)
-            except (OSError, IndexError):
-                pass
 def measured(run):
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -77,6 +69,7 @@ def measured(run):
     rate = late.sum() / n / (T - 200) * 1e3
     print(json.dumps({"seconds": seconds, "program": peak[0], "rate": rate, "cv": float(np.mean(cvs or [np.nan]))}))
 """
+)
 OURS = """
 with build(circuit, dt=0.1, replicas=1, record=["E", "I"]) as program:
     def run():

@@ -19,10 +19,9 @@ import subprocess
 import sys
 import tempfile
 
-# What both scripts share: how they measure themselves. A program's peak is asked of the system while it runs.
-MEASURE = """
+# A program's peak of memory is asked of the system while it runs.
+WATCH = """
 import json, os, pathlib, resource, sys, threading, time
-options = json.loads(sys.argv[1])
 peak, over = [0], threading.Event()
 def watch():
     while not over.wait(0.005):
@@ -34,6 +33,12 @@ def watch():
                         peak[0] = max(peak[0], int(status.split("VmHWM:")[1].split()[0]) * 1024)
             except (OSError, IndexError):
                 pass
+"""
+# What both scripts share: how they measure themselves.
+MEASURE = (
+    WATCH
+    + """
+options = json.loads(sys.argv[1])
 def cores():
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 def measured(run):
@@ -50,6 +55,7 @@ n = options["neurons"]
 n_exc, J, g, p = n * 4 // 5, 0.2, 5.0, 0.1
 rate = 2 * 20 / (J * 20)  # spikes/ms of all external trains of a neuron
 """
+)
 OURS = """
 from mnnbio import Bernoulli, Circuit, LIFParameters, PoissonDrive, Population, Projection, build
 lif = LIFParameters(tau_m=20.0, v_th=20.0, v_reset=10.0, t_ref=2.0)

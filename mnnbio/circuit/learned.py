@@ -29,7 +29,7 @@ def learned_projections(projections: Sequence[Projection], result: Any, stimulus
         number = int(dataset.attrs.get("projection", -1))
         ends = dataset.attrs.get("source"), dataset.attrs.get("target")
         if not 0 <= number < len(changed) or (changed[number].source, changed[number].target) != ends:
-            raise ValueError(f"the weights {name!r} are of {ends[0]} → {ends[1]}, a projection that the circuit lacks")
+            raise ValueError(f"the weights {name!r} are of {ends[0]} → {ends[1]}, which the circuit lacks")
         weights = dataset["weight"].isel(trial=trial)
         values = weights.isel(stimulus=stimulus) if "stimulus" in weights.dims else weights
         changed[number] = _with_values(changed[number], dataset, np.asarray(values.values, dtype=np.float64))

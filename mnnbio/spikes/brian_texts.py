@@ -26,10 +26,9 @@ class Texts(NamedTuple):
 
 
 class Renamed(NamedTuple):
-    """Equations and statements in which variables have other names, `names` of the old ones."""
+    """Equations in which variables have other names, `names` of the old ones."""
 
     equations: str
-    statements: list[str]
     names: dict[str, str]
 
 
@@ -145,18 +144,18 @@ def _unit(eq: Any, name: str) -> str:
     return "1" if eq.dim is DIMENSIONLESS else in_si(Quantity(1.0, dim=eq.dim), name).unit
 
 
-def redrawn(text: str, *, every: int, first: int) -> str:
-    """Return statements whose calls of ``rand()`` and ``randn()`` draw from ``stream``, at counters from `first` on."""
-    return _Redrawn(every, first).text(text, "exec") if text and _calls(text, "exec") else text
+def redrawn(text: str, *, every: int, first: int, stream: str) -> str:
+    """Return statements whose calls of ``rand()`` and ``randn()`` draw from `stream`, at counters from `first` on."""
+    return _Redrawn(every, first, stream).text(text, "exec") if text and _calls(text, "exec") else text
 
 
 def restored(text: str) -> str:
-    """Return statements whose draws from ``stream`` are calls of ``rand()`` and ``randn()`` again."""
-    return ast.unparse(_Restored().visit(_tree(text, "exec"))) if "_draw(stream" in text else text
+    """Return statements whose draws from a stream are calls of ``rand()`` and ``randn()`` again."""
+    return _written(_Restored().visit(_tree(text, "exec"))) if "_draw(stream" in text else text
 
 
 def restored_equations(equations: str, left_out: Collection[str] = ()) -> str:
-    """Return equations whose draws from ``stream`` are calls again, without some variables."""
+    """Return equations whose draws from a stream are calls again, without some variables."""
     if "_draw(stream" not in equations and not left_out:
         return equations
     import_brian()
@@ -167,13 +166,13 @@ def restored_equations(equations: str, left_out: Collection[str] = ()) -> str:
         if name not in left_out:
             text = f"{eq.expr}" if eq.expr is not None else ""
             if "_draw(stream" in text:
-                text = ast.unparse(_Restored().visit(_tree(text, "eval")))
+                text = _written(_Restored().visit(_tree(text, "eval")))
             lines.append(_line(name, eq, text))
     return "\n".join(lines) + "\n"
 
 
-def with_own_names(equations: str, statements: Sequence[str], others: Sequence[str]) -> Renamed:
-    """Return equations and statements of synapses without the names that the equations of their ends have.
+def with_own_names(equations: str, others: Sequence[str]) -> Renamed:
+    """Return equations of synapses without the names that the equations of their ends have.
 
     Brian2 refuses those: ``w`` of synapses whose neurons have a ``w`` becomes ``w_syn``.
     """
@@ -185,11 +184,20 @@ def with_own_names(equations: str, statements: Sequence[str], others: Sequence[s
     summed = {name for name, eq in own.items() if "summed" in eq.flags}
     names = {name: f"{name}_syn" for name in own.names if name in taken and name not in summed}
     if not names:
-        return Renamed(equations, list(statements), names)
+        return Renamed(equations, names)
     changed = Equations(equations, **names)
     lines = [_line(name, eq, f"{eq.expr}" if eq.expr is not None else "") for name, eq in changed.items()]
-    texts = [ast.unparse(_OwnNames(names).visit(_tree(text, "exec"))) if text else "" for text in statements]
-    return Renamed("\n".join(lines) + "\n", texts, names)
+    return Renamed("\n".join(lines) + "\n", names)
+
+
+def with_names(text: str, names: Mapping[str, str]) -> str:
+    """Return statements in which variables have other names."""
+    if not names:
+        return text
+    import_brian()
+    from brian2.utils.stringtools import word_substitute
+
+    return str(word_substitute(text, names))
 
 
 def count_calls(text: str) -> int:
@@ -200,6 +208,20 @@ def count_calls(text: str) -> int:
 def _tree(text: str, mode: str) -> ast.AST:
     plain = "\n".join(part.strip() for part in text.replace(";", "\n").splitlines())
     return ast.parse(plain if mode == "exec" else plain.replace("\n", " "), mode=mode)
+
+
+def _written(tree: ast.AST) -> str:
+    """Return code as text; what follows ``*=`` and its like stands in brackets, without which Brian2 refuses a sum."""
+    if not isinstance(tree, ast.Module):
+        return ast.unparse(tree)
+    lines = []
+    for line in tree.body:
+        text = ast.unparse(line)
+        if isinstance(line, ast.AugAssign):
+            value = ast.unparse(line.value)
+            text = f"{text.removesuffix(value)}({value})"
+        lines.append(text)
+    return "\n".join(lines)
 
 
 def _calls(text: str, mode: str) -> int:
@@ -213,12 +235,12 @@ def _is_draw(node: ast.AST) -> bool:
 class _Redrawn(ast.NodeTransformer):
     """Rewriting of calls, each at a counter of its own."""
 
-    def __init__(self, every: int, offset: int) -> None:
-        self.every, self.offset = every, offset
+    def __init__(self, every: int, offset: int, stream: str = "stream") -> None:
+        self.every, self.offset, self.stream = every, offset, stream
 
     def text(self, text: str, mode: str) -> str:
         """Return the text rewritten."""
-        return ast.unparse(self.visit(_tree(text, mode)))
+        return _written(self.visit(_tree(text, mode)))
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """Rewrite one call."""
@@ -228,18 +250,7 @@ class _Redrawn(ast.NodeTransformer):
         assert isinstance(node.func, ast.Name)
         counter = f"{self.every}*t_in_timesteps + {self.offset}"
         self.offset += 1
-        return ast.parse(f"{_DRAWS[node.func.id]}(stream, {counter})", mode="eval").body
-
-
-class _OwnNames(ast.NodeTransformer):
-    """Renaming of variables."""
-
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self.names = names
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        """Rename one."""
-        return ast.Name(self.names.get(node.id, node.id), node.ctx)
+        return ast.parse(f"{_DRAWS[node.func.id]}({self.stream}, {counter})", mode="eval").body
 
 
 class _Restored(ast.NodeTransformer):

@@ -65,9 +65,15 @@ class MadeNetwork:
     n_steps: int = 0
     watched: list[tuple[Recordable, Any]] | None = None  # states that may blow up, from the first run on
     sampled: list[tuple[StateChannel, Any, list[Any]]] = field(default_factory=list)
+    samples_states: bool = False  # whether the network has what takes them
 
     def choose_states(self, channels: Sequence[StateChannel]) -> None:
-        """Choose the state variables that are recorded; see `take_states`."""
+        """Choose the state variables that are recorded; `take_states` takes them from the first such run on."""
+        if channels and not self.samples_states:
+            from brian2 import NetworkOperation
+
+            self.samples_states = True
+            self.network.add(NetworkOperation(self.take_states, clock=self.clock, when="before_start", order=-1))
         known = recordables(self.plan)
         self.sampled = []
         for channel in channels:
@@ -78,11 +84,10 @@ class MadeNetwork:
 
     def take_states(self) -> None:
         """Take the samples of the present step."""
-        if self.sampled:
-            step = int(self.clock.variables["timestep"].get_value()[0]) - self.warmup_steps
-            for channel, variable, samples in self.sampled:
-                if channel.every and step >= 0 and step % channel.every == 0:
-                    samples.append(self._sample(channel, variable))
+        step = int(self.clock.variables["timestep"].get_value()[0]) - self.warmup_steps
+        for channel, variable, samples in self.sampled:
+            if channel.every and step >= 0 and step % channel.every == 0:
+                samples.append(self._sample(channel, variable))
 
     def _sample(self, channel: StateChannel, variable: Any) -> npt.NDArray[np.float64]:
         """Return the present values, (replica, element)."""
@@ -101,8 +106,8 @@ class MadeNetwork:
 
     def changing_weights(self) -> list[tuple[Any, npt.NDArray[np.float64]]]:
         """Return the weights that change in a presentation, as they are now."""
-        plastic = [self.synapses[name] for name in self.synapses if self.plan.synapses[name].changes_weights]
-        variables = [own.variables["w_syn" if "w_syn" in own.variables else "w"] for own in plastic]
+        planned = ((own, self.plan.synapses[name]) for name, own in self.synapses.items())
+        variables = [own.variables[plan.weight] for own, plan in planned if plan.changes_weights]
         return [(variable, np.array(variable.get_value())) for variable in variables]
 
     def watch_states(self, n_steps: int) -> None:
@@ -258,11 +263,6 @@ def make_network(
     if connected and not plain and (plan.changes_in_time or any(made.playbacks())):
         follow = NetworkOperation(made.follow_courses, clock=made.clock, when="before_start", name=name("courses"))
         made.network.add(follow)
-    if connected and not plain:
-        observe = NetworkOperation(
-            made.take_states, clock=made.clock, when="before_start", order=-1, name=name("states")
-        )
-        made.network.add(observe)
     for population in record:
         monitor = SpikeMonitor(made.groups[plan.populations[population]], name=name(f"{population}_spikes"))
         made.monitors[population] = monitor

@@ -204,8 +204,8 @@ class PlannedSynapses:
         Values, in SI units, from which variables of the synapses start in every presentation.
     states : dict
         Variables that can be recorded, with their units in Brian2's language.
-    projection : tuple of str
-        Source and target in the circuit.
+    weight : str
+        Variable that is the weight.
     number : int
         Of the projection in the circuit; -1: it is none.
     changes_weights : bool
@@ -231,7 +231,7 @@ class PlannedSynapses:
     method: str = ""
     start: dict[str, float | int | bool] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
-    projection: tuple[str, str] = ("", "")
+    weight: str = "w_syn"
     number: int = -1
     changes_weights: bool = False
     salt: int = -1

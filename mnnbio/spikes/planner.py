@@ -19,7 +19,15 @@ from mnnbio.circuit import (
     check_time_step,
     delay_steps,
 )
-from mnnbio.spikes.brian_texts import count_calls, has_events, redrawn, variable_names, variable_units, with_own_names
+from mnnbio.spikes.brian_texts import (
+    count_calls,
+    has_events,
+    redrawn,
+    variable_names,
+    variable_units,
+    with_names,
+    with_own_names,
+)
 from mnnbio.spikes.plan import Plan, PlannedGroup, Step, all_to_all
 from mnnbio.spikes.populations import add_neurons, add_source, receiver
 from mnnbio.synapses import SynapseSteps
@@ -220,16 +228,17 @@ def _add_own_synapses(
     texts = ["\n".join(filter(None, pre)), "\n".join(filter(None, (code.on_post for code in codes)))]
     ends = [connection.source.equations, connection.target.equations]
     # Statements keep their brackets, which Brian2 needs after `*=`.
-    equations, _, new = with_own_names(equations, [], ends)
-    texts = [_with_names(text, new) for text in texts]
+    equations, new = with_own_names(equations, ends)
+    texts = [with_names(text, new) for text in texts]
     values, start = ({new.get(name, name): value for name, value in own.items()} for own in (values, start))
     weight = new.get("w", "w")
     calls = [count_calls(text) for text in texts]
     drawn = sum(calls) > 0
-    if drawn:
-        texts = [redrawn(text, every=sum(calls), first=first) for text, first in zip(texts, (0, calls[0]), strict=True)]
-        # neurons at the ends have a `stream`
-        texts = [text.replace("_draw(stream,", "_draw(stream_syn,") for text in texts]
+    if drawn:  # not from `stream`, which neurons at the ends may have
+        texts = [
+            redrawn(text, every=sum(calls), first=first, stream="stream_syn")
+            for text, first in zip(texts, (0, calls[0]), strict=True)
+        ]
     variables = variable_units(equations, [*variable_names(equations)])
     synapses = plan.add_synapses(
         connection.name,
@@ -239,7 +248,7 @@ def _add_own_synapses(
         np.diff(entries.indptr),
         equations=equations,
         carrier="brian",
-        projection=(projection.source, projection.target),
+        weight=weight,
         number=next(k for k, own in enumerate(connection.circuit.projections) if own is projection),
         adds_to=steps.adds_to,
         shared=tuple(values),
@@ -257,15 +266,6 @@ def _add_own_synapses(
     synapses.load(weight, np.asarray(model.spike(entries.data), dtype=np.float64))
     for name, value in values.items():
         synapses.load(name, float(value))
-
-
-def _with_names(text: str, names: Mapping[str, str]) -> str:
-    """Return statements in which variables have other names."""
-    if not names:
-        return text
-    from brian2.utils.stringtools import word_substitute
-
-    return str(word_substitute(text, names))
 
 
 def _by_source(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from scipy import sparse
 
 from mnnbio.circuit import Circuit, ModeMatrix, Population
 from mnnbio.machine import require_memory
-from mnnbio.spikes.plan import Plan, recordables
+from mnnbio.spikes.plan import Plan, Recordable, recordables
 from mnnbio.spikes.recording import Block, Kind, StateChannel, recorded_kinds
 from mnnbio.spikes.timing import Times
 from mnnbio.units import count_steps, in_unit, shown, si_size, working_unit
@@ -156,11 +156,7 @@ def split_record(record: Any) -> Wanted:
             kinds[name] = own[0]
         if found := tuple(part for part in parts if isinstance(part, States)):
             states[name] = found
-    return Wanted(record if not states and not weights and not _has_lists(record) else kinds, states, weights)
-
-
-def _has_lists(record: Mapping[Any, Any]) -> bool:
-    return any(isinstance(value, list | tuple) for value in record.values())
+    return Wanted(kinds, states, weights)
 
 
 def state_channels(
@@ -176,78 +172,73 @@ def state_channels(
         If the states would not fit into memory.
     """
     known = recordables(plan)
-    places = {(own.owner, own.variable): number for number, own in enumerate(known)}
-    channels: list[StateChannel] = []
+    common = plan, circuit, wanted, times, known
+    channels = [*_neuron_channels(*common), *_weight_channels(*common)]
+    needed = 8.0 * n_presentations * sum(own.size * own.n_samples for own in channels)
+    require_memory(needed, "the recorded states", "Record fewer neurons, fewer `trials`, or less often")
+    return channels
+
+
+def _neuron_channels(
+    plan: Plan, circuit: Circuit, wanted: Wanted, times: Times, known: Sequence[Recordable]
+) -> Iterator[StateChannel]:
+    """Yield the channels of the states of neurons."""
     sizes = {population.name: population.size for population in circuit.neurons}
     for name, all_states in wanted.states.items():
         if name not in sizes:
             raise ValueError(f"`record` must name populations of neurons ({', '.join(sizes)}), got {name!r}")
-        group, seen = plan.populations[name], set()
-        for states in all_states:
+        places = _places(known, plan.populations[name])
+        pairs = [(states, variable) for states in all_states for variable in states.variables]
+        names = [variable for _, variable in pairs]
+        if twice := [variable for variable in names if names.count(variable) > 1]:
+            raise ValueError(f"{twice[0]!r} of {name!r} is recorded twice: give all its neurons in one States(...)")
+        for states, variable in pairs:
             every = _steps(states.every, plan.dt, times, f"every of the states of {name!r}")
             if states.neurons is not None and max(states.neurons) >= sizes[name]:
                 raise ValueError(f"`neurons` of {name!r} must be below {sizes[name]}, got {max(states.neurons)}")
-            for variable in states.variables:
-                place = places.get((group, variable))
-                if place is None:
-                    have = [own.variable for own in known if own.owner == group]
-                    raise ValueError(f"{name!r} has no state {variable!r}; it has {', '.join(have)}")
-                if variable in seen:
-                    raise ValueError(
-                        f"{variable!r} of {name!r} is recorded twice: give all its neurons in one States(...)"
-                    )
-                seen.add(variable)
-                number = sizes[name] if states.neurons is None else len(states.neurons)
-                channels.append(
-                    StateChannel(
-                        f"states/{name}",
-                        variable,
-                        known[place].unit,
-                        place,
-                        every,
-                        states.neurons,
-                        number,
-                        -(-times.duration_steps // every),
-                    )
-                )
-    plastic = [s for s in plan.synapses.values() if s.carrier == "brian" and s.code_pre + s.code_post]
-    pairs = [s.projection for s in plastic]
-    for pair in wanted.weights:
-        if pair not in pairs:
-            listed = ", ".join(map(str, pairs)) or "none"
-            raise ValueError(f"`record` names no plastic projection: {pair!r}. The circuit has {listed}")
-    for synapses in plastic:
-        pair = synapses.projection
-        own = wanted.weights.get(pair)
+            if variable not in places:
+                raise ValueError(f"{name!r} has no state {variable!r}; it has {', '.join(places)}")
+            place = places[variable]
+            number = sizes[name] if states.neurons is None else len(states.neurons)
+            samples = -(-times.duration_steps // every)
+            unit = known[place].unit
+            yield StateChannel(f"states/{name}", variable, unit, place, every, states.neurons, number, samples)
+
+
+def _weight_channels(
+    plan: Plan, circuit: Circuit, wanted: Wanted, times: Times, known: Sequence[Recordable]
+) -> Iterator[StateChannel]:
+    """Yield the channels of weights that change, and of what else is wanted of their synapses."""
+    plastic = [
+        (circuit.projections[own.number], own)
+        for own in plan.synapses.values()
+        if own.carrier == "brian" and own.code_pre + own.code_post
+    ]
+    ends = [(projection.source, projection.target) for projection, _ in plastic]
+    if unknown := [pair for pair in wanted.weights if pair not in ends]:
+        listed = ", ".join(map(str, ends)) or "none"
+        raise ValueError(f"`record` names no plastic projection: {unknown[0]!r}. The circuit has {listed}")
+    for projection, synapses in plastic:
+        own = wanted.weights.get((projection.source, projection.target))
         if not synapses.changes_weights and own is None:
             continue
-        number = len(synapses.targets)
-        weight = "w_syn" if "w_syn" in synapses.states else "w"  # as Brian2 has it
-        for variable in dict.fromkeys([weight, *(own.variables if own else ())]):
-            place = places.get((synapses.name, variable))
-            if place is None:
-                raise ValueError(
-                    f"the synapses {pair[0]!r} → {pair[1]!r} have no variable {variable!r}; they have "
-                    f"{', '.join(synapses.states)}"
-                )
-            base = StateChannel(
-                f"weights/{synapses.name}",
-                variable,
-                synapses.states[variable],
-                place,
-                0,
-                None,
-                number,
-                1,
-                synapses.number,
-            )
-            channels.append(base)
+        name = f"{projection.source!r} → {projection.target!r}"
+        places = _places(known, synapses.name)
+        for variable in dict.fromkeys([synapses.weight, *(own.variables if own else ())]):
+            if variable not in places:
+                raise ValueError(f"the synapses {name} have no variable {variable!r}; they have {', '.join(places)}")
+            label = "weight" if variable == synapses.weight else variable
+            group, unit, number = f"weights/{synapses.name}", synapses.states[variable], len(synapses.targets)
+            base = StateChannel(group, label, unit, places[variable], 0, None, number, 1, synapses.number)
+            yield base
             if own is not None and own.every is not None:
-                every = _steps(own.every, plan.dt, times, f"every of the weights of {pair[0]!r} → {pair[1]!r}")
-                channels.append(base._replace(every=every, n_samples=-(-times.duration_steps // every)))
-    needed = 8.0 * n_presentations * sum(own.size * own.n_samples for own in channels)
-    require_memory(needed, "the recorded states", "Record fewer neurons, fewer `trials`, or less often")
-    return channels
+                every = _steps(own.every, plan.dt, times, f"every of the weights of {name}")
+                yield base._replace(every=every, n_samples=-(-times.duration_steps // every))
+
+
+def _places(known: Sequence[Recordable], owner: str) -> dict[str, int]:
+    """Return the numbers of the state variables of a group or of synapses."""
+    return {own.variable: number for number, own in enumerate(known) if own.owner == owner}
 
 
 def _steps(time: float, dt: float, times: Times, name: str) -> int:
@@ -304,16 +295,15 @@ def state_datasets(circuit: Circuit, states: Sequence[RecordedState], dt: float)
                 groups.get(channel.group), circuit, name, channel, values, lead, attrs, dt
             )
             continue
-        variable = "weight" if channel.variable in ("w", "w_syn") else channel.variable
         dataset = groups.get(channel.group, xr.Dataset())
         if channel.every:
             time = np.arange(channel.n_samples) * channel.every * dt * 1e-3
             coords = {"time": ("time", time, {"units": "s", "long_name": "time from the end of the warm-up"})}
             course = xr.DataArray(values, dims=[*lead, "time", "synapse"], coords=coords, attrs=attrs)
-            dataset = dataset.assign({f"{variable}_course": course})
+            dataset = dataset.assign({f"{channel.variable}_course": course})
         else:
             end = xr.DataArray(values[..., 0, :], dims=[*lead, "synapse"], attrs=attrs | {"at": "end of presentation"})
-            dataset = dataset.assign({variable: end})
+            dataset = dataset.assign({channel.variable: end})
         groups[channel.group] = dataset.assign_coords(_ends(circuit, channel)).assign_attrs(_named(circuit, channel))
     return groups
 

@@ -193,11 +193,6 @@ class Wiring:
     connections: Sequence[Connection] = ()
     conductances: Sequence[Connection] = ()
 
-    @property
-    def is_fixed(self) -> bool:
-        """Whether all weights are currents, whatever potentials and rates are."""
-        return not self.conductances and all(c.efficacy is None for c in self.connections)
-
     def at_rates(self, rate: Array, *, small: bool = False) -> Wiring:
         """Return the weights as they transmit trains of that rate (m,), or, if `small`, small changes of it."""
         if all(c.efficacy is None for c in (*self.connections, *self.conductances)):

@@ -330,7 +330,7 @@ public:
                     report();
             }
             if (states.recorded())
-                states.end(n_steps - n_warmup, recorder);
+                states.end(recorder);
             recorder.end_batch(n_steps);
         }
         recorder.close();

@@ -103,7 +103,7 @@ public:
                 take(channel, recorder);
     }
 
-    void end(int64_t, Recorder& recorder)
+    void end(Recorder& recorder)
     {
         for (Channel& channel : channels) {
             if (!channel.every)
