@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mnnbio.circuit import Circuit
     from mnnbio.workflow.sweep_config import SweepConfig
 
-_LIF = [field.name for field in dataclasses.fields(LIFParameters)]
+_LIF = [field.name for field in dataclasses.fields(LIFParameters) if field.name != "initial"]  # a value each
 _DRIVES: dict[str, type[GaussianDrive | PoissonDrive]] = {
     "mean": GaussianDrive,
     "std": GaussianDrive,

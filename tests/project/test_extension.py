@@ -382,7 +382,10 @@ def test_a_theory_is_registered_for_a_type_of_neuron():
     for name in ("rate", "fano"):
         error = float(np.sqrt((simulated[f"{name}_se"] ** 2).mean() / n))
         assert abs(float((simulated[name] - predicted[name]).mean())) < K * error
-    for options in ({"resolution": "population"}, {"closure": "renewal"}, {"dt": 0.1, "theory": "first_passage"}):
+    averaged = predict(circuit, dt=0.1, window=100.0, resolution="population")
+    for name in ("rate", "fano"):
+        np.testing.assert_allclose(averaged[name], predicted[name].mean(), rtol=1e-12)
+    for options in ({"closure": "renewal"}, {"dt": 0.1, "theory": "first_passage"}):
         with pytest.raises(TypeError, match="Perfect"):
             predict(circuit, **options)
 
