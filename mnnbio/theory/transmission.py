@@ -18,6 +18,7 @@ References
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Any
@@ -151,7 +152,7 @@ def _jump(tau_rise: float, tau_decay: float) -> float:
     """Return the jump of what feeds a current whose peak is 1: the inverse of its greatest value after a unit jump."""
     ratio = tau_rise / tau_decay
     if abs(ratio - 1) < 1e-8:
-        return float(np.e)
+        return math.e
     return float(ratio ** (-ratio / (1 - ratio)))
 
 
