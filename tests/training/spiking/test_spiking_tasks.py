@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from brian2 import mV, ms
+from brian2 import ms, mV
 from scipy.stats import norm
 
 from mnnbio.training.spiking.tasks import (
