@@ -1,0 +1,638 @@
+"""Recurrent networks of spiking and of rate neurons, with weights factored into modes or as full matrices.
+
+Modules hold parameters; what they compute stands in `steps`, and compiled in `fused`. Weights of P modes are applied as
+``ξ_in (λ (ξ_outᵀ r))``, at a cost of 2NP + P in a step, and never become an N×N matrix.
+
+References
+----------
+Z. Lin, H. Huang (2024), Spiking mode-based neural networks, Phys. Rev. E 110, 024306 (arXiv 2310.14621).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mnnbio.machine import check_choice, require_integer
+from mnnbio.training.spiking.steps import (
+    LEARNABLE,
+    SLOPE,
+    Constants,
+    SpikeFilter,
+    SpikingNeuron,
+    State,
+    rate_step,
+    spiking_step,
+    step_constants,
+)
+from mnnbio.units import in_unit, real_number, require, shown
+
+Readout = Literal["trace", "maximum"]
+READOUTS = ("trace", "maximum")
+
+
+class ManyModesWarning(UserWarning):
+    """Weights have more modes than neurons: a full matrix has fewer parameters."""
+
+
+class Activity(NamedTuple):
+    """Course of a spiking network; T time steps of B trials.
+
+    Attributes
+    ----------
+    spikes : Tensor, shape (T, B, N)
+        0 or 1.
+    voltages : Tensor, shape (T, B, N)
+        Membrane potentials, mV.
+    filtered : Tensor, shape (T, B, N)
+        Filtered spikes, which neurons and readout receive.
+    outputs : Tensor, shape (T, B, n_out) or (B, n_out)
+        What `forward` returns.
+    """
+
+    spikes: Tensor
+    voltages: Tensor
+    filtered: Tensor
+    outputs: Tensor
+
+
+class RateActivity(NamedTuple):
+    """Course of a rate network; T time steps of B trials.
+
+    Attributes
+    ----------
+    voltages : Tensor, shape (T, B, N)
+        Potentials U.
+    filtered : Tensor, shape (T, B, N)
+        ``tanh(U)``, which neurons receive.
+    outputs : Tensor, shape (T, B, n_out) or (B, n_out)
+        What `forward` returns.
+    """
+
+    voltages: Tensor
+    filtered: Tensor
+    outputs: Tensor
+
+
+class ModeWeights(nn.Module):
+    """Recurrent weights of few modes, ``W = ξ_in diag(λ) ξ_outᵀ``, applied mode by mode.
+
+    Parameters
+    ----------
+    modes_in : array_like or Tensor, shape (N, P)
+        ξ_in: how each mode drives the neurons.
+    scores : array_like or Tensor, shape (P,)
+        λ, mV: the strength of each mode; none is 0.
+    modes_out : array_like or Tensor, shape (N, P)
+        ξ_out: how each mode reads the filtered spikes.
+    mask_in, mask_out : array_like of bool, shape (N, P), optional
+        The entries of the modes that there are; the others are 0 and remain so. Sparse modes keep the cost of NP.
+    signs : array_like, shape (N,), optional
+        1 for excitatory and −1 for inhibitory neurons (Dale's law): sizes of all factors are learned, and the signs of
+        ξ_out are those of the neurons. Every mode is then driven by excitation and reduced by inhibition.
+
+    Attributes
+    ----------
+    modes_in, scores, modes_out : Tensor
+        The weights with masks and signs; `raw_modes_in`, `raw_scores` and `raw_modes_out` are the parameters.
+
+    Raises
+    ------
+    ValueError
+        If shapes contradict each other, a value is not finite, a score is 0, or there is a score for every neuron.
+
+    Warns
+    -----
+    ManyModesWarning
+        If there are more modes than neurons.
+    """
+
+    mask_in: Tensor | None
+    mask_out: Tensor | None
+    signs: Tensor | None
+
+    def __init__(
+        self,
+        modes_in: Any,
+        scores: Any,
+        modes_out: Any,
+        *,
+        mask_in: Any = None,
+        mask_out: Any = None,
+        signs: Any = None,
+    ) -> None:
+        super().__init__()
+        given = [_tensor(modes_in, "modes_in"), _tensor(scores, "scores"), _tensor(modes_out, "modes_out")]
+        _check_modes(*given)
+        self.raw_modes_in, self.raw_scores, self.raw_modes_out = map(nn.Parameter, given)
+        size, modes = given[0].shape
+        if modes > size:
+            warnings.warn(
+                f"{modes} modes of {size} neurons: a matrix of {size} × {size} has the same rank and fewer parameters. "
+                "Use FullWeights, or fewer modes",
+                ManyModesWarning,
+                stacklevel=2,
+            )
+        self.register_buffer("mask_in", _mask(mask_in, (size, modes), "mask_in", given[0]))
+        self.register_buffer("mask_out", _mask(mask_out, (size, modes), "mask_out", given[0]))
+        self.register_buffer("signs", _signs(signs, size, given[0]))
+
+    @classmethod
+    def random(cls, neurons: int, modes: int, *, seed: int | torch.Generator = 0, **constraints: Any) -> ModeWeights:
+        """Return normal factors of the published sizes: entries of modes of variance 1/P, scores of variance 1/N.
+
+        Parameters
+        ----------
+        neurons, modes : int
+        seed : int or torch.Generator
+        constraints
+            `mask_in`, `mask_out` and `signs` of the class.
+        """
+        require_integer("neurons", neurons, 1)
+        require_integer("modes", modes, 1)
+        generator = _generator(seed)
+        modes_in, modes_out = (_normal((neurons, modes), modes**-0.5, generator) for _ in range(2))
+        return cls(modes_in, _normal((modes,), neurons**-0.5, generator), modes_out, **constraints)
+
+    @property
+    def size(self) -> int:
+        """Number of neurons N."""
+        return len(self.raw_modes_in)
+
+    @property
+    def modes_in(self) -> Tensor:
+        """ξ_in, shape (N, P)."""
+        return _constrained(self.raw_modes_in, self.mask_in, self.signs is not None)
+
+    @property
+    def scores(self) -> Tensor:
+        """λ, mV, shape (P,)."""
+        return self.raw_scores if self.signs is None else self.raw_scores.abs()
+
+    @property
+    def modes_out(self) -> Tensor:
+        """ξ_out, shape (N, P)."""
+        sizes = _constrained(self.raw_modes_out, self.mask_out, self.signs is not None)
+        return sizes if self.signs is None else sizes * self.signs[:, None]
+
+    def matrix(self) -> Tensor:
+        """Return W itself, shape (N, N), mV: for inspection, and for networks that are to have one."""
+        return (self.modes_in * self.scores) @ self.modes_out.T
+
+    def forward(self, filtered: Tensor) -> Tensor:
+        """Return ``W r`` of filtered spikes r, shape (..., N)."""
+        return mode_product(filtered, self.modes_in, self.scores, self.modes_out)
+
+    def extra_repr(self) -> str:
+        """Describe the shape."""
+        return f"neurons={self.size}, modes={len(self.raw_scores)}"
+
+
+def mode_product(filtered: Tensor, modes_in: Tensor, scores: Tensor, modes_out: Tensor) -> Tensor:
+    """Return ``ξ_in (λ (ξ_outᵀ r))``, shape (..., N), for r of shape (..., N)."""
+    return ((filtered @ modes_out) * scores) @ modes_in.T
+
+
+class FullWeights(nn.Module):
+    """Recurrent weights as a matrix, the baseline of `ModeWeights`.
+
+    Parameters
+    ----------
+    weight : array_like or Tensor, shape (N, N)
+        From column to row, mV.
+    mask : array_like of bool, shape (N, N), optional
+        The weights that there are; the others are 0 and remain so.
+    signs : array_like, shape (N,), optional
+        1 for excitatory and −1 for inhibitory neurons: sizes are learned, signs of columns are those of the neurons.
+
+    Attributes
+    ----------
+    weight : Tensor
+        With mask and signs; `raw_weight` is the parameter.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not square or not finite, or mask or signs do not fit.
+    """
+
+    mask: Tensor | None
+    signs: Tensor | None
+
+    def __init__(self, weight: Any, *, mask: Any = None, signs: Any = None) -> None:
+        super().__init__()
+        given = _tensor(weight, "weight")
+        if given.ndim != 2 or given.shape[0] != given.shape[1]:
+            raise ValueError(f"`weight` must have the shape (N, N), got {tuple(given.shape)}")
+        self.raw_weight = nn.Parameter(given)
+        self.register_buffer("mask", _mask(mask, tuple(given.shape), "mask", given))
+        self.register_buffer("signs", _signs(signs, len(given), given))
+
+    @classmethod
+    def random(cls, neurons: int, *, seed: int | torch.Generator = 0, **constraints: Any) -> FullWeights:
+        """Return normal weights of variance 1/N; `constraints` are `mask` and `signs` of the class."""
+        require_integer("neurons", neurons, 1)
+        return cls(_normal((neurons, neurons), neurons**-0.5, _generator(seed)), **constraints)
+
+    @property
+    def size(self) -> int:
+        """Number of neurons N."""
+        return len(self.raw_weight)
+
+    @property
+    def weight(self) -> Tensor:
+        """W, shape (N, N), mV."""
+        sizes = _constrained(self.raw_weight, self.mask, self.signs is not None)
+        return sizes if self.signs is None else sizes * self.signs
+
+    def matrix(self) -> Tensor:
+        """Return W, shape (N, N), mV."""
+        return self.weight
+
+    def forward(self, filtered: Tensor) -> Tensor:
+        """Return ``W r`` of filtered spikes r, shape (..., N)."""
+        return filtered @ self.weight.T
+
+    def extra_repr(self) -> str:
+        """Describe the shape."""
+        return f"neurons={self.size}"
+
+
+Recurrent = ModeWeights | FullWeights
+
+
+class _Recurrence(nn.Module):
+    """Weights that spiking and rate networks have, and what they check."""
+
+    def __init__(self, weight_in: Any, recurrent: Recurrent, weight_out: Any, dt: Any, readout: Readout) -> None:
+        super().__init__()
+        if not isinstance(recurrent, ModeWeights | FullWeights):
+            raise TypeError(f"`recurrent` must be ModeWeights or FullWeights, got {shown(recurrent)}")
+        check_choice("readout", readout, READOUTS)
+        self.dt, self.readout = _time_step(dt), readout
+        self.weight_in = nn.Parameter(_tensor(weight_in, "weight_in"))
+        self.recurrent = recurrent
+        self.weight_out = nn.Parameter(_tensor(weight_out, "weight_out"))
+        size = recurrent.size
+        if self.weight_in.ndim != 2 or len(self.weight_in) != size:
+            raise ValueError(
+                f"`weight_in` must have the shape (N, n_in) with N = {size} neurons as the recurrent weights have, "
+                f"got {tuple(self.weight_in.shape)}"
+            )
+        if self.weight_out.ndim != 2 or self.weight_out.shape[1] != size:
+            raise ValueError(
+                f"`weight_out` must have the shape (n_out, N) with N = {size} neurons as the recurrent weights have, "
+                f"got {tuple(self.weight_out.shape)}"
+            )
+
+    @property
+    def size(self) -> int:
+        """Number of neurons N."""
+        return self.recurrent.size
+
+    def _checked(self, inputs: Tensor) -> Tensor:
+        width = self.weight_in.shape[1]
+        if not isinstance(inputs, Tensor):
+            raise TypeError(f"`inputs` must be a tensor of shape (T, B, {width}), got {shown(inputs)}")
+        if inputs.ndim != 3 or inputs.shape[2] != width or 0 in inputs.shape[:2]:
+            raise ValueError(
+                f"`inputs` must have the shape (T, B, {width}): steps, trials and the inputs that `weight_in` has, "
+                f"got {tuple(inputs.shape)}"
+            )
+        inputs = inputs.to(self.weight_in.dtype)
+        if not torch.isfinite(inputs).all():
+            step = int(torch.isfinite(inputs).flatten(1).all(1).logical_not().nonzero()[0, 0])
+            raise ValueError(f"`inputs` must be finite, got NaN or infinity in step {step}")
+        return inputs
+
+    def _read(self, filtered: Tensor) -> Tensor:
+        """Return the outputs of what is read in every step, shape (T, B, N)."""
+        return read_out(filtered, self.weight_out, self.readout)
+
+
+def read_out(filtered: Tensor, weight_out: Tensor, readout: Readout) -> Tensor:
+    """Return ``W_out r_t`` of every step (T, B, n_out), or ``W_out max_t r_t`` (B, n_out), of r of shape (T, B, N)."""
+    if readout == "maximum":
+        filtered = filtered.max(dim=0).values
+    return filtered @ weight_out.T
+
+
+class SpikingNetwork(_Recurrence):
+    """Recurrent spiking network with linear readout of filtered spikes.
+
+    Parameters
+    ----------
+    weight_in : array_like or Tensor, shape (N, n_in)
+        mV.
+    recurrent : ModeWeights or FullWeights
+    weight_out : array_like or Tensor, shape (n_out, N)
+    neuron : SpikingNeuron
+    filter : SpikeFilter
+    dt : float or Quantity
+        Time step, ms.
+    readout : {"trace", "maximum"}
+        ``W_out r_t`` in every step, or ``W_out max_t r_t``.
+    learn : iterable of str
+        Constants that are learned, one value per neuron: of "tau_m", "tau_syn", "tau_decay", "tau_rise", "v_th". Their
+        logarithms are the parameters, which keeps them positive.
+    slope : float
+        Of the surrogate gradient, 1/mV.
+    truncate : int, optional
+        Gradients do not reach back beyond multiples of so many steps; by default they reach the first step.
+
+    Attributes
+    ----------
+    neuron, filter : SpikingNeuron, SpikeFilter
+        With the values that are learned, as they stand.
+
+    Raises
+    ------
+    ValueError
+        If shapes contradict each other, or a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        weight_in: Any,
+        recurrent: Recurrent,
+        weight_out: Any,
+        *,
+        neuron: SpikingNeuron | None = None,
+        filter: SpikeFilter | None = None,
+        dt: Any = 2.0,
+        readout: Readout = "trace",
+        learn: Iterable[str] = (),
+        slope: float = SLOPE,
+        truncate: int | None = None,
+    ) -> None:
+        super().__init__(weight_in, recurrent, weight_out, dt, readout)
+        self._neuron, self._filter = neuron or SpikingNeuron(), filter or SpikeFilter()
+        self.slope = real_number(slope, "slope")
+        require(self.slope > 0, "slope", "> 0 1/mV", self.slope)
+        if truncate is not None:
+            require_integer("truncate", truncate, 1)
+        self.truncate = truncate
+        step_constants(self._neuron, self._filter, self.dt)
+        self.logarithms = nn.ParameterDict()
+        for name in [learn] if isinstance(learn, str) else learn:
+            check_choice("learn", name, LEARNABLE)
+            value = np.broadcast_to(getattr(self._owner(name), name), self.size)
+            self.logarithms[name] = nn.Parameter(torch.as_tensor(np.log(value)).to(self.weight_in))
+        for owner in (self._neuron, self._filter):
+            for name, value in vars(owner).items():
+                if isinstance(value, np.ndarray) and len(value) != self.size:
+                    raise ValueError(f"`{name}` has {len(value)} values, the network {self.size} neurons")
+
+    @classmethod
+    def random(
+        cls,
+        n_inputs: int,
+        neurons: int,
+        n_outputs: int,
+        *,
+        modes: int | None,
+        seed: int | torch.Generator = 0,
+        constraints: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> SpikingNetwork:
+        """Return a network of normal weights of the published sizes, before it is trained.
+
+        Parameters
+        ----------
+        n_inputs, neurons, n_outputs : int
+        modes : int or None
+            Number of modes; None for a full matrix.
+        seed : int or torch.Generator
+        constraints : dict, optional
+            Masks and signs for `ModeWeights` or `FullWeights`.
+        options
+            As for the class.
+        """
+        return cls(*_random_weights(n_inputs, neurons, n_outputs, modes, seed, constraints), **options)
+
+    def _owner(self, name: str) -> SpikingNeuron | SpikeFilter:
+        return self._filter if hasattr(self._filter, name) else self._neuron
+
+    def _learned(self, owner: SpikingNeuron | SpikeFilter) -> dict[str, Any]:
+        learned = {name: log for name, log in self.logarithms.items() if hasattr(owner, name)}
+        return {name: np.exp(log.detach().double().cpu().numpy()) for name, log in learned.items()}
+
+    @property
+    def neuron(self) -> SpikingNeuron:
+        """Parameters of the neurons, those learned as they stand."""
+        return replace(self._neuron, **self._learned(self._neuron))
+
+    @property
+    def filter(self) -> SpikeFilter:
+        """Parameters of the filter, those learned as they stand."""
+        return replace(self._filter, **self._learned(self._filter))
+
+    def constants(self) -> Constants:
+        """Return the constants of a step; gradients reach what is learned."""
+        weight = self.weight_in
+        learned = {name: log.exp() for name, log in self.logarithms.items()}
+        return step_constants(
+            self._neuron, self._filter, self.dt, learned=learned, dtype=weight.dtype, device=weight.device
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the outputs, shape (T, B, n_out) or, where the maximum is read, (B, n_out).
+
+        Parameters
+        ----------
+        inputs : Tensor, shape (T, B, n_in)
+            T steps of B trials.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If they have another shape, or are not finite.
+        """
+        return self.run(inputs).outputs
+
+    def run(self, inputs: Tensor) -> Activity:
+        """Return the course of all neurons; see `forward`. Gradients flow through all parts of it."""
+        inputs = self._checked(inputs)
+        constants, reset = self.constants(), self._neuron.reset
+        currents = inputs @ self.weight_in.T
+        state = State.rest(inputs.shape[1], self.size, currents)
+        states = []
+        for step, current in enumerate(currents):
+            if self.truncate and step and step % self.truncate == 0:
+                state = state.detach()
+            state = spiking_step(current + self.recurrent(state.filtered), state, constants, reset, self.slope)
+            states.append(state)
+        spikes, voltages, filtered = (
+            torch.stack([getattr(state, name) for state in states]) for name in ("spikes", "voltage", "filtered")
+        )
+        return Activity(spikes, voltages, filtered, self._read(filtered))
+
+
+class RateNetwork(_Recurrence):
+    """Recurrent network of rate neurons, ``U ← l U + (1 - l)(W_in x + W tanh(U))``: the baseline of spiking networks.
+
+    Parameters
+    ----------
+    weight_in, recurrent, weight_out, dt, readout
+        As for `SpikingNetwork`.
+    tau_m : float or Quantity
+        Time constant, ms.
+    reads : {"rates", "potentials"}
+        Whether ``tanh(U)`` or U is read out.
+
+    Raises
+    ------
+    ValueError
+        If shapes contradict each other, or a value is out of its range.
+    """
+
+    def __init__(
+        self,
+        weight_in: Any,
+        recurrent: Recurrent,
+        weight_out: Any,
+        *,
+        tau_m: Any = 20.0,
+        dt: Any = 2.0,
+        readout: Readout = "trace",
+        reads: Literal["rates", "potentials"] = "rates",
+    ) -> None:
+        super().__init__(weight_in, recurrent, weight_out, dt, readout)
+        check_choice("reads", reads, ["rates", "potentials"])
+        self.tau_m, self.reads = float(in_unit(tau_m, "ms", "tau_m")), reads
+        require(self.tau_m > 0, "tau_m", "> 0 ms", self.tau_m)
+
+    @classmethod
+    def random(
+        cls,
+        n_inputs: int,
+        neurons: int,
+        n_outputs: int,
+        *,
+        modes: int | None,
+        seed: int | torch.Generator = 0,
+        constraints: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> RateNetwork:
+        """Return a network of normal weights; see `SpikingNetwork.random`."""
+        return cls(*_random_weights(n_inputs, neurons, n_outputs, modes, seed, constraints), **options)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the outputs; see `SpikingNetwork.forward`."""
+        return self.run(inputs).outputs
+
+    def run(self, inputs: Tensor) -> RateActivity:
+        """Return the course of all neurons; see `SpikingNetwork.forward`."""
+        inputs = self._checked(inputs)
+        currents = inputs @ self.weight_in.T
+        keep = currents.new_tensor(math.exp(-self.dt / self.tau_m))
+        potential = currents.new_zeros(currents.shape[1:])
+        potentials = []
+        for current in currents:
+            potential = rate_step(current + self.recurrent(torch.tanh(potential)), potential, keep)
+            potentials.append(potential)
+        voltages = torch.stack(potentials)
+        rates = torch.tanh(voltages)
+        return RateActivity(voltages, rates, self._read(rates if self.reads == "rates" else voltages))
+
+
+def _random_weights(
+    n_inputs: int,
+    neurons: int,
+    n_outputs: int,
+    modes: int | None,
+    seed: int | torch.Generator,
+    constraints: dict[str, Any] | None,
+) -> tuple[Tensor, Recurrent, Tensor]:
+    """Return normal weights in, recurrent and out, of the published sizes (zero mean; variance 1/n_in and 1/n_out)."""
+    for name, value in {"n_inputs": n_inputs, "neurons": neurons, "n_outputs": n_outputs}.items():
+        require_integer(name, value, 1)
+    generator = _generator(seed)
+    weight_in = _normal((neurons, n_inputs), n_inputs**-0.5, generator)
+    constraints = constraints or {}
+    recurrent: Recurrent
+    if modes is None:
+        recurrent = FullWeights.random(neurons, seed=generator, **constraints)
+    else:
+        recurrent = ModeWeights.random(neurons, modes, seed=generator, **constraints)
+    return weight_in, recurrent, _normal((n_outputs, neurons), n_outputs**-0.5, generator)
+
+
+def _normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator) * std
+
+
+def _generator(seed: int | torch.Generator) -> torch.Generator:
+    if isinstance(seed, torch.Generator):
+        return seed
+    require_integer("seed", seed, 0)
+    return torch.Generator().manual_seed(seed)
+
+
+def _tensor(value: Any, name: str) -> Tensor:
+    """Return a copy as a tensor of finite numbers; single precision unless it has another one already."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        tensor = value.detach().clone()
+    else:
+        tensor = torch.as_tensor(in_unit(value, "mV", name)).to(torch.get_default_dtype())
+    if not torch.isfinite(tensor).all():
+        place = tuple(int(k) for k in torch.isfinite(tensor).logical_not().nonzero()[0])
+        raise ValueError(f"`{name}` must be finite, got {float(tensor[place])} at {place}")
+    return tensor
+
+
+def _check_modes(modes_in: Tensor, scores: Tensor, modes_out: Tensor) -> None:
+    """Raise a `ValueError` unless modes and scores fit together and no score is 0."""
+    if modes_in.ndim != 2 or modes_out.shape != modes_in.shape:
+        raise ValueError(
+            "`modes_in` and `modes_out` must both have the shape (N, P), got "
+            f"{tuple(modes_in.shape)} and {tuple(modes_out.shape)}"
+        )
+    size, modes = modes_in.shape
+    if tuple(scores.shape) != (modes,):
+        reason = ""
+        if scores.numel() == size:
+            reason = ": one score per neuron scales neurons, not modes, which is another model"
+        raise ValueError(f"`scores` must have the shape (P,) = ({modes},), got {tuple(scores.shape)}{reason}")
+    if (scores == 0).any():
+        place = int((scores == 0).nonzero()[0, 0])
+        raise ValueError(f"`scores` must not be 0, got 0 for mode {place}: leave the mode out")
+
+
+def _mask(mask: Any, shape: tuple[int, ...], name: str, like: Tensor) -> Tensor | None:
+    if mask is None:
+        return None
+    tensor = torch.as_tensor(mask)
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"`{name}` must have the shape {shape}, got {tuple(tensor.shape)}")
+    return (tensor != 0).to(like)
+
+
+def _signs(signs: Any, size: int, like: Tensor) -> Tensor | None:
+    if signs is None:
+        return None
+    tensor = torch.as_tensor(signs)
+    if tuple(tensor.shape) != (size,) or not (tensor.abs() == 1).all():
+        raise ValueError(f"`signs` must be {size} numbers that are 1 or −1, got {shown(signs)}")
+    return tensor.to(like)
+
+
+def _constrained(raw: Tensor, mask: Tensor | None, sizes: bool) -> Tensor:
+    """Return weights with a mask, and their sizes alone where signs are fixed."""
+    weight = raw.abs() if sizes else raw
+    return weight if mask is None else weight * mask
+
+
+def _time_step(dt: Any) -> float:
+    step = in_unit(dt, "ms", "dt")
+    if not isinstance(step, float):
+        raise ValueError(f"`dt` must be one number in ms, got {shown(dt)}")
+    require(step > 0, "dt", "> 0 ms", step)
+    return step
