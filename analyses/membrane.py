@@ -25,6 +25,7 @@ Mask = npt.NDArray[np.bool_]
 MEASURES = ("mean", "std", "correlation_time")
 _PARTS = 20  # least number of parts for standard errors, unless `blocks` is given
 _LONG = 10.0  # correlation times that make a part nearly independent of the next
+_WINDOW = 5.0  # correlation times over which the autocorrelation function is summed
 
 
 class Trace(NamedTuple):
@@ -57,18 +58,19 @@ def membrane_statistics(
     r"""Measure mean, standard deviation and correlation time of a recorded variable.
 
     With :math:`C(l)` the autocovariance at a lag of l samples h apart, around the mean over all trials, the correlation
-    time is the integrated autocorrelation function up to its first zero crossing,
+    time is the integrated autocorrelation function up to a window of five correlation times,
 
-    .. math:: \tau = h \left[\tfrac12 + \sum_{l=1}^{L} C(l)/C(0)\right], \qquad C(l) > 0 \text{ for } l \le L,
+    .. math:: \tau_L = h \left[\tfrac12 + \sum_{l=1}^{L} C(l)/C(0)\right], \qquad L = \min\{l: l h \ge 5 \tau_l\},
 
-    the membrane time constant for an Ornstein-Uhlenbeck process; for a variable that oscillates, less than the
-    integral over all lags. An average around an estimated mean is too small by the variance of that mean, which is
-    added to every :math:`C(l)` once L is found. Products across a gap are made wherever both samples are kept.
+    the membrane time constant for an Ornstein-Uhlenbeck process, of which the window leaves out 0.7 %; for a variable
+    that oscillates it is of the integral over all lags only the part within that window. An average around an estimated
+    mean is too small by the variance of that mean, which is added to every :math:`C(l)` once L is found. Products
+    across a gap are made wherever both samples are kept.
 
     Standard errors `<name>_se` are those of ratios of sums over parts of the recording (trials, each cut into blocks),
-    to first order, with L held fixed. As chance moves L, the correlation time is less well known than it seems: for
-    250 Ornstein-Uhlenbeck processes of 500 correlation times it came out 7 % too long on average, and spread 1.5 times
-    its standard error; mean and standard deviation have no such fault.
+    to first order, with L held fixed: with such a window, that chance moves L makes no difference to first order, as
+    the function has fallen to nothing there. For 250 Ornstein-Uhlenbeck processes of 500 correlation times the
+    correlation time came out 1 % too short on average and spread 1.01 times its standard error.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def membrane_statistics(
     Dataset
         Over ([stimulus,] neuron): ``mean``, ``std`` (unit of the variable), ``correlation_time`` (s), their errors,
         and ``kept``, the fraction of samples used. NaN where nothing was kept or, for the correlation time, where the
-        variable is constant or no zero crossing was found within half a trial.
+        variable is constant or the window is longer than half a trial.
 
     Warns
     -----
@@ -108,7 +110,7 @@ def membrane_statistics(
     References
     ----------
     A. D. Sokal (1997), Monte Carlo methods in statistical mechanics: foundations and new algorithms, Sec. 3 (integrated
-    autocorrelation time).
+    autocorrelation time and its automatic window).
     """
     trace = trace_of(states, variable, population, spikes)
     samples = trace.samples
@@ -199,7 +201,7 @@ def compare_membrane(
     Dataset
         Over ([stimulus,] neuron), for ``mean``, ``std`` and ``correlation_time``: the measure and its ``_se``, and
         ``<name>_predicted``, ``<name>_difference`` (measured − predicted) and ``<name>_z`` (in standard errors, NaN
-        where the error is zero or unknown; that of the correlation time is too large, see `membrane_statistics`).
+        where the error is zero or unknown).
 
     Raises
     ------
@@ -434,10 +436,10 @@ def _measures(values: Array, kept: Mask, edges: npt.NDArray[np.int64], step: flo
         if n == 0:
             continue  # regular spikes may leave no pair at a lag
         own = sums.sum() / n
-        if own <= 0:
-            out[:, 2] = step * integral, step * spread * np.linalg.norm(influence)
-            break
         rho = (own + mean_se**2) / variance
         integral += rho
         influence += ((sums - own * pairs) / n - rho * first) / variance
+        if lag >= _WINDOW * integral:
+            out[:, 2] = step * integral, step * spread * np.linalg.norm(influence)
+            break
     return out
