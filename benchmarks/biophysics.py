@@ -1,6 +1,6 @@
 """Time and memory of biophysical networks, against plain Brian2 scripts of the same networks run beside them.
 
-    python benchmarks/biophysics.py [NAME ...] [--seconds 10] [--rounds 3] [--seed 1]
+    python benchmarks/biophysics.py [NAME ...] [--seconds 10] [--rounds 3] [--seed 1] [--statistics]
 
 COBA, CUBA and COBAHH of Brette et al. (2007), and 4,000 AdEx neurons after Zerlaut et al. (2018). The reference is
 what a user of Brian2 would write for its C++ standalone device, compiled with the same flags, one thread. Both have the
@@ -8,12 +8,19 @@ same synapses and start values; their spikes are compared one by one up to the f
 AdEx network, whose input is random, and in CUBA, where the threshold is tested at another point of a step. Both are
 compiled beforehand, each run is a process of its own, rounds alternate, and the shortest of each counts. The time is
 that of running the program and reading its spikes; the memory is the program's peak.
+
+With `--statistics` COBA and CUBA, or the networks named, run once for each of five seeds, and their mean rate, interval
+variability and synchrony are compared: the difference is the mean over seeds of the paired differences, its standard
+error their standard deviation over the root of their number. Variability is the coefficient of variation of intervals,
+the mean over neurons of ten spikes or more; synchrony is the variance of the summed spike count in windows of 5 ms over
+the sum of the variances of single neurons, 1 where neurons are independent. The first 200 ms are left out.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -67,7 +74,11 @@ def measured(run):
         if len(mine):
             cvs.append(mine.std() / mine.mean())
     rate = late.sum() / n / (T - 200) * 1e3
-    print(json.dumps({"seconds": seconds, "program": peak[0], "rate": rate, "cv": float(np.mean(cvs or [np.nan]))}))
+    window = step[late] // 50 - 40
+    counts = np.bincount(neuron[late] * int(T / 5 - 40) + window, minlength=n * int(T / 5 - 40)).reshape(n, -1)
+    synchrony = counts.sum(axis=0).var() / counts.var(axis=1).sum()
+    found = {"rate": rate, "cv": float(np.mean(cvs or [np.nan])), "synchrony": float(synchrony)}
+    print(json.dumps({"seconds": seconds, "program": peak[0], **found}))
 """
 )
 OURS = """
@@ -186,32 +197,60 @@ def agreement(one: str, other: str) -> str:
     return f"first {same} of {len(b['step'])} spikes equal"
 
 
+def compare_times(name: str, seconds: float, rounds: int, seed: int) -> None:
+    """Print time and memory of ours and the script's, the least of several rounds, and until when spikes agree."""
+    found: dict[str, list[dict]] = {"script": [], "ours": []}
+    with tempfile.TemporaryDirectory() as folder:
+        own = {"name": name, "seconds": seconds, "seed": seed, "folder": f"{folder}/project"}
+        for _ in range(rounds):
+            for who, script in zip(found, (BRIAN, OURS), strict=True):
+                found[who].append(measure(script, own | {"spikes": f"{folder}/{who}.npz"}))
+        same = agreement(f"{folder}/ours.npz", f"{folder}/script.npz")
+    least = {who: {key: min(one[key] for one in all_) for key in ("seconds", "program")} for who, all_ in found.items()}
+    for who, all_ in found.items():
+        ratio = {key: least[who][key] / least["script"][key] for key in least[who]}
+        print(
+            f"{name:>7} {who:>6}: {least[who]['seconds']:6.2f} s ({ratio['seconds']:.2f}×), "
+            f"{least[who]['program'] / 1e6:6.1f} MB ({ratio['program']:.2f}×), {all_[0]['rate']:.2f} Hz, "
+            f"CV {all_[0]['cv']:.3f}"
+        )
+    print(f"{'':>7} {same}", flush=True)
+
+
+def compare_statistics(name: str, seconds: float, seeds: range) -> None:
+    """Print rate, interval variability and synchrony of ours and the script's, over seeds, and how far they differ."""
+    found: dict[str, list[dict]] = {"script": [], "ours": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in seeds:
+            own = {"name": name, "seconds": seconds, "seed": seed, "folder": f"{folder}/project"}
+            for who, script in zip(found, (BRIAN, OURS), strict=True):
+                found[who].append(measure(script, own | {"spikes": f"{folder}/{who}.npz"}))
+    for key, label in (("rate", "rate (Hz)"), ("cv", "CV of intervals"), ("synchrony", "synchrony")):
+        theirs, ours = ([one[key] for one in found[who]] for who in found)
+        difference = [a - b for a, b in zip(ours, theirs, strict=True)]
+        mean, se = statistics.mean(difference), statistics.stdev(difference) / len(seeds) ** 0.5
+        apart = f"{mean / se:+.2f} standard errors" if se else "no difference" if not mean else "no spread"
+        print(
+            f"{name:>7} {label:>15}: ours {statistics.mean(ours):.4f}, script {statistics.mean(theirs):.4f}, "
+            f"difference {mean:+.5f} ± {se:.5f} ({apart})",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare biophysical networks with plain Brian2 scripts.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; default: all")
     parser.add_argument("--seconds", type=float, default=10.0, help="biological time (default: 10)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--statistics", action="store_true", help="compare rate, variability and synchrony instead")
     options = parser.parse_args()
+    if options.statistics:
+        for name in options.names or ("coba", "cuba"):
+            compare_statistics(name, options.seconds, range(options.seed, options.seed + 5))
+        return
     for name in options.names or NAMES:
-        found: dict[str, list[dict]] = {"script": [], "ours": []}
-        with tempfile.TemporaryDirectory() as folder:
-            own = {"name": name, "seconds": options.seconds, "seed": options.seed, "folder": f"{folder}/project"}
-            for _ in range(options.rounds):
-                for who, script in zip(found, (BRIAN, OURS), strict=True):
-                    found[who].append(measure(script, own | {"spikes": f"{folder}/{who}.npz"}))
-            same = agreement(f"{folder}/ours.npz", f"{folder}/script.npz")
-        least = {
-            who: {key: min(one[key] for one in all_) for key in ("seconds", "program")} for who, all_ in found.items()
-        }
-        for who, all_ in found.items():
-            ratio = {key: least[who][key] / least["script"][key] for key in least[who]}
-            print(
-                f"{name:>7} {who:>6}: {least[who]['seconds']:6.2f} s ({ratio['seconds']:.2f}×), "
-                f"{least[who]['program'] / 1e6:6.1f} MB ({ratio['program']:.2f}×), {all_[0]['rate']:.2f} Hz, "
-                f"CV {all_[0]['cv']:.3f}"
-            )
-        print(f"{'':>7} {same}", flush=True)
+        compare_times(name, options.seconds, options.rounds, options.seed)
 
 
 if __name__ == "__main__":
