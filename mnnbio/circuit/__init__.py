@@ -11,6 +11,8 @@ from mnnbio.circuit.connectivity import (
     OneToOne,
 )
 from mnnbio.circuit.drives import (
+    ChannelDrive,
+    Channels,
     CurrentDrive,
     Drive,
     GaussianDrive,
@@ -41,6 +43,8 @@ __all__ = [
     "Array",
     "Bernoulli",
     "BoxProfile",
+    "ChannelDrive",
+    "Channels",
     "Circuit",
     "Connectivity",
     "CurrentDrive",

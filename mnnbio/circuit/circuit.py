@@ -406,14 +406,7 @@ class Circuit:
                 raise ValueError(f"{projection}: {error}") from error
 
     def _check_drive(self, drive: Drive) -> None:
-        size = self._neurons_named(drive.target, str(drive)).size
-        for name, axes in drive.given_inputs().items():
-            value = getattr(drive, name)
-            if not np.shape(value):
-                continue
-            if len(value.shape) not in (axes, axes + 1) or value.shape[-axes] != size:
-                shape = "(n, k) or (stimulus, n, k)" if axes == 2 else "(n,) or (stimulus, n)"
-                raise ValueError(f"{name} of {drive} must have shape {shape} with n = {size}, got {value.shape}")
+        drive.check_size(self._neurons_named(drive.target, str(drive)).size)
 
     def _stimulus_counts(self) -> Iterable[int]:
         yield from (np.shape(value)[0] for value, axes in self._inputs() if len(np.shape(value)) > axes)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from mnnbio.circuit.part_values import Array, frozen, highest_value, input_value, single_number, synaptic_time
 from mnnbio.synapses import Delta, Exponential, SynapseModel
 from mnnbio.units import in_unit
@@ -94,6 +96,23 @@ class StepCode(NamedTuple):
     poisson: Mapping[str, Any] = {}
 
 
+class Channels(NamedTuple):
+    """Inputs that neurons sum up through weights in every step.
+
+    Attributes
+    ----------
+    variable : str
+        Variable of the neurons to which the sums are added, in mV.
+    weights : ndarray, shape (n, channel)
+        mV for an input of 1 in a step.
+    inputs : ndarray or TimeCourse, shape (channel,) or (stimulus, channel)
+    """
+
+    variable: str
+    weights: Array
+    inputs: Any
+
+
 class InputSteps(NamedTuple):
     """Input that a drive gives in every time step of a simulation; numbers may be courses in time.
 
@@ -111,6 +130,8 @@ class InputSteps(NamedTuple):
         Whatever else is added.
     current : ndarray or TimeCourse, optional
         Current that divides by the capacitance of the neurons, pA, held over the step.
+    channels : tuple of Channels
+        What is summed up through weights.
     """
 
     mean: Any = None
@@ -119,6 +140,7 @@ class InputSteps(NamedTuple):
     jumps: tuple[JumpTrain, ...] = ()
     code: tuple[StepCode, ...] = ()
     current: Any = None
+    channels: tuple[Channels, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +189,16 @@ class Drive(ABC):
                     f"{self} must give at most {_MOST_JUMPS:g} spikes a step, got {expected.max():g} in {dt:g} ms. "
                     f"Try dt = {dt * _MOST_JUMPS / expected.max():.2g} ms or less, or a GaussianDrive"
                 )
+
+    def check_size(self, size: int) -> None:
+        """Raise a `ValueError` if the inputs do not suit a population of that size."""
+        for name, axes in self.given_inputs().items():
+            value = getattr(self, name)
+            if not np.shape(value):
+                continue
+            if len(value.shape) not in (axes, axes + 1) or value.shape[-axes] != size:
+                shape = "(n, k) or (stimulus, n, k)" if axes == 2 else "(n,) or (stimulus, n)"
+                raise ValueError(f"{name} of {self} must have shape {shape} with n = {size}, got {value.shape}")
 
     def given_inputs(self) -> Mapping[str, int]:
         """Return those of `INPUTS` that are given."""
@@ -296,3 +328,61 @@ class CurrentDrive(Drive):
 
     def __str__(self) -> str:
         return f"current drive of {self.target!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelDrive(Drive):
+    """Inputs that are given in every step, the same in every trial, and reach every neuron through weights.
+
+    In each step ``weights @ inputs`` is added to a variable of the neurons, as spikes that arrive are. A few channels
+    drive many neurons at a cost of one product for each neuron and channel.
+
+    Parameters
+    ----------
+    target : str
+        Name of the population.
+    weights : array_like or Quantity, shape (n, channel)
+        What an input of 1 adds in a step, mV.
+    inputs : array_like or TimeCourse, shape (channel,) or (stimulus, channel)
+        Inputs, without a unit: constant ones, or a course in time, such as ``Samples(x, dt)`` with x of shape
+        (step, [stimulus,] channel) and the time step of the simulation.
+    variable : str
+        Variable to which they add, one that the neurons receive in mV.
+    """
+
+    weights: Any
+    inputs: Any
+    variable: str = "I"
+
+    INPUTS: ClassVar[Mapping[str, int]] = {"inputs": 1}
+
+    def __post_init__(self) -> None:
+        weights = frozen(in_unit(self.weights, "mV", f"weights of {self}"))
+        if weights.ndim != 2:
+            raise ValueError(f"weights of {self} must have shape (n, channel), got {weights.shape}")
+        inputs = input_value(self.inputs, "1", f"inputs of {self}")
+        if len(inputs.shape) not in (1, 2) or inputs.shape[-1] != weights.shape[1]:
+            raise ValueError(
+                f"inputs of {self} must have shape (channel,) or (stimulus, channel) with as many channels as `weights`"
+                f", {weights.shape[1]}, got {inputs.shape}"
+            )
+        object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "inputs", inputs)
+
+    def check_size(self, size: int) -> None:
+        """Raise a `ValueError` if the weights are not those of as many neurons."""
+        if len(self.weights) != size:
+            raise ValueError(
+                f"weights of {self} must have shape (n, channel) with n = {size}, got {self.weights.shape}"
+            )
+
+    def cumulants(self, dt: float | None) -> InputCumulants:
+        """Raise `NotImplementedError`: what adds to a variable in steps of unknown length has no mean per time."""
+        raise NotImplementedError
+
+    def steps(self, dt: float) -> InputSteps:
+        """Return the channels."""
+        return InputSteps(channels=(Channels(self.variable, self.weights, self.inputs),))
+
+    def __str__(self) -> str:
+        return f"channel drive of {self.target!r}"

@@ -15,6 +15,7 @@ from scipy import sparse
 from mnnbio.circuit import Circuit, ModeMatrix, Projection
 from mnnbio.machine import free_memory, require_memory
 from mnnbio.spikes.plan import Plan
+from mnnbio.spikes.populations import filtered_in_modes
 
 _FIXED, _NEURON, _SOURCE = 200e-9, 4e-9, 0.2e-9  # seconds a step
 _MOST_REPLICAS = 100
@@ -35,7 +36,10 @@ def choose_replicas(circuit: Circuit) -> int:
 def choose_replicas_in_python(circuit: Circuit) -> int:
     """Return how many presentations run side by side with NumPy."""
     size = {population.name: population.size for population in circuit.populations}
-    synapses = sum(size[p.source] * size[p.target] for p in circuit.projections)
+    synapses = sum(
+        round(_synapses(circuit, p)) if filtered_in_modes(p) else size[p.source] * size[p.target]
+        for p in circuit.projections
+    )
     elements, most = _MOST_IN_PYTHON
     return max(1, min(elements // sum(size.values()), most // max(synapses, 1), _MOST_REPLICAS))
 

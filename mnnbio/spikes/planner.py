@@ -29,8 +29,8 @@ from mnnbio.spikes.brian_texts import (
     with_own_names,
 )
 from mnnbio.spikes.plan import Plan, PlannedGroup, Step, all_to_all
-from mnnbio.spikes.populations import add_neurons, add_source, receiver
-from mnnbio.synapses import SynapseSteps
+from mnnbio.spikes.populations import Receiver, add_neurons, add_source, filtered_in_modes, receiver
+from mnnbio.synapses import ModeSteps, SynapseSteps
 
 # Entries up to which a mode matrix is expanded. A spike then costs one addition per target; factored, every step costs
 # one per target and mode. With three modes and 18 Hz the two take the same time at about 900 neurons.
@@ -118,11 +118,23 @@ class _Connection(NamedTuple):
         return f"{self.projection.source}_to_{self.projection.target}"
 
     @property
-    def steps(self) -> SynapseSteps:
-        """What the synapses are in a step."""
+    def receiver(self) -> Receiver:
+        """How synapses reach the target."""
         target = self.circuit.population(self.projection.target)
         assert isinstance(target, Population)
-        return receiver(self.circuit, target, self.dt).steps(self.projection.synapse_model, self.dt, self.projection)
+        return receiver(self.circuit, target, self.dt)
+
+    @property
+    def steps(self) -> SynapseSteps:
+        """What the synapses are in a step."""
+        return self.receiver.steps(self.projection.synapse_model, self.dt, self.projection)
+
+    @property
+    def mode_steps(self) -> ModeSteps | None:
+        """What every mode is in a step, where modes are filtered."""
+        if not filtered_in_modes(self.projection):
+            return None
+        return self.projection.synapse_model.mode_steps(self.receiver.target, self.dt)
 
     def spike(self, weight: Any) -> Any:
         """Return what a spike of a weight adds, in SI units."""
@@ -142,7 +154,9 @@ class _Connection(NamedTuple):
 
 def _stays_factored(circuit: Circuit, projection: Projection) -> bool:
     weights = projection.weights
-    return isinstance(weights, ModeMatrix) and weights.shape[0] * weights.shape[1] > _MOST_EXPANDED
+    if not isinstance(weights, ModeMatrix):
+        return False
+    return filtered_in_modes(projection) or weights.shape[0] * weights.shape[1] > _MOST_EXPANDED
 
 
 def _reuse(plan: Plan, connection: _Connection, number: int, like: Planned) -> bool:
@@ -305,12 +319,22 @@ def _has_own_weights(name: str, like: Planned | None) -> bool:
 def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
     """Add a projection through its modes: O(N·P) memory, where one synapse per pair would take O(N²).
 
-    A step's spikes are summed into the modes before the state update, which then adds what the modes give each target.
+    A step's spikes are summed into the modes before the state update, which then adds what the modes give each target:
+    the sums themselves, or, where modes are filtered, what their filters held at the end of the step before.
     """
-    matrix = connection.projection.weights
-    n_modes, unit = len(matrix.scores), connection.steps.unit
-    modes = plan.add_group(f"{connection.name}_modes", n_modes, "activity : 1", start={"activity": 0.0}, n_variables=6)
-    modes.steps.append(Step("activity = 0", "end"))
+    matrix, own = connection.projection.weights, connection.mode_steps
+    unit = own.unit if own else connection.steps.unit
+    modes = plan.add_group(
+        f"{connection.name}_modes",
+        len(matrix.scores),
+        "activity : 1\n" + (own.declarations if own else ""),
+        start={"activity": 0.0, **(own.start if own else {})},
+        shared=tuple(own.values) if own else (),
+        n_variables=9 if own else 6,
+    )
+    for name, value in (own.values if own else {}).items():
+        modes.load(name, value)
+    modes.steps.append(Step(f"{own.update}\nactivity = 0" if own else "activity = 0", "end"))
     read = plan.add_synapses(
         f"{connection.name}_output_modes",
         connection.source,
@@ -322,12 +346,13 @@ def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
         delay=connection.delay(),
     )
     read.load("w_syn", matrix.output_modes.ravel())
+    output = own.output if own else "activity"
     drive = plan.add_synapses(
         f"{connection.name}_input_modes",
         modes,
         connection.target,
         *all_to_all(modes, connection.target),
-        equations=f"w_syn : {unit} (constant)\nmode_input{number}_post = w_syn*activity_pre : {unit} (summed)",
+        equations=f"w_syn : {unit} (constant)\nmode_input{number}_post = w_syn*{output}_pre : {unit} (summed)",
         carrier="summed",
     )
     drive.load("w_syn", connection.spike((matrix.input_modes * matrix.scores).T.ravel()))

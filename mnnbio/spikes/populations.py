@@ -10,7 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.circuit import Circuit, InputSteps, PoissonSource, Population, Source, SpikeSource, highest_value
+from mnnbio.circuit import (
+    Channels,
+    Circuit,
+    InputSteps,
+    ModeMatrix,
+    PoissonSource,
+    Population,
+    Projection,
+    Source,
+    SpikeSource,
+    highest_value,
+)
 from mnnbio.neurons import NeuronDynamics, Order
 from mnnbio.spikes.brian_texts import Streams, variable_units
 from mnnbio.spikes.plan import Draw, Plan, PlannedGroup, Step, all_to_all
@@ -135,7 +146,7 @@ def receiver(circuit: Circuit, population: Population, dt: float) -> Receiver:
     models: list[tuple[SynapseModel, Any]] = [
         (p.synapse_model, None if p.synapse_model.SHARED else p)
         for p in circuit.projections
-        if p.target == population.name
+        if p.target == population.name and not filtered_in_modes(p)
     ]
     trains = [train for steps in _drive_steps(circuit, population, dt) for train in steps.jumps]
     models += [(train.synapse_model, None) for train in trains]
@@ -148,6 +159,11 @@ def receiver(circuit: Circuit, population: Population, dt: float) -> Receiver:
         dynamics.capacitance,
     )
     return Receiver(target, [model for model, _ in pairs], [owner for _, owner in pairs])
+
+
+def filtered_in_modes(projection: Projection) -> bool:
+    """Return whether a filter of each mode stands for the synapses of a projection."""
+    return isinstance(projection.weights, ModeMatrix) and projection.synapse_model.FILTERED_IN_MODES
 
 
 def add_neurons(
@@ -223,6 +239,11 @@ def add_neurons(
             made.add_jumps(own.adds_to, f"jump{k}*arrivals{k}")
     made.add_code(codes, n_draws, 1 + len(jumps), dt)
     for k, model in enumerate(mode_inputs):
+        if model.FILTERED_IN_MODES:
+            mode = model.mode_steps(reached.target, dt)
+            made.declare(f"mode_input{k} : {mode.unit}\n")
+            made.add_jumps(mode.adds_to, f"mode_input{k}")
+            continue
         number = reached.number(model)
         own = model.steps(reached.target, "", dt) if number is None else kinds[number]
         made.declare(f"mode_input{k} : {own.unit}\n")
@@ -230,6 +251,9 @@ def add_neurons(
             arriving.setdefault(own.adds_to, []).append(f"mode_input{k}")
         else:
             made.add_jumps(own.adds_to, f"mode_input{k}")
+    channels = [own for step in steps for own in step.channels]
+    for k, own in enumerate(channels):
+        made.add_channels(own, k)
     if loadings is not None:
         made.declare("shared_noise : volt\n")
         made.add_noise("shared_noise")
@@ -249,6 +273,8 @@ def add_neurons(
     if loadings is not None:
         step_noise = np.broadcast_to(made.step_noise, population.size)
         _share_noise(plan, population, group, loadings * step_noise[:, None] * MV)
+    for k, own in enumerate(channels):
+        _add_channels(plan, population, group, own, k)
     return group
 
 
@@ -365,6 +391,18 @@ class _Parts:
         else:
             self.jumps.setdefault(variable, []).append(term)
 
+    def add_channels(self, channels: Channels, number: int) -> None:
+        """Add a variable for the sum over channels, and what it adds to in every step."""
+        unit = self.dynamics.receives.get(channels.variable)
+        if unit != "volt":
+            known = ", ".join(name for name, own in self.dynamics.receives.items() if own == "volt")
+            raise ValueError(
+                f"inputs through weights add to a variable in mV, `{channels.variable}`, which the neurons lack: they "
+                f"receive {known or 'nothing in mV'}"
+            )
+        self.declare(f"channel_input{number} : volt\n")
+        self.add_jumps(channels.variable, f"channel_input{number}")
+
     def add_kind(self, own: SynapseSteps, arriving: Mapping[str, Sequence[str]]) -> None:
         """Add the variables of synapses of a kind."""
         self.declare(own.declarations)
@@ -383,6 +421,8 @@ class _Parts:
             self.currents.append(own.current)
         if own.term:
             self.terms.append(own.term)
+        for variable, what in own.every_step.items():
+            self.add_jumps(variable, what)
         self.updates += [
             f"{name} = {' + '.join([update, *arriving.get(name, [])])}" for name, update in own.updates.items()
         ]
@@ -556,3 +596,22 @@ def _share_noise(plan: Plan, population: Population, group: PlannedGroup, factor
         carrier="summed",
     )
     synapses.load("w_syn", factor.transpose(0, 2, 1).reshape(rows, n * k))
+
+
+def _add_channels(plan: Plan, population: Population, group: PlannedGroup, channels: Channels, number: int) -> None:
+    """Add a group whose elements hold the inputs, which the neurons sum up through weights in every step."""
+    n_source = channels.weights.shape[1]
+    inputs = plan.add_group(f"{population.name}_channels", n_source, "x : 1\n", n_variables=4)
+    if isinstance(channels.inputs, TimeCourse):
+        inputs.courses["x"] = partial(over_time, channels.inputs)
+    else:
+        inputs.load("x", channels.inputs)
+    synapses = plan.add_synapses(
+        f"{population.name}_channel_weights",
+        inputs,
+        group,
+        *all_to_all(inputs, group),
+        equations=f"w_syn : volt (constant)\nchannel_input{number}_post = w_syn*x_pre : volt (summed)",
+        carrier="summed",
+    )
+    synapses.load("w_syn", (channels.weights * MV).T.ravel())

@@ -2,6 +2,7 @@
 
 from mnnbio.synapses.conductance import NMDA, Conductance, EquationSynapse, GapJunction
 from mnnbio.synapses.current import Alpha, Delta, DoubleExponential, Exponential, Into, propagator
+from mnnbio.synapses.filtered import FilteredSpikes, FilterStep
 from mnnbio.synapses.plasticity import (
     STDP,
     EquationPlasticity,
@@ -12,7 +13,7 @@ from mnnbio.synapses.plasticity import (
     TripletSTDP,
     inhibitory_plasticity,
 )
-from mnnbio.synapses.synapse_model import PlasticityRule, SynapseCode, SynapseModel, SynapseSteps, Target
+from mnnbio.synapses.synapse_model import ModeSteps, PlasticityRule, SynapseCode, SynapseModel, SynapseSteps, Target
 
 __all__ = [
     "NMDA",
@@ -24,8 +25,11 @@ __all__ = [
     "EquationPlasticity",
     "EquationSynapse",
     "Exponential",
+    "FilterStep",
+    "FilteredSpikes",
     "GapJunction",
     "Into",
+    "ModeSteps",
     "PlasticityRule",
     "RewardSTDP",
     "ShortTermPlasticity",

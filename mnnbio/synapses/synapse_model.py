@@ -133,6 +133,8 @@ class SynapseSteps:
         The others after a step in which no spike arrives, in this order; spikes are added then.
     term : str
         Volts by which the synapses move the membrane potential in a step, from the variables at its start; empty: none.
+    every_step : mapping of str to str
+        Variables of the neurons to which the synapses add in every step, as arriving spikes do, and what they add.
     code : SynapseCode, optional
         What every synapse does by itself, where it is more than to add its weight.
     """
@@ -147,7 +149,37 @@ class SynapseSteps:
     start: Mapping[str, float] = field(default_factory=dict)
     updates: Mapping[str, str] = field(default_factory=dict)
     term: str = ""
+    every_step: Mapping[str, str] = field(default_factory=dict)
     code: SynapseCode | None = None
+
+
+class ModeSteps(NamedTuple):
+    """Filter of every mode of a projection, in steps of a simulation and in Brian2's language.
+
+    Attributes
+    ----------
+    declarations : str
+        Of the variables of a mode; ``activity`` is one that it has already, the projection of the spikes that arrive in
+        a step.
+    values : mapping of str to float
+        Those that all modes share.
+    start : mapping of str to float
+        Values from which the others start.
+    update : str
+        Statements at the end of a step.
+    output : str
+        Variable that is projected onto the targets, as it is before the update of the step.
+    adds_to, unit : str
+        Variable of the targets to which the projection is added in every step, and its unit.
+    """
+
+    declarations: str
+    values: Mapping[str, float]
+    start: Mapping[str, float]
+    update: str
+    output: str
+    adds_to: str
+    unit: str
 
 
 class SynapseModel(ABC):
@@ -162,10 +194,14 @@ class SynapseModel(ABC):
         Working unit of the weights; of the class, or a property.
     SHARED : bool
         Whether projections with equal synapses may share the variables that these bring to their target.
+    FILTERED_IN_MODES : bool
+        Whether weights that are factored into modes are simulated by a filter of each mode (`mode_steps`), so that the
+        synapses bring nothing to their target.
     """
 
     UNIT: ClassVar[Unit] = "mV"
     SHARED: ClassVar[bool] = True
+    FILTERED_IN_MODES: ClassVar[bool] = False
 
     @property
     def brings_variables(self) -> bool:
@@ -189,6 +225,18 @@ class SynapseModel(ABC):
         dt : float
             Time step, ms.
         """
+
+    def mode_steps(self, target: Target, dt: float) -> ModeSteps:
+        """Return the filter of each mode where weights are factored, as `FILTERED_IN_MODES` says.
+
+        Parameters
+        ----------
+        target : Target
+            What the neurons of the target population offer.
+        dt : float
+            Time step, ms.
+        """
+        raise NotImplementedError(f"{type(self).__name__} synapses have no filter of modes")
 
 
 class PlasticityRule(ABC):
