@@ -22,6 +22,16 @@ from mnnbio.analyses.responses import phase_diagram, step_response
 from mnnbio.analyses.spectra import oscillation, population_spectra
 from mnnbio.analyses.spike_trains import spike_statistics
 from mnnbio.analyses.states import network_state, synchrony
+from mnnbio.analyses.table_scores import (
+    calibration_curve,
+    class_scores,
+    confusion_matrix,
+    model_table,
+    precision_recall_curve,
+    regression_scores,
+    roc_curve,
+    unit_states,
+)
 
 if TYPE_CHECKING:
     from mnnbio.analyses.dynamics_plots import (
@@ -46,25 +56,40 @@ if TYPE_CHECKING:
         plot_z,
     )
     from mnnbio.analyses.spike_plots import plot_psth, plot_raster
+    from mnnbio.analyses.table_plots import (
+        plot_calibration,
+        plot_confusions,
+        plot_precision_recall,
+        plot_residuals,
+        plot_roc,
+        plot_scores,
+        plot_unit_states,
+    )
 
 __all__ = [
     "Comparison",
     "ComparisonWarning",
     "accuracy_against_time",
     "binned_counts",
+    "calibration_curve",
+    "class_scores",
     "classification",
     "compare",
     "compare_membrane",
+    "confusion_matrix",
     "current_balance",
     "current_correlation",
     "dynamics",
     "mean_covariances",
     "membrane_statistics",
+    "model_table",
     "network_state",
     "oscillation",
     "phase_diagram",
     "plot_accuracy",
+    "plot_calibration",
     "plot_confusion",
+    "plot_confusions",
     "plot_count_statistics",
     "plot_covariance",
     "plot_currents",
@@ -72,32 +97,41 @@ __all__ = [
     "plot_intervals",
     "plot_phase_diagram",
     "plot_population_rates",
+    "plot_precision_recall",
     "plot_psth",
     "plot_raster",
     "plot_rates",
+    "plot_residuals",
     "plot_response",
+    "plot_roc",
+    "plot_scores",
     "plot_spectra",
     "plot_stimuli",
     "plot_training",
+    "plot_unit_states",
     "plot_voltages",
     "plot_z",
     "population_covariances",
     "population_rates",
     "population_spectra",
+    "precision_recall_curve",
+    "regression_scores",
     "report",
+    "roc_curve",
     "spike_statistics",
     "state_sentence",
     "step_response",
     "stored_readout",
     "synchrony",
+    "unit_states",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import the report or a figure at first use: Matplotlib takes most of a second to load."""
     if name in __all__ and (name == "report" or name.startswith("plot_")):
-        from mnnbio.analyses import dynamics_plots, html_report, membrane_plots, plots, spike_plots
+        from mnnbio.analyses import dynamics_plots, html_report, membrane_plots, plots, spike_plots, table_plots
 
-        modules = html_report, plots, spike_plots, dynamics_plots, membrane_plots
+        modules = html_report, plots, spike_plots, dynamics_plots, membrane_plots, table_plots
         return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -40,9 +40,8 @@ def write_cpp(plan: Plan, folder: Path) -> None:
             (folder / header).write_bytes(text)
         device.build(directory=str(folder), compile=False, run=False)
         assert not device.static_arrays, f"numbers of the plan in the program: {list(device.static_arrays)}"
-    for name in made.groups:
-        if plan.groups[name].may_diverge:
-            _vectorise(folder, made.groups[name])
+    for group in made.groups.values():
+        _vectorise(folder, group)
     main = folder / "main.cpp"
     main.write_text(f'#include "presentations.h"\n{main.read_text()}')
     (folder / "prelude.h").write_text(_PRELUDE)

@@ -370,7 +370,9 @@ def test_adaptation_that_a_spike_brings_at_once_is_warned_of():
         [GaussianDrive("E", mean=1.8, std=2.0)],
     )
     for resolution in ("neuron", "population"):
-        with pytest.warns(AdaptationWarning):
+        with pytest.warns(
+            AdaptationWarning, match="neurons feed it, .* rates may be off by more and in either direction"
+        ):
             predict(strong, dt=0.1, resolution=resolution)
 
 
