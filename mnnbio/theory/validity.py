@@ -268,12 +268,12 @@ def warn_of_strong_adaptation(circuit: Circuit, state: Fluctuations) -> None:
         expected = (
             f"Expect rates too low by about {size} there {measured}"
             if given
-            else f"With given input, rates come out too low by about {size} {measured}; here neurons feed it, whose errors "
-            "it passes on, so that rates may be off by more and in either direction: simulate to know"
+            else f"With given input, rates come out too low by about {size} {measured}; here neurons feed it, whose "
+            "errors add to its own, so that rates may be off by more and in either direction: simulate to know"
         )
         warn_user(
-            f"the adaptation that one spike brings changes the rate of {name!r} by a factor of up to {worst:.1f} at once, "
-            f"and the theory knows its mean alone. {expected}",
+            f"the adaptation that one spike brings changes the rate of {name!r} by a factor of up to {worst:.1f} at "
+            f"once, and the theory knows its mean alone. {expected}",
             AdaptationWarning,
         )
 
