@@ -16,15 +16,18 @@ from .circuit import Population as Population
 from .circuit import Projection as Projection
 from .circuit import Readout as Readout
 from .circuit import SpikeSource as SpikeSource
+from .exporting import ReadoutNoiseWarning as ReadoutNoiseWarning
 from .exporting import export as export
 from .formats import to_brian2_script as to_brian2_script
 from .machine import CacheWarning as CacheWarning
 from .machine import FileError as FileError
 from .machine import NotEnoughMemory as NotEnoughMemory
+from .moments import GridWarning as GridWarning
 from .moments import NotConverged as NotConverged
 from .neurons import AbsoluteVoltageWarning as AbsoluteVoltageWarning
 from .neurons import EquationNeuron as EquationNeuron
 from .neurons import LIFParameters as LIFParameters
+from .nn import FeatureRangeWarning as FeatureRangeWarning
 from .results import ResultFileError as ResultFileError
 from .results import load as load
 from .results import save as save
@@ -43,6 +46,7 @@ from .spikes import Weights as Weights
 from .spikes import build as build
 from .spikes import simulate as simulate
 from .spikes import to_brian2 as to_brian2
+from .theory import AdaptationWarning as AdaptationWarning
 from .theory import CorrelationWarning as CorrelationWarning
 from .theory import FiniteWeightWarning as FiniteWeightWarning
 from .theory import LinearResponseWarning as LinearResponseWarning
@@ -52,6 +56,8 @@ from .theory import predict as predict
 from .theory import predict_oscillations as predict_oscillations
 from .theory import predict_spectra as predict_spectra
 from .theory import predict_time_course as predict_time_course
+from .training import TableWarning as TableWarning
+from .training.spiking import ManyModesWarning as ManyModesWarning
 from .values import LogNormal as LogNormal
 from .values import Normal as Normal
 from .values import Oscillation as Oscillation

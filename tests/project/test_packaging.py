@@ -139,6 +139,16 @@ def test_a_name_that_is_not_there_is_an_error_that_names_it():
         mnnbio.nowhere()
 
 
+def test_every_warning_can_be_filtered_by_its_public_name():
+    files = [path for room in ("mnnbio", "analyses", "circuits") for path in (ROOT / room).rglob("*.py")]
+    warnings = [
+        name for path in files for name in re.findall(r"^class (\w+)\(UserWarning\)", path.read_text(), re.MULTILINE)
+    ]
+    assert len(warnings) > 10
+    for name in warnings:
+        assert issubclass(getattr(mnnbio, name), UserWarning), name
+
+
 def test_every_dependency_is_pinned():
     import configparser
 
