@@ -21,7 +21,8 @@ from tqdm import tqdm
 from mnnbio.machine import check_choice, require_integer
 from mnnbio.training.checkpoint import read_file, write_file
 from mnnbio.training.loop import Schedule, learning_rate_factor
-from mnnbio.training.spiking.networks import Activity, RateNetwork, SpikingNetwork
+from mnnbio.training.spiking.networks import Activity, SpikingNetwork
+from mnnbio.training.spiking.stored_networks import Network, settings_of
 from mnnbio.training.spiking.tasks import (
     DT,
     Trials,
@@ -215,8 +216,7 @@ class FittingOptions:
 
 
 History = dict[str, list[float]]
-Evaluation = Callable[[nn.Module], dict[str, float]]
-Network = SpikingNetwork | RateNetwork
+Evaluation = Callable[[Network], dict[str, float]]
 
 
 class Fitting(NamedTuple):
@@ -383,22 +383,13 @@ class _Run:
     def identity(self) -> dict[str, Any]:
         """What must agree for a checkpoint to belong to this run."""
         tensors = {name: [str(value.dtype), *value.shape] for name, value in self.network.state_dict().items()}
-        network = {"kind": type(self.network).__name__, **tensors, **described(self.network)}
+        settings = settings_of(self.network)
+        for name in settings.get("learn", ()):  # they change
+            for part in (settings["neuron"], settings["filter"]):
+                part.pop(name, None)
+        network = {"kind": type(self.network).__name__, **tensors, **settings}
         identity = {"network": network, "trials": self.batches.identity(), "options": asdict(self.options)}
         return json.loads(json.dumps(identity))
-
-
-def described(network: Network) -> dict[str, Any]:
-    """Return the settings of a network apart from its weights, as JSON can hold them."""
-    settings: dict[str, Any] = {"dt": network.dt, "readout": network.readout}
-    if isinstance(network, RateNetwork):
-        return settings | {"tau_m": network.tau_m, "reads": network.reads}
-    learned = sorted(network.logarithms)
-    for owner in (network.neuron, network.filter):
-        for name, value in vars(owner).items():
-            if name not in learned:
-                settings[name] = value.tolist() if hasattr(value, "tolist") else value
-    return settings | {"learn": learned, "slope": network.slope, "truncate": network.truncate}
 
 
 def loss_of(outputs: Tensor, targets: Tensor, options: FittingOptions) -> Tensor:
