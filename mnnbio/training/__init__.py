@@ -5,14 +5,19 @@ from mnnbio.training.data import Task, load_task, read_idx
 from mnnbio.training.encoding import make_encoder
 from mnnbio.training.estimators import MomentClassifier, MomentRegressor
 from mnnbio.training.loop import TRAINING_FILE, Training, TrainingOptions, train
+from mnnbio.training.spiking import FullWeights, ModeWeights, RateNetwork, SpikingNetwork, read_out
 from mnnbio.training.table_files import TableWarning
 from mnnbio.training.tables import load_table
 
 __all__ = [
     "MODEL_FILE",
     "TRAINING_FILE",
+    "FullWeights",
+    "ModeWeights",
     "MomentClassifier",
     "MomentRegressor",
+    "RateNetwork",
+    "SpikingNetwork",
     "TableWarning",
     "Task",
     "Training",
@@ -22,6 +27,7 @@ __all__ = [
     "load_task",
     "make_encoder",
     "read_idx",
+    "read_out",
     "save_model",
     "train",
 ]

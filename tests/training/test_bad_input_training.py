@@ -296,7 +296,7 @@ def test_data_of_a_training(tmp_path, features, targets, kind, message):
             None,
             np.ones(4),
             TypeError,
-            "`model` must be a MomentMLP, a MomentCNN or a fitted estimator of one, got None",
+            "`model` must be a MomentMLP, a MomentCNN, a SpikingNetwork or a fitted estimator of one, got None",
         ),
         (MomentClassifier(), np.ones(4), TypeError, "got MomentClassifier"),
         (MomentMLP(SIZES), None, TypeError, "`stimulus` must be numeric"),

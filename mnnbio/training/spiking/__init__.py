@@ -8,6 +8,7 @@ from mnnbio.training.spiking.networks import (
     RateActivity,
     RateNetwork,
     SpikingNetwork,
+    read_out,
 )
 from mnnbio.training.spiking.steps import SpikeFilter, SpikingNeuron
 
@@ -21,4 +22,5 @@ __all__ = [
     "SpikeFilter",
     "SpikingNetwork",
     "SpikingNeuron",
+    "read_out",
 ]

@@ -43,57 +43,29 @@ class _Currents(NamedTuple):
     noise: Array
 
 
-def export(model: Any, stimulus: Any, *, labels: Sequence[Any] | None = None) -> Circuit:
-    """Return the circuit of leaky integrate-and-fire neurons that a trained moment network describes.
+def export_moment(model: Any, network: MomentNetwork, stimulus: Any, labels: Sequence[Any] | None) -> Circuit:
+    """Return the circuit of leaky integrate-and-fire neurons that a trained moment network describes; see `export`.
 
     Batch normalisation is folded into weights and constant currents, learned noise becomes a Gaussian drive, and the
-    readout stays a linear readout of spike counts. No weight is tuned: ``predict(export(model, x))`` without a time
-    step equals ``model(x)`` in evaluation mode (of a network with full correlations: spiking neurons have them, whether
-    or not the network took them into account). Learned neurons are exported as they are now; fixed in-degree weights
-    and convolutions as sparse matrices, of which pooling becomes a part. The model is not changed.
+    readout stays a linear readout of spike counts.
 
     Parameters
     ----------
-    model : MomentMLP, MomentCNN, MomentClassifier or MomentRegressor
-        A network, or a fitted estimator.
+    model : object
+        The network, or the fitted estimator that holds it.
+    network : MomentNetwork
     stimulus : array_like or Tensor, shape (features,) or (stimulus, features)
-        What the network is shown, as the network takes it. With two dimensions, the circuit has several stimuli.
     labels : sequence, optional
-        Names of the outputs; by default the classes of a fitted classifier.
-
-    Returns
-    -------
-    Circuit
-        Populations ``input`` (for Poisson encoding) and ``hidden``, or ``hidden_1``, ``hidden_2``, … of a deep network.
-
-    Raises
-    ------
-    TypeError
-        If `model` is neither a moment network nor a fitted estimator.
-    ValueError
-        If the stimulus does not fit, or is not finite.
-
-    Warns
-    -----
-    ReadoutNoiseWarning
-        If the readout has noise of its own: the circuit leaves it out.
-    FeatureRangeWarning
-        If features are lower than Poisson rates can carry: they count as the lowest possible.
     """
     if labels is None:
         labels = getattr(model, "classes_", None)
-    network = getattr(model, "model_", model)
-    if not isinstance(network, MomentNetwork):
-        raise TypeError(
-            f"`model` must be a MomentMLP, a MomentCNN or a fitted estimator of one, got {type(model).__name__}"
-        )
     features = _features(stimulus, network.encoder.in_features)
 
     names = ["hidden"] if len(network.blocks) == 1 else [f"hidden_{k + 1}" for k in range(len(network.blocks))]
     populations: list[PoissonSource | Population] = []
     projections, drives = [], list[Drive]()
     with torch.no_grad():
-        inputs = network.encoder(network.encoder.clipped(features.to(network.readout.weight), stacklevel=3))
+        inputs = network.encoder(network.encoder.clipped(features.to(network.readout.weight), stacklevel=4))
     source, pool = INPUT, None
     for name, block in zip(names, network.blocks, strict=True):
         weights, bias, noise = _currents(block, pool)
@@ -118,7 +90,7 @@ def export(model: Any, stimulus: Any, *, labels: Sequence[Any] | None = None) ->
         warnings.warn(
             "the noise of the network's readout is left out: a readout of spike counts has that of the spikes only",
             ReadoutNoiseWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     offset = network.readout.bias
     readout = Readout(
