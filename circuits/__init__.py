@@ -10,7 +10,7 @@ from mnnbio.circuits.clustered_network import clustered
 from mnnbio.circuits.cortical_microcircuit import microcircuit
 from mnnbio.circuits.downscaling import downscaled
 from mnnbio.circuits.dynamic_synapses import tsodyks_markram1998
-from mnnbio.circuits.inhibitory_balance import vogels2011
+from mnnbio.circuits.inhibitory_balance import memory_neurons, vogels2011
 from mnnbio.circuits.orientation_ring import ring
 from mnnbio.circuits.simulator_benchmarks import coba, cobahh, cuba
 from mnnbio.circuits.stabilised_network import inhibition_stabilised
@@ -25,6 +25,7 @@ __all__ = [
     "cuba",
     "downscaled",
     "inhibition_stabilised",
+    "memory_neurons",
     "microcircuit",
     "ring",
     "tsodyks_markram1998",

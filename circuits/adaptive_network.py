@@ -36,6 +36,9 @@ def adex_network(
     connected with probability 5 %; synapses decay with 5 ms. A neuron is driven by as many Poisson trains as it has
     excitatory synapses, 400. With 4 Hz each the state is asynchronous and irregular; inhibitory neurons are faster.
 
+    The capacitance is that of the table, 150 pF; a script that the authors published has 200 pF. Where they start all
+    neurons at rest, start potentials are drawn between rest and threshold.
+
     Parameters
     ----------
     rate : float or Quantity

@@ -13,12 +13,14 @@ from mnnbio.units import in_unit
 from mnnbio.values import Steps
 
 N_SOURCES, N_TARGETS = 1_000, 100
-# Membrane time constant, ms, and input resistance, GΩ.
-TAU_M, RESISTANCE = 40.0, 0.1
 
 
 class Kind(NamedTuple):
-    """Absolute amplitude (pA), utilisation, time constants (ms) and number of synapses."""
+    """Synapses and their targets.
+
+    Absolute amplitude (pA), utilisation and time constants (ms) of synapses, and their number; membrane time constant
+    (ms) and input resistance (GΩ) of the target.
+    """
 
     amplitude: float
     use: float
@@ -26,11 +28,14 @@ class Kind(NamedTuple):
     tau_facil: float
     tau_syn: float
     indegree: int
+    tau_m: float
+    resistance: float
 
 
+# Fig. 1 of the paper, A and B; the number of synapses, by which neurons reach their threshold, is ours.
 KINDS = {
-    "depressing": Kind(250.0, 0.5, 800.0, 0.0, 3.0, 300),
-    "facilitating": Kind(1540.0, 0.03, 130.0, 530.0, 1.5, 60),
+    "depressing": Kind(250.0, 0.5, 800.0, 0.0, 3.0, 300, 40.0, 0.1),
+    "facilitating": Kind(1540.0, 0.03, 130.0, 530.0, 1.5, 8, 60.0, 1.0),
 }
 
 
@@ -46,11 +51,13 @@ def tsodyks_markram1998(
     r"""Return neurons that hear a population through synapses with short-term plasticity.
 
     1,000 Poisson trains (input) change their rate at `switch`; each of 100 leaky integrate-and-fire neurons (E)
-    receives 300 of them by depressing synapses, or 60 by facilitating ones. Depressing synapses transmit the change:
+    receives 300 of them by depressing synapses, or 8 by facilitating ones. Depressing synapses transmit the change:
     at stationary rates much above 1/(U tau_rec) the current that they bring no longer depends on the rate, while a step
     is answered by a burst. Facilitating ones transmit the rate, and more than in proportion, after a delay.
 
-    Resources that a spike has used recover at once, where the paper has them inactive for a while of some ms.
+    What differs from the paper: there one neuron hears one synapse, and a large population is described by its mean;
+    threshold (20 mV above rest), reset and numbers of neurons are ours. Resources that a spike has used recover at
+    once, where the paper has them inactive for some ms first.
 
     Parameters
     ----------
@@ -69,13 +76,15 @@ def tsodyks_markram1998(
     References
     ----------
     M. Tsodyks, K. Pawelzik, H. Markram (1998), Neural networks with dynamic synapses, Neural Comput. 10, 821-835, eq.
-    2.1 to 2.4 and fig. 1 for the synapses; numbers of neurons are ours.
+    2.1 to 2.4 and fig. 1.
     """
     check_choice("kind", kind, list(KINDS))
     own = KINDS[kind]
     before, after = (float(in_unit(rate, "1/ms", "rates")) for rate in rates)
     when = float(in_unit(switch, "ms", "switch"))
-    neuron = ConductanceLIF(C=TAU_M / RESISTANCE, g_L=1 / RESISTANCE, E_L=-70.0, v_th=-50.0, v_reset=-60.0, t_ref=2.0)
+    neuron = ConductanceLIF(
+        C=own.tau_m / own.resistance, g_L=1 / own.resistance, E_L=-70.0, v_th=-50.0, v_reset=-60.0, t_ref=2.0
+    )
     return Circuit(
         populations=[
             PoissonSource("input", N_SOURCES, Steps([when - 1e6, when], [before, after])),

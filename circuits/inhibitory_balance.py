@@ -50,7 +50,7 @@ def vogels2011(
     memory_gain: float = 5.0,
     recall: tuple[float, float] = (0.0, 0.0),
     weights: tuple[float, float] = (3.0, 30.0),
-    eta: float = 0.01,
+    eta: float = 0.1,
     weight: Any = 1e-6,
     delay: Any = 0.5,
 ) -> Circuit:
@@ -60,11 +60,11 @@ def vogels2011(
     probability 2 %. Synapses from I to E begin at almost nothing, so that E fires as fast as it can; they obey the
     symmetric rule of the paper, which brings every neuron of E to `rate`, and makes firing irregular. Two sets of 784
     neurons of E, which share 64, are memories: the synapses within each are `memory_gain` times as strong. Inhibition
-    learns to cancel them, too, so that memories are as quiet as their surroundings; a cue to a quarter of one makes the
-    rest of it fire as well.
+    learns to cancel these too, until memories are almost as quiet as their surroundings; a cue to a quarter of one
+    makes the rest of it fire as well, and when it ends the memory is quiet again.
 
-    Every presentation learns from the beginning, for ten seconds and more of simulated time. The steps of the paper's
-    figure, of which later ones begin with the weights that were learnt before::
+    Every presentation learns from the beginning: give it a warm-up of 10 s and more, less with a `weight` near 25 nS,
+    or go on from learnt weights, as the paper does, which strengthens memories in a network that is balanced already::
 
         balanced = simulate(vogels2011(memory_gain=1), 20_000)
         stored = simulate(vogels2011().with_weights(balanced), 20_000)
@@ -72,10 +72,11 @@ def vogels2011(
 
     `memory_neurons` says which neurons the memories are.
 
-    What differs from the paper: it learns for an hour, with a learning rate that the default is ours of. Some published
-    scripts of the network have weights of 0.3 and 3 nS; those of the simulator that the authors used, in units of the
-    leak conductance, and later replications have 3 and 30 nS, as here. Memories are rows of neurons, not squares of a
-    grid, which changes nothing, for synapses know no space.
+    What differs from the paper: there an hour passes between the steps, with a tenth of the default `eta`. Memories are
+    consecutive neurons, not squares of a grid, which changes nothing, for synapses know no space. Cued neurons receive
+    independent spikes, not a few each of 1,000 trains. Weights of 3 and 30 nS are those of the simulator that the
+    authors used, in units of the leak conductance, and of later replications; a script in the archive of the model has
+    a tenth of them.
 
     Parameters
     ----------
@@ -102,9 +103,9 @@ def vogels2011(
     References
     ----------
     T. P. Vogels, H. Sprekeler, F. Zenke, C. Clopath, W. Gerstner (2011), Inhibitory plasticity balances excitation and
-    inhibition in sensory pathways and memory networks, Science 334, 1569-1573, fig. 4 and supplement. Sizes and gain of
-    the memories, and the cue, as in the replications with NEST and PyNN by A. Sinha, V. Chaud, A. Davison & P. Gleeson
-    (ModelDB 143751, Open Source Brain).
+    inhibition in sensory pathways and memory networks, Science 334, 1569-1573, fig. 4 and supplement. Rate, delay,
+    sizes and gain of the memories, and the cue, as in the scripts for Auryn (F. Zenke), PyNN (V. Chaud, A. Davison, P.
+    Gleeson) and NEST (A. Sinha) that repeat the figure.
     """
     if not 1 <= memory_gain < np.inf:
         raise ValueError(f"`memory_gain` must be a number ≥ 1, got {memory_gain!r}")

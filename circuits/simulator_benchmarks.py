@@ -41,7 +41,8 @@ def coba(
     until `kick`, in the warm-up too, and it then keeps itself active, asynchronous and irregular, at some 10 to 25 Hz.
 
     There is no stationary input that would say so, and smaller networks fall silent sooner. Start potentials are drawn
-    between reset and threshold.
+    between reset and threshold. How the network is set going is that of the PyNN version of the benchmarks, whose
+    weights are weaker (4 and 51 nS); the Brian version draws conductances to start with instead.
 
     Parameters
     ----------
@@ -116,8 +117,8 @@ def cobahh(
 ) -> Circuit:
     r"""Return benchmark 3: Hodgkin–Huxley neurons with conductance-based synapses (COBAHH).
 
-    As benchmark 1, with the sodium and potassium currents of Traub and Miles in place of a threshold. Start potentials
-    are drawn between −60 and −50 mV.
+    As benchmark 1, with the sodium and potassium currents of Traub and Miles in place of a threshold; parameters of the
+    neurons are those of the published Brian script. Start potentials are drawn between −60 and −50 mV.
 
     Parameters
     ----------
