@@ -104,8 +104,8 @@ def in_unit(value: Any, unit: Unit, name: str) -> FloatOrArray:
     Raises
     ------
     TypeError
-        If the value is not made of real numbers: text, complex numbers, None, true and false (unless `unit` is "1"),
-        or a quantity of another package than Brian2.
+        If the value is not made of real numbers: text, complex numbers, None, true and false (unless `unit` is "1"), a
+        `TimedArray`, or a quantity of another package than Brian2.
     ValueError
         If a quantity has another dimension, or a value is masked, NaN or infinite.
     """
@@ -116,6 +116,7 @@ def in_unit(value: Any, unit: Unit, name: str) -> FloatOrArray:
         except ValueError as error:  # rows of different length
             raise TypeError(f"`{name}` must be numeric, in rows of one length, got {shown(value)}") from error
     scale = 1.0
+    _refuse_timed_array(value, name)
     if is_quantity(value):
         from brian2.units.fundamentalunits import have_same_dimensions
 
@@ -172,6 +173,16 @@ def _from_tensor(tensor: Any) -> npt.NDArray[np.generic]:
     if plain.is_floating_point():
         plain = plain.double()
     return np.asarray(plain.numpy())
+
+
+def _refuse_timed_array(value: Any, name: str) -> None:
+    """Raise a `TypeError` if a value is a `TimedArray`, whose place a course in time takes here."""
+    module = sys.modules.get("brian2.input.timedarray")
+    if module is not None and isinstance(value, module.TimedArray):
+        raise TypeError(
+            f"`{name}` must be a number, an array or a quantity, got a TimedArray: where values may change in time, "
+            "give `Samples(values, dt)`, with the values and the dt of the TimedArray"
+        )
 
 
 def _refuse_foreign_units(value: Any, unit: Unit, name: str) -> None:
@@ -266,6 +277,7 @@ def in_si(value: Any, name: str) -> SINumbers:
     TypeError, ValueError
         If the value is not made of finite real numbers.
     """
+    _refuse_timed_array(value, name)
     plain = in_unit(np.asarray(value) if is_quantity(value) else value, "1", name)
     return SINumbers(plain, _brian_name(value) if is_quantity(value) else "1")
 

@@ -174,7 +174,7 @@ def restored_equations(equations: str, left_out: Collection[str] = ()) -> str:
 def with_own_names(equations: str, others: Sequence[str]) -> Renamed:
     """Return equations of synapses without the names that the equations of their ends have.
 
-    Brian2 refuses those: ``w`` of synapses whose neurons have a ``w`` becomes ``w_syn``.
+    Brian2 refuses those: ``x`` of synapses whose neurons have an ``x`` becomes ``x_syn``.
     """
     import_brian()
     from brian2 import Equations
@@ -182,7 +182,11 @@ def with_own_names(equations: str, others: Sequence[str]) -> Renamed:
     own = Equations(equations)
     taken = {name for text in others for name in Equations(text).names}
     summed = {name for name, eq in own.items() if "summed" in eq.flags}
-    names = {name: f"{name}_syn" for name in own.names if name in taken and name not in summed}
+    names = {}
+    for name in own.names:
+        if name in taken and name not in summed:
+            free = (f"{name}_syn{k or ''}" for k in range(len(taken) + len(own) + 1))
+            names[name] = next(new for new in free if new not in taken and new not in own.names)
     if not names:
         return Renamed(equations, names)
     changed = Equations(equations, **names)

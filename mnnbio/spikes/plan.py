@@ -206,6 +206,8 @@ class PlannedSynapses:
         Variables that can be recorded, with their units in Brian2's language.
     weight : str
         Variable that is the weight.
+    renamed : dict
+        Names here of variables that the circuit calls otherwise, as neurons at the ends have variables of those names.
     number : int
         Of the projection in the circuit; -1: it is none.
     changes_weights : bool
@@ -232,6 +234,7 @@ class PlannedSynapses:
     start: dict[str, float | int | bool] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     weight: str = "w_syn"
+    renamed: dict[str, str] = field(default_factory=dict)
     number: int = -1
     changes_weights: bool = False
     salt: int = -1

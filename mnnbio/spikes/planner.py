@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -83,6 +84,7 @@ def plan_circuit(circuit: Circuit, *, dt: float, replicas: int, like: Planned | 
             continue
         mode_inputs = [p.synapse_model for p in factored if p.target == population.name]
         groups[population.name] = add_neurons(plan, circuit, population, mode_inputs, noisy)
+        _refuse_names_of_synapses(population.name, groups[population.name].equations)
         plan.populations[population.name] = groups[population.name].name
     for number, projection in enumerate(circuit.projections):
         connection = _Connection(circuit, projection, groups, dt)
@@ -95,6 +97,15 @@ def plan_circuit(circuit: Circuit, *, dt: float, replicas: int, like: Planned | 
         if like is not None and name in like.plan.synapses:
             synapses.share_topology(like.plan.synapses[name])
     return plan
+
+
+def _refuse_names_of_synapses(name: str, equations: str) -> None:
+    """Raise a `ValueError` if neurons have a variable that the engine's synapses have, which Brian2 would confuse."""
+    if clash := re.search(r"\b(w_syn|stream_syn)\b", equations):
+        raise ValueError(
+            f"the neurons of {name!r} have a variable {clash[0]!r}, a name that synapses have in every simulation: "
+            "give it another one"
+        )
 
 
 class _Connection(NamedTuple):
@@ -263,6 +274,7 @@ def _add_own_synapses(
         equations=equations,
         carrier="brian",
         weight=weight,
+        renamed=new,
         number=next(k for k, own in enumerate(connection.circuit.projections) if own is projection),
         adds_to=steps.adds_to,
         shared=tuple(values),

@@ -223,12 +223,15 @@ def _weight_channels(
         if not synapses.changes_weights and own is None:
             continue
         name = f"{projection.source!r} → {projection.target!r}"
-        places = _places(known, synapses.name)
-        for variable in dict.fromkeys([synapses.weight, *(own.variables if own else ())]):
+        given = {here: there for there, here in synapses.renamed.items()}  # names as in the circuit
+        places = {given.get(key, key): place for key, place in _places(known, synapses.name).items()}
+        weight = given.get(synapses.weight, synapses.weight)
+        for variable in dict.fromkeys([weight, *(own.variables if own else ())]):
             if variable not in places:
                 raise ValueError(f"the synapses {name} have no variable {variable!r}; they have {', '.join(places)}")
-            label = "weight" if variable == synapses.weight else variable
-            group, unit, number = f"weights/{synapses.name}", synapses.states[variable], len(synapses.targets)
+            label = "weight" if variable == weight else variable
+            unit = synapses.states[synapses.renamed.get(variable, variable)]
+            group, number = f"weights/{synapses.name}", len(synapses.targets)
             base = StateChannel(group, label, unit, places[variable], 0, None, number, 1, synapses.number)
             yield base
             if own is not None and own.every is not None:

@@ -4,7 +4,21 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from brian2 import NeuronGroup, SpikeGeneratorGroup, SpikeMonitor, StateMonitor, Synapses, ms, mV, nS, pA, pF
+import xarray as xr
+from brian2 import (
+    NeuronGroup,
+    SpikeGeneratorGroup,
+    SpikeMonitor,
+    StateMonitor,
+    Synapses,
+    TimedArray,
+    ms,
+    mV,
+    nS,
+    pA,
+    pF,
+    second,
+)
 from observed import DT, by_neuron, observe, plain_brian, run_script, some_slow, train
 from scipy import linalg
 
@@ -12,12 +26,14 @@ from mnnbio import (
     Circuit,
     CurrentDrive,
     EquationNeuron,
+    GaussianDrive,
     LIFParameters,
     PoissonDrive,
     PoissonSource,
     Population,
     Projection,
     SpikeSource,
+    Weights,
     simulate,
 )
 from mnnbio.neurons import AdEx, ConductanceLIF
@@ -32,6 +48,7 @@ from mnnbio.synapses import (
     Exponential,
     GapJunction,
     Into,
+    RewardSTDP,
 )
 
 SILENT = LIFParameters(tau_m=20.0, v_th=1e6)
@@ -424,3 +441,71 @@ def test_a_drive_through_gap_junctions_is_refused():
     circuit = Circuit([Population("n", 1, AdEx())], drives=[PoissonDrive("n", 1.0, 1.0, synapse=GapJunction())])
     with pytest.raises(TypeError, match="needs synapses that add to a variable, got GapJunction"):
         simulate(circuit, 1.0, dt=DT, seed=1, codegen="runtime", covariance=False)
+
+
+def with_variable(name, rule=None):
+    """Return a circuit of neurons that have a variable of some name, as their synapses may."""
+    neuron = EquationNeuron(
+        equations=f"dv/dt = -v/(10*ms) : volt\n{name} : 1",
+        threshold="v > 10*mV",
+        reset="v = 0*mV",
+        initial={"v": 0 * mV},
+    )
+    times, which = train(5, 6, 50.0, seed=8)
+    return Circuit(
+        [SpikeSource("in", times, which), Population("n", 2, neuron)],
+        [Projection("in", "n", weights=np.full((2, 5), 2.0), synapse=Into("v", "mV"), plasticity=rule)],
+    )
+
+
+def test_variables_of_synapses_are_recorded_by_the_names_that_users_give_them():
+    rule = EquationPlasticity(
+        equations="dx/dt = (1 - x)/(80*ms) : 1 (event-driven)\nx_syn : 1",
+        on_pre="x -= 0.4*x; w -= 0.01*w; x_syn = x",
+        efficacy="x",
+        initial={"x": 1.0},
+    )
+    record = {"n": "spikes", ("in", "n"): Weights(every=5.0, variables=("x", "x_syn"))}
+    options = {"dt": DT, "record": record, "codegen": "runtime", "covariance": False}
+    own = {}
+    for name in ("x", "w", "other"):  # names of neurons and synapses clash in the first two
+        result = simulate(with_variable(name, rule), 50.0, **options)
+        own[name] = result["weights/in_to_n"].to_dataset()
+        assert {"weight", "weight_course", "x", "x_course", "x_syn"} <= set(own[name].data_vars)
+    assert float(own["other"]["x"].max()) < 1.0
+    for name in ("x", "w"):
+        xr.testing.assert_identical(own[name], own["other"])
+    with pytest.raises(ValueError, match=r"have no variable 'y'; they have .*x_syn"):
+        simulate(with_variable("x", rule), 50.0, **options | {"record": {("in", "n"): Weights(variables=("y",))}})
+
+
+@pytest.mark.parametrize("name", ["w_syn", "stream_syn"])
+def test_names_that_synapses_always_have_are_refused_in_neurons(name):
+    with pytest.raises(ValueError, match=f"the neurons of 'n' have a variable '{name}', .* give it another one"):
+        simulate(with_variable(name), 5.0, dt=DT, codegen="runtime")
+
+
+COURSE = TimedArray([1.0, 2.0] * mV / ms, dt=10 * ms)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PoissonSource("in", 5, rates=TimedArray([10.0, 20.0], dt=10 * ms)),
+        lambda: PoissonSource("in", 5, rates=TimedArray([10.0, 20.0] / second, dt=10 * ms)),
+        lambda: GaussianDrive("n", mean=COURSE),
+        lambda: GaussianDrive("n", mean=1.0, std=COURSE),
+        lambda: PoissonDrive("n", TimedArray([10.0, 20.0] / second, dt=10 * ms), 0.1),
+        lambda: CurrentDrive("n", TimedArray([1.0, 2.0] * pA, dt=10 * ms)),
+        lambda: EquationNeuron(equations="dv/dt = I : volt", threshold="v > 1*mV", parameters={"I": COURSE}),
+        lambda: EquationNeuron(equations="dv/dt = I(t) : volt", threshold="v > 1*mV", parameters={"I": COURSE}),
+        lambda: AdEx(E_L=TimedArray([-70.0, -60.0] * mV, dt=10 * ms)),
+        lambda: RewardSTDP(w_max=1.0, reward=TimedArray([0.0, 1.0] / second, dt=10 * ms)),
+        lambda: EquationSynapse(on_pre="v_post += w*a", parameters={"a": COURSE}),
+    ],
+)
+def test_a_timed_array_is_told_to_be_samples(make):
+    with pytest.raises(
+        TypeError, match=r"got a TimedArray: where values may change in time, give `Samples\(values, dt"
+    ):
+        make()
