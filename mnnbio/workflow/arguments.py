@@ -52,7 +52,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_options(
-    parser: argparse.ArgumentParser, kinds: Iterable[type[Options]], *, without: Iterable[str] = ()
+    parser: argparse.ArgumentParser,
+    kinds: Iterable[type[Options]],
+    *,
+    without: Iterable[str] = (),
+    presets: Mapping[str, Tree] = PRESETS,
 ) -> None:
     """Add the options of some sections to a parser, a group each.
 
@@ -63,12 +67,14 @@ def add_options(
         Sections.
     without : iterable of str
         Full names of fields to leave out.
+    presets : mapping
+        Defaults that differ, by name of the preset.
     """
     for kind in kinds:
         group = parser.add_argument_group(kind.SECTION, (kind.__doc__ or "").strip())
         for field in fields_of(kind):
             if field.where not in without:
-                _add(group, field)
+                _add(group, field, presets)
 
 
 def layer_of(namespace: argparse.Namespace) -> Tree:
@@ -81,8 +87,8 @@ def layer_of(namespace: argparse.Namespace) -> Tree:
     return layer
 
 
-def _add(group: argparse._ArgumentGroup, field: Field) -> None:
-    text = f"{field.help} (default: {_defaults(field)})".replace("%", "%%")
+def _add(group: argparse._ArgumentGroup, field: Field, presets: Mapping[str, Tree]) -> None:
+    text = f"{field.help} (default: {_defaults(field, presets)})".replace("%", "%%")
     common: dict[str, Any] = {"dest": field.where, "default": argparse.SUPPRESS, "help": text}
     if field.base is bool:
         group.add_argument(field.flag, action=argparse.BooleanOptionalAction, **common)
@@ -125,11 +131,11 @@ def _metavar(field: Field) -> str:
     return field.metavar or {int: "N", float: "X", str: "NAME"}.get(field.base, "N,N,...")
 
 
-def _defaults(field: Field) -> str:
+def _defaults(field: Field, presets: Mapping[str, Tree]) -> str:
     """Return the default, and those of presets that differ."""
     special = {
         preset: options[field.section][field.name]
-        for preset, options in PRESETS.items()
+        for preset, options in presets.items()
         if field.name in options.get(field.section, {})
     }
     return "; ".join([shown(field.default), *(f"{preset}: {shown(value)}" for preset, value in special.items())])

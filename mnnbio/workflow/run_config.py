@@ -54,7 +54,7 @@ class DataOptions(Options):
             raise ConfigError("a table needs a file and a column to predict: mnnbio run table FILE --target COLUMN ...")
         if self.name == "mnist" and not self.data_dir:
             raise ConfigError("mnist needs the folder with its four IDX files: mnnbio run mnist --data-dir DIR ...")
-        return self.changed(data_dir=_absolute(self.data_dir), file=_absolute(self.file))
+        return self.changed(data_dir=absolute(self.data_dir), file=absolute(self.file))
 
 
 class ModelOptions(Options):
@@ -228,13 +228,14 @@ SECTIONS: dict[str, type[Options]] = {
 }
 
 
-def all_fields() -> Iterator[Field]:
-    """Yield every option there is."""
-    for kind in SECTIONS.values():
-        yield from fields_of(kind)
-
-
+Sections = Mapping[str, type[Options]]
 Tree = Mapping[str, Mapping[str, Any]]
+
+
+def all_fields(sections: Sections = SECTIONS) -> Iterator[Field]:
+    """Yield every option there is."""
+    for kind in sections.values():
+        yield from fields_of(kind)
 
 
 def make_config(*layers: Tree) -> Config:
@@ -246,17 +247,27 @@ def make_config(*layers: Tree) -> Config:
         If a name is unknown, or a value does not fit.
     """
     name = next((layer["data"]["name"] for layer in reversed(layers) if "name" in layer.get("data", {})), "digits")
-    merged: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    for layer in (PRESETS.get(name, {}), *layers):
+    return Config(**made_sections(SECTIONS, PRESETS.get(name, {}), *layers))
+
+
+def made_sections(sections: Sections, *layers: Tree) -> dict[str, Any]:
+    """Return sections with the options of layers; later layers win.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown, or a value does not fit.
+    """
+    merged: dict[str, dict[str, Any]] = {section: {} for section in sections}
+    for layer in layers:
         require_known(layer, merged, "section")
         for section, values in layer.items():
-            _require_options(section, values)
+            _require_options(sections[section], values)
             merged[section] |= values
-    made: dict[str, Any] = {section: kind(**merged[section]) for section, kind in SECTIONS.items()}
-    return Config(**made)
+    return {section: kind(**merged[section]) for section, kind in sections.items()}
 
 
-def read_layer(path: Path) -> dict[str, dict[str, Any]]:
+def read_layer(path: Path, sections: Sections = SECTIONS) -> dict[str, dict[str, Any]]:
     """Return the options that a YAML file holds.
 
     Raises
@@ -269,23 +280,23 @@ def read_layer(path: Path) -> dict[str, dict[str, Any]]:
     content = read_yaml(path)
     content = {} if content is None else content
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold sections ({', '.join(SECTIONS)}), got {brief(content)}")
+        raise ConfigError(f"{path} must hold sections ({', '.join(sections)}), got {brief(content)}")
     try:
-        require_known(content, SECTIONS, "section")
+        require_known(content, sections, "section")
         for section, values in content.items():
             if values is not None and not isinstance(values, dict):
                 raise ConfigError(f"section {section!r} must hold options, got {brief(values)}")
-            _require_options(section, values or {})
+            _require_options(sections[section], values or {})
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return {section: values or {} for section, values in content.items()}
 
 
-def to_yaml(config: Config) -> str:
+def to_yaml(config: Options, sections: Sections = SECTIONS) -> str:
     """Return the configuration as YAML, every option with its meaning beside it."""
     values = config.to_dict()
     lines = []
-    for section, kind in SECTIONS.items():
+    for section, kind in sections.items():
         lines.append(f"{section}:  # {(kind.__doc__ or '').rstrip('.')}")
         for field in fields_of(kind):
             value = values[section][field.name]
@@ -300,21 +311,22 @@ def _yaml_value(value: Value) -> str:
     return text.removesuffix("...\n").strip()  # the end mark that a lone scalar gets
 
 
-def differences(old: Config, new: Config) -> dict[str, tuple[Value, Value]]:
+def differences(old: Options, new: Options, sections: Sections = SECTIONS) -> dict[str, tuple[Value, Value]]:
     """Return the options that differ, by full name, with both values."""
     before, after = old.to_dict(), new.to_dict()
     return {
         field.where: (before[field.section][field.name], after[field.section][field.name])
-        for field in all_fields()
+        for field in all_fields(sections)
         if before[field.section][field.name] != after[field.section][field.name]
     }
 
 
-def _require_options(section: str, values: Mapping[str, Any]) -> None:
-    require_known(values, [field.name for field in fields_of(SECTIONS[section])], f"option in {section!r}:")
+def _require_options(kind: type[Options], values: Mapping[str, Any]) -> None:
+    require_known(values, [field.name for field in fields_of(kind)], f"option in {kind.SECTION!r}:")
 
 
-def _absolute(path: str | None) -> str | None:
+def absolute(path: str | None) -> str | None:
+    """Return a path as an absolute one."""
     return None if path is None else str(Path(path).expanduser().resolve())
 
 
