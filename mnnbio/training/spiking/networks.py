@@ -21,15 +21,18 @@ import torch
 from torch import Tensor, nn
 
 from mnnbio.machine import check_choice, require_integer
+from mnnbio.training.spiking.fused import fused_sequence
 from mnnbio.training.spiking.steps import (
     LEARNABLE,
     SLOPE,
     Constants,
+    Course,
+    SequenceOptions,
     SpikeFilter,
     SpikingNeuron,
-    State,
     rate_step,
-    spiking_step,
+    recurrent_input,
+    sequence,
     step_constants,
 )
 from mnnbio.units import in_unit, real_number, require, shown
@@ -182,22 +185,21 @@ class ModeWeights(nn.Module):
         sizes = _constrained(self.raw_modes_out, self.mask_out, self.signs is not None)
         return sizes if self.signs is None else sizes * self.signs[:, None]
 
+    def factors(self) -> tuple[Tensor, ...]:
+        """Return ξ_in, λ and ξ_out."""
+        return self.modes_in, self.scores, self.modes_out
+
     def matrix(self) -> Tensor:
         """Return W itself, shape (N, N), mV: for inspection, and for networks that are to have one."""
         return (self.modes_in * self.scores) @ self.modes_out.T
 
     def forward(self, filtered: Tensor) -> Tensor:
         """Return ``W r`` of filtered spikes r, shape (..., N)."""
-        return mode_product(filtered, self.modes_in, self.scores, self.modes_out)
+        return recurrent_input(filtered, self.factors())
 
     def extra_repr(self) -> str:
         """Describe the shape."""
         return f"neurons={self.size}, modes={len(self.raw_scores)}"
-
-
-def mode_product(filtered: Tensor, modes_in: Tensor, scores: Tensor, modes_out: Tensor) -> Tensor:
-    """Return ``ξ_in (λ (ξ_outᵀ r))``, shape (..., N), for r of shape (..., N)."""
-    return ((filtered @ modes_out) * scores) @ modes_in.T
 
 
 class FullWeights(nn.Module):
@@ -252,13 +254,17 @@ class FullWeights(nn.Module):
         sizes = _constrained(self.raw_weight, self.mask, self.signs is not None)
         return sizes if self.signs is None else sizes * self.signs
 
+    def factors(self) -> tuple[Tensor, ...]:
+        """Return W alone."""
+        return (self.weight,)
+
     def matrix(self) -> Tensor:
         """Return W, shape (N, N), mV."""
         return self.weight
 
     def forward(self, filtered: Tensor) -> Tensor:
         """Return ``W r`` of filtered spikes r, shape (..., N)."""
-        return filtered @ self.weight.T
+        return recurrent_input(filtered, self.factors())
 
     def extra_repr(self) -> str:
         """Describe the shape."""
@@ -346,6 +352,9 @@ class SpikingNetwork(_Recurrence):
         Of the surrogate gradient, 1/mV.
     truncate : int, optional
         Gradients do not reach back beyond multiples of so many steps; by default they reach the first step.
+    checkpoint_every : int, optional
+        Steps of a segment: states are kept at the beginnings of segments, everything else is computed again for the
+        gradients. By default sequences are cut where they would take more than some 32 MB.
 
     Attributes
     ----------
@@ -371,18 +380,22 @@ class SpikingNetwork(_Recurrence):
         learn: Iterable[str] = (),
         slope: float = SLOPE,
         truncate: int | None = None,
+        checkpoint_every: int | None = None,
     ) -> None:
         super().__init__(weight_in, recurrent, weight_out, dt, readout)
         self._neuron, self._filter = neuron or SpikingNeuron(), filter or SpikeFilter()
         self.slope = real_number(slope, "slope")
         require(self.slope > 0, "slope", "> 0 1/mV", self.slope)
-        if truncate is not None:
-            require_integer("truncate", truncate, 1)
-        self.truncate = truncate
+        for name, value in {"truncate": truncate, "checkpoint_every": checkpoint_every}.items():
+            if value is not None:
+                require_integer(name, value, 1)
+        self.truncate, self.checkpoint_every = truncate, checkpoint_every
         step_constants(self._neuron, self._filter, self.dt)
         self.logarithms = nn.ParameterDict()
         for name in [learn] if isinstance(learn, str) else learn:
             check_choice("learn", name, LEARNABLE)
+            if name == "tau_rise" and self._filter.kind == "single":
+                raise ValueError("a single filter has no `tau_rise` to learn: use SpikeFilter(kind='double')")
             value = np.broadcast_to(getattr(self._owner(name), name), self.size)
             self.logarithms[name] = nn.Parameter(torch.as_tensor(np.log(value)).to(self.weight_in))
         for owner in (self._neuron, self._filter):
@@ -455,24 +468,29 @@ class SpikingNetwork(_Recurrence):
         TypeError, ValueError
             If they have another shape, or are not finite.
         """
-        return self.run(inputs).outputs
+        return self._course(inputs, record=False).outputs
 
     def run(self, inputs: Tensor) -> Activity:
         """Return the course of all neurons; see `forward`. Gradients flow through all parts of it."""
-        inputs = self._checked(inputs)
-        constants, reset = self.constants(), self._neuron.reset
-        currents = inputs @ self.weight_in.T
-        state = State.rest(inputs.shape[1], self.size, currents)
-        states = []
-        for step, current in enumerate(currents):
-            if self.truncate and step and step % self.truncate == 0:
-                state = state.detach()
-            state = spiking_step(current + self.recurrent(state.filtered), state, constants, reset, self.slope)
-            states.append(state)
-        spikes, voltages, filtered = (
-            torch.stack([getattr(state, name) for state in states]) for name in ("spikes", "voltage", "filtered")
+        course = self._course(inputs, record=True)
+        assert course.spikes is not None
+        assert course.voltages is not None
+        assert course.filtered is not None
+        return Activity(course.spikes, course.voltages, course.filtered, course.outputs)
+
+    def _course(self, inputs: Tensor, *, record: bool) -> Course:
+        neuron = self._neuron
+        options = SequenceOptions(
+            reset=neuron.reset,
+            slope=self.slope,
+            readout=self.readout,
+            truncate=self.truncate,
+            checkpoint_every=self.checkpoint_every,
+            clock=(self.dt / 1000, neuron.t_ref / 1000) if neuron.clock == "single" else None,
+            record=record,
         )
-        return Activity(spikes, voltages, filtered, self._read(filtered))
+        given = self._checked(inputs), self.weight_in, self.recurrent.factors(), self.weight_out, self.constants()
+        return fused_sequence(*given, options) or sequence(*given, options)
 
 
 class RateNetwork(_Recurrence):

@@ -12,15 +12,17 @@ the order of its published code. F. Zenke, S. Ganguli (2018), SuperSpike, Neural
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from mnnbio.machine import check_choice
-from mnnbio.units import count_steps, in_unit, require
+from mnnbio.units import count_steps, in_unit, require, shown
 
 SLOPE = 25.0  # 1/mV, of the surrogate gradient
 
@@ -43,10 +45,14 @@ class SpikingNeuron:
     v_reset : float, array_like or Quantity
         Reset potential, mV, below `v_th`; 0 where the reset is late.
     t_ref : float, array_like or Quantity
-        Refractory period, ms, whole steps; ≥ 0. Published networks compare times in single precision, by which 10 ms
-        of 2 ms steps are sometimes five silent steps and sometimes four; here they are five.
+        Refractory period, ms, whole steps; ≥ 0.
     reset : {"late", "at once"}
         "late" as above; "at once": v decays from `v_reset` in the step after a spike.
+    clock : {"steps", "single"}
+        How the end of the refractory period is told. "steps": `t_ref/dt` silent steps, which is 5 for 10 ms of 2 ms
+        steps. "single": times of spikes are kept and compared in single precision as the published code does, by whose
+        rounding it is sometimes 5 steps and sometimes 4; with one `t_ref` for all neurons. Its published parameters
+        give the published values only so.
 
     Raises
     ------
@@ -60,6 +66,7 @@ class SpikingNeuron:
     v_reset: Any = 0.0
     t_ref: Any = 10.0
     reset: Literal["late", "at once"] = "late"
+    clock: Literal["steps", "single"] = "steps"
 
     def __post_init__(self) -> None:
         units: dict[str, Any] = {"tau_m": "ms", "tau_syn": "ms", "v_th": "mV", "v_reset": "mV", "t_ref": "ms"}
@@ -70,6 +77,9 @@ class SpikingNeuron:
         require(np.asarray(self.t_ref) >= 0, "t_ref", "≥ 0 ms", self.t_ref)
         require(np.less(self.v_reset, self.v_th), "v_reset", "below `v_th`", self.v_reset)
         check_choice("reset", self.reset, ["late", "at once"])
+        check_choice("clock", self.clock, ["steps", "single"])
+        if self.clock == "single" and not isinstance(self.t_ref, float):
+            raise ValueError(f"`t_ref` must be one number where `clock` is 'single', got {shown(self.t_ref)}")
         if self.reset == "late":
             require(np.equal(self.v_reset, 0), "v_reset", "0 mV where the reset is late", self.v_reset)
 
@@ -224,7 +234,7 @@ class State(NamedTuple):
     spikes : Tensor
         0 or 1.
     silent : Tensor
-        Refractory steps that are left.
+        Refractory steps that are left; by the clock in single precision, the time of the last spike, s.
     """
 
     current: Tensor
@@ -235,9 +245,10 @@ class State(NamedTuple):
     silent: Tensor
 
     @classmethod
-    def rest(cls, batch: int, neurons: int, like: Tensor) -> State:
-        """Return the state before the first step: zeros."""
-        return cls(*(like.new_zeros(batch, neurons) for _ in cls._fields))
+    def rest(cls, batch: int, neurons: int, like: Tensor, *, clock: bool = False) -> State:
+        """Return the state before the first step: zeros, and by the clock in single precision a spike before 1 s."""
+        zeros = (like.new_zeros(batch, neurons) for _ in cls._fields[:-1])
+        return cls(*zeros, like.new_full((batch, neurons), -1.0 if clock else 0.0))
 
     def detach(self) -> State:
         """Return the same state, from which no gradient flows back."""
@@ -265,12 +276,35 @@ def spike(distance: Tensor, slope: float = SLOPE) -> Tensor:
     return _FastSigmoid.apply(distance, slope)
 
 
+class Clock(NamedTuple):
+    """Time as the published code has it, in double precision until it meets times of spikes.
+
+    Attributes
+    ----------
+    now, t_ref : float
+        Time of the step and refractory period, s.
+    """
+
+    now: float
+    t_ref: float
+
+    def free(self, last: Tensor) -> Tensor:
+        """Return whether neurons may fire whose last spike was at `last`, s."""
+        return self.now > last.float() + self.t_ref
+
+    def spiked(self, last: Tensor, spikes: Tensor) -> Tensor:
+        """Return the times of the last spikes after this step."""
+        single = last.float()
+        return torch.where(spikes > 0, single + (self.now - single), single).to(last)
+
+
 def spiking_step(
     arriving: Tensor,
     state: State,
     constants: Constants,
     reset: Literal["late", "at once"] = "late",
     slope: float = SLOPE,
+    clock: Clock | None = None,
 ) -> State:
     """Return the state after a step.
 
@@ -284,6 +318,8 @@ def spiking_step(
     reset : {"late", "at once"}
     slope : float
         Of the surrogate gradient, 1/mV.
+    clock : Clock, optional
+        For neurons whose refractory period is told in single precision.
     """
     spikes = state.spikes
     current = constants.fade * state.current + arriving
@@ -293,12 +329,134 @@ def spiking_step(
     voltage = constants.keep * voltage + (1 - constants.keep) * current
     if reset == "late":
         voltage = voltage * (1 - spikes)
-    voltage = torch.where(state.silent == 0, voltage, 0.0)
+    free = state.silent == 0 if clock is None else clock.free(state.silent)
+    voltage = torch.where(free, voltage, 0.0)
     onset = constants.rise * state.onset + constants.jump * spikes
     filtered = constants.fall * state.filtered + constants.gain * onset
     spikes = spike(voltage - constants.v_th, slope)
-    silent = torch.where(spikes > 0, constants.hold, (state.silent - 1).clamp(min=0))
+    if clock is None:
+        silent = torch.where(spikes > 0, constants.hold, (state.silent - 1).clamp(min=0))
+    else:
+        silent = clock.spiked(state.silent, spikes)
     return State(current, voltage, onset, filtered, spikes, silent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceOptions:
+    """What a sequence of steps does besides its tensors.
+
+    Parameters
+    ----------
+    reset, slope
+        As for `spiking_step`.
+    readout : {"trace", "maximum"}
+        ``W_out r_t`` in every step, or ``W_out max_t r_t``.
+    truncate : int, optional
+        Gradients do not reach back beyond multiples of so many steps.
+    checkpoint_every : int, optional
+        Steps of a segment; states are kept at the beginnings of segments alone, and the rest is computed again where
+        gradients need it. By default `fused_sequence` chooses, and `sequence` keeps everything.
+    clock : tuple of float, optional
+        Time step and refractory period in s, where times of spikes are compared in single precision.
+    record : bool
+        Whether the course of all neurons is returned.
+    """
+
+    reset: Literal["late", "at once"] = "late"
+    slope: float = SLOPE
+    readout: Literal["trace", "maximum"] = "trace"
+    truncate: int | None = None
+    checkpoint_every: int | None = None
+    clock: tuple[float, float] | None = None
+    record: bool = False
+
+
+class Course(NamedTuple):
+    """What a sequence of steps computes.
+
+    Attributes
+    ----------
+    outputs : Tensor, shape (T, B, n_out) or (B, n_out)
+    spikes, voltages, filtered : Tensor or None
+        Shape (T, B, N), where they are recorded.
+    """
+
+    outputs: Tensor
+    spikes: Tensor | None
+    voltages: Tensor | None
+    filtered: Tensor | None
+
+
+def recurrent_input(filtered: Tensor, recurrent: Sequence[Tensor]) -> Tensor:
+    """Return ``W r``, shape (..., N): of modes as ``ξ_in (λ (ξ_outᵀ r))``, else with the matrix W."""
+    if len(recurrent) == 1:
+        return filtered @ recurrent[0].T
+    modes_in, scores, modes_out = recurrent
+    return ((filtered @ modes_out) * scores) @ modes_in.T
+
+
+def sequence(
+    inputs: Tensor,
+    weight_in: Tensor,
+    recurrent: Sequence[Tensor],
+    weight_out: Tensor,
+    constants: Constants,
+    options: SequenceOptions,
+) -> Course:
+    """Return what a spiking network does, step by step in PyTorch.
+
+    Parameters
+    ----------
+    inputs : Tensor, shape (T, B, n_in)
+    weight_in : Tensor, shape (N, n_in)
+    recurrent : sequence of Tensor
+        ξ_in (N, P), λ (P,) and ξ_out (N, P), or the one matrix (N, N).
+    weight_out : Tensor, shape (n_out, N)
+    constants : Constants
+    options : SequenceOptions
+    """
+    steps, batch, _ = inputs.shape
+
+    def segment(first: int, given: Tensor, best: Tensor | None, *parts: Tensor) -> tuple[Tensor | None, ...]:
+        state = State(*parts)
+        states = []
+        for step, current in enumerate(given @ weight_in.T, start=first):
+            if options.truncate and step % options.truncate == 0:
+                state = state.detach()
+            arriving = current + recurrent_input(state.filtered, recurrent)
+            clock = options.clock and Clock(options.clock[0] * step, options.clock[1])
+            state = spiking_step(arriving, state, constants, options.reset, options.slope, clock)
+            states.append(state)
+        filtered = torch.stack([state.filtered for state in states])
+        if options.readout == "trace":
+            read = filtered @ weight_out.T
+        else:
+            highest = filtered.max(dim=0).values
+            read = highest if best is None else torch.where(highest > best, highest, best)
+        record: list[Tensor | None] = [None] * 3
+        if options.record:
+            record = [torch.stack([getattr(state, name) for state in states]) for name in ("spikes", "voltage")]
+            record.append(filtered)
+        return (read, *record, *state)
+
+    state = State.rest(batch, len(weight_in), inputs, clock=options.clock is not None)
+    length = options.checkpoint_every or steps
+    reads: list[Any] = []
+    records: list[Any] = []
+    for first in range(0, steps, length):
+        best = reads[-1] if reads and options.readout == "maximum" else None
+        arguments = (first, inputs[first : first + length], best, *state)
+        if options.checkpoint_every and torch.is_grad_enabled():
+            found = checkpoint(segment, *arguments, use_reentrant=False)
+        else:
+            found = segment(*arguments)
+        reads.append(found[0])
+        records.append(found[1:4])
+        state = State(*found[4:])
+    outputs = torch.cat(reads) if options.readout == "trace" else reads[-1] @ weight_out.T
+    if not options.record:
+        return Course(outputs, None, None, None)
+    return Course(outputs, *(torch.cat(parts) for parts in zip(*records, strict=True)))
 
 
 def rate_step(arriving: Tensor, potential: Tensor, keep: Tensor) -> Tensor:
