@@ -157,6 +157,7 @@ def receiver(circuit: Circuit, population: Population, dt: float) -> Receiver:
         dynamics.tau_m,
         dynamics.current_unit,
         dynamics.capacitance,
+        dynamics.method,
     )
     return Receiver(target, [model for model, _ in pairs], [owner for _, owner in pairs])
 

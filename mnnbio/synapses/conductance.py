@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from mnnbio.machine import check_choice
-from mnnbio.synapses.current import peak, positive_time
+from mnnbio.synapses.current import feed_time, peak, positive_time
 from mnnbio.synapses.synapse_model import SynapseCode, SynapseModel, SynapseSteps, Target
 from mnnbio.units import Unit, brian_unit, in_si, in_unit, is_quantity, shown, si_size
 
@@ -17,7 +17,9 @@ class Conductance(SynapseModel):
     """Conductance-based synapses: a spike opens a conductance g, which adds the current ``g (reversal - v)``.
 
     Without `tau_rise` g jumps by the weight (nS) and decays with `tau_syn`; with it g rises with `tau_rise` and decays
-    with `tau_syn`, and the weight is its peak; equal time constants make an alpha function.
+    with `tau_syn`, and the weight is its peak; equal time constants make an alpha function. A conductance that rises
+    has its area whatever the time step; one that jumps has ``dt/(2 tau_syn)`` more of it in neurons integrated by
+    exponential Euler, as a script of Brian2 has.
 
     Parameters
     ----------
@@ -70,9 +72,9 @@ class Conductance(SynapseModel):
         if self.tau_rise:
             adds_to = f"h_{g}"
             equations = (
-                f"d{g}/dt = -{g}/tau_{g} + h_{g}/rise_{g} : siemens\nd{adds_to}/dt = -{adds_to}/rise_{g} : siemens\n"
+                f"d{g}/dt = -{g}/tau_{g} + h_{g}/feed_{g} : siemens\nd{adds_to}/dt = -{adds_to}/rise_{g} : siemens\n"
             )
-            values[f"rise_{g}"] = self.tau_rise * 1e-3
+            values |= {f"rise_{g}": self.tau_rise * 1e-3, f"feed_{g}": feed_time(target, self.tau_rise, dt) * 1e-3}
             start[adds_to] = 0.0
         return SynapseSteps(
             adds_to=adds_to,
@@ -144,14 +146,15 @@ class NMDA(SynapseModel):
         values = {
             f"tau_{g}": self.tau_decay * 1e-3,
             f"rise_{g}": self.tau_rise * 1e-3,
+            f"feed_{g}": feed_time(target, self.tau_rise, dt) * 1e-3,
             f"E_{ends}": self.reversal * 1e-3,
             f"block_{g}": self.magnesium / 3.57,
         }
-        units = {f"tau_{g}": "second", f"rise_{g}": "second", f"E_{ends}": "volt", f"block_{g}": "1"}
+        units = dict.fromkeys(values, "second") | {f"E_{ends}": "volt", f"block_{g}": "1"}
         return SynapseSteps(
             adds_to=f"h_{g}",
             unit="siemens",
-            equations=f"d{g}/dt = -{g}/tau_{g} + h_{g}/rise_{g} : siemens\ndh_{g}/dt = -h_{g}/rise_{g} : siemens\n",
+            equations=f"d{g}/dt = -{g}/tau_{g} + h_{g}/feed_{g} : siemens\ndh_{g}/dt = -h_{g}/rise_{g} : siemens\n",
             current=target.current(current, "amp", "NMDA receptors"),
             values=values,
             units=units,

@@ -221,12 +221,16 @@ class DoubleExponential(SynapseModel):
                 adds_to=h,
                 unit=unit,
                 equations=(
-                    f"d{current}/dt = -{current}/tau_decay{name} + {h}/tau_rise{name} : {unit}\n"
+                    f"d{current}/dt = -{current}/tau_decay{name} + {h}/feed{name} : {unit}\n"
                     f"d{h}/dt = -{h}/tau_rise{name} : {unit}\n"
                 ),
                 current=target.current(current, unit, "double exponential synapses"),
-                values={f"tau_decay{name}": self.tau_decay * 1e-3, f"tau_rise{name}": self.tau_rise * 1e-3},
-                units={f"tau_decay{name}": "second", f"tau_rise{name}": "second"},
+                values={
+                    f"tau_decay{name}": self.tau_decay * 1e-3,
+                    f"tau_rise{name}": self.tau_rise * 1e-3,
+                    f"feed{name}": feed_time(target, self.tau_rise, dt) * 1e-3,
+                },
+                units=dict.fromkeys((f"tau_decay{name}", f"tau_rise{name}", f"feed{name}"), "second"),
                 start={h: 0.0, current: 0.0},
             )
         step = self._exact_step(target.tau_m, dt)
@@ -276,6 +280,15 @@ def peak(tau_rise: float, tau_decay: float) -> float:
     ratio = tau_rise / tau_decay
     # t* / tau_decay = -r ln r / (1 - r), and the value there is exp(-t*/tau_decay), for h/tau_rise as the input.
     return float(np.exp(np.log(ratio) * ratio / (1 - ratio))) if abs(ratio - 1) > 1e-8 else float(np.exp(-1))
+
+
+def feed_time(target: Target, tau: float, dt: float) -> float:
+    """Return the time, ms, by which h is divided that feeds a current: its own `tau`, or what keeps the charge.
+
+    Exponential Euler holds h within a step at its value at the start: the sum is ``dt/(1 - exp(-dt/tau))`` instead of
+    the integral ``tau``, by some ``dt/(2 tau)`` of it too much. Euler's method, by which h decays faster, keeps it.
+    """
+    return float(dt / -np.expm1(-dt / tau)) if target.method == "exponential_euler" else tau
 
 
 def positive_time(value: Any, name: str) -> float:

@@ -30,6 +30,8 @@ class Target(NamedTuple):
         Unit of the current that the neurons take from synapses; empty: they take none.
     capacitance : str
         Parameter of the neurons by which an amp becomes a volt a second; empty: none.
+    method : str
+        Brian2's method by which the equations of the neurons, and those of the synapses among them, are integrated.
     """
 
     neuron: str
@@ -37,6 +39,7 @@ class Target(NamedTuple):
     tau_m: Any = None
     current_unit: str = ""
     capacitance: str = ""
+    method: str = ""
 
     @property
     def membrane(self) -> str:

@@ -123,18 +123,16 @@ def _(synapse: Exponential, population: Population, dt: float | None) -> float |
 
 @charge.register
 def _(synapse: DoubleExponential, population: Population, dt: float | None) -> float | Array:
-    size: float | Array = 1.0
     if synapse.unit == "pA":
-        size = _in_volts(population, synapse, synapse.tau_decay * _jump(synapse.tau_rise, synapse.tau_decay))
-    return size * _late(population, synapse.tau_rise, dt)
+        return _in_volts(population, synapse, synapse.tau_decay * _jump(synapse.tau_rise, synapse.tau_decay))
+    return 1.0
 
 
 @charge.register
 def _(synapse: Conductance, population: Population, dt: float | None) -> float | Array:
     if not synapse.tau_rise:
         return synapse.tau_syn * _late(population, synapse.tau_syn, dt)
-    area = synapse.tau_syn * _jump(synapse.tau_rise, synapse.tau_syn)
-    return area * _late(population, synapse.tau_rise, dt)
+    return synapse.tau_syn * _jump(synapse.tau_rise, synapse.tau_syn)
 
 
 def _in_volts(population: Population, synapse: Any, area: float) -> float | Array:
@@ -157,7 +155,7 @@ def _jump(tau_rise: float, tau_decay: float) -> float:
 
 
 def _late(population: Population, tau: float, dt: float | None) -> float:
-    """Return how much more than their integral currents bring that are held at their value at the start of a step."""
+    """Return how much more than their integral currents bring that jump, held at their value at the start of a step."""
     if dt is None or not _is_exact(population):
         return 1.0  # Euler's method keeps the charge
     return float(dt / tau / -np.expm1(-dt / tau))

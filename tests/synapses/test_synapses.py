@@ -314,6 +314,20 @@ def test_the_weight_of_a_conductance_is_its_peak(tau_syn, rise):
         assert np.argmax(g) * dt == pytest.approx(1.0 + peak, abs=2 * dt)
 
 
+@pytest.mark.parametrize("dt", [0.1, 0.5])
+@pytest.mark.parametrize("neuron", [ConductanceLIF(), AdEx()], ids=["exponential Euler", "Euler"])
+def test_what_rises_brings_its_whole_charge_at_any_step(neuron, dt):
+    synapses = [Conductance(6.0, 0.0, 1.5, name="e"), NMDA(2.0, 15.0, name="n"), DoubleExponential(1.0, 7.0, "pA")]
+    circuit = Circuit(
+        [SpikeSource("in", [1.0], [0]), Population("n", 1, neuron)],
+        [Projection("in", "n", weights=[[0.5]], synapse=synapse) for synapse in synapses],
+    )
+    states = observe(circuit, 600.0, {"n": ["g_e", "g_n", "current2"]}, dt=dt).states
+    for name, scale, rise, decay in (("g_e", 1e9, 1.5, 6.0), ("g_n", 1e9, 2.0, 15.0), ("current2", 1e12, 1.0, 7.0)):
+        area = 0.5 * (decay - rise) / two_exponentials(rise, decay)
+        assert states["n", name].sum() * scale * dt == pytest.approx(area, rel=1e-9)
+
+
 @pytest.mark.parametrize(("magnesium", "v"), [(1.0, -65.0), (1.0, -20.0), (0.0, -65.0)])
 def test_magnesium_blocks_nmda_receptors(magnesium, v):
     # A membrane that hardly moves gathers the charge g (E - v) B(v) t; Jahr & Stevens (1990), eq. 4a.
