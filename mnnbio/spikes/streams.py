@@ -107,6 +107,7 @@ def brian_functions() -> dict[str, Function]:
         name = function.__name__
         options: dict[str, Any] = {"arg_types": arguments, "return_type": result, "return_unit": 1}
         functions[name] = Function(function, arg_units=[1] * len(arguments), **options)
-        functions[name].implementations.add_numpy_implementation(function)
+        # With units Brian2 writes out all numbers at every call, for a message that it may need.
+        functions[name].implementations.add_numpy_implementation(function, discard_units=True)
         functions[name].implementations.add_implementation("cpp", f"using mnnbio::{name};", name=name)
     return functions
