@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         plot_scores,
         plot_unit_states,
     )
+    from mnnbio.analyses.weights import plot_weights
 
 __all__ = [
     "Comparison",
@@ -110,6 +111,7 @@ __all__ = [
     "plot_training",
     "plot_unit_states",
     "plot_voltages",
+    "plot_weights",
     "plot_z",
     "population_covariances",
     "population_rates",
@@ -130,8 +132,16 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the report or a figure at first use: Matplotlib takes most of a second to load."""
     if name in __all__ and (name == "report" or name.startswith("plot_")):
-        from mnnbio.analyses import dynamics_plots, html_report, membrane_plots, plots, spike_plots, table_plots
+        from mnnbio.analyses import (
+            dynamics_plots,
+            html_report,
+            membrane_plots,
+            plots,
+            spike_plots,
+            table_plots,
+            weights,
+        )
 
-        modules = html_report, plots, spike_plots, dynamics_plots, membrane_plots, table_plots
+        modules = html_report, plots, spike_plots, dynamics_plots, membrane_plots, table_plots, weights
         return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -76,12 +76,12 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
 
 def lettered(draw: Callable[P, Panels]) -> Callable[P, Panels]:
-    """Mark the panels of a new figure a, b, c, after all else is drawn; axes that are given stay unmarked."""
+    """Mark the panels of a new figure a, b, c, after all else is drawn; axes that are given, or a lone one, are not."""
 
     @functools.wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> Panels:
         panels = draw(*args, **kwargs)
-        if kwargs.get("ax") is None:
+        if kwargs.get("ax") is None and len(panels) > 1:
             for letter, axes in zip("abcdefgh", panels, strict=False):
                 axes.set_title(letter, loc="left", fontweight="bold", fontsize=8, pad=4)
         return panels

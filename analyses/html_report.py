@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from mnnbio.analyses import captions, dynamics_plots, plots, spike_plots
+from mnnbio.analyses import captions, dynamics_plots, plots, spike_plots, weights
 from mnnbio.analyses.alignment import ComparisonWarning, align
 from mnnbio.analyses.binned_counts import recorded
 from mnnbio.analyses.circuit_text import circuit_description, stored_readout
@@ -25,6 +25,8 @@ from mnnbio.analyses.dynamics import oscillation_sentence, state_sentence
 from mnnbio.analyses.figure_style import Illustration, figure_of, save_figure
 from mnnbio.machine import written_aside
 from mnnbio.results import rounded_to_steps
+
+_MOST_PROJECTIONS = 4  # whose weights are drawn
 
 
 def report(
@@ -41,8 +43,9 @@ def report(
     (see `mnnbio.results.example_inputs`), ``/spikes`` the raster and, with a readout and
     known classes, accuracy against decision time; decisions with known classes the confusion matrices; ``/comparison``
     (or ``/prediction`` and ``/simulation``) the rest, ``/dynamics`` (see `dynamics`) population rates, spectra,
-    irregularity and balance. Decisions and inputs are taken from the result in the group ``/decisions`` if there is
-    one. The figures are also written to ``figures/`` beside the report, as PNG, SVG and PDF.
+    irregularity and balance, ``/weights`` those of plastic projections. Decisions and inputs are taken from the result
+    in the group ``/decisions`` if there is one. The figures are also written to ``figures/`` beside the report, as PNG,
+    SVG and PDF.
 
     Parameters
     ----------
@@ -219,6 +222,25 @@ def _illustrations(
         yield Illustration("raster", "Spikes", spike_plots.plot_raster(tree).figure, text)
     if "dynamics" in tree.children:
         yield from dynamics_illustrations(tree)
+    if "weights" in tree.children:
+        yield from _weight_illustrations(tree)
+
+
+def _weight_illustrations(tree: xr.DataTree) -> Iterator[Illustration]:
+    """Yield the weights of the first plastic projections."""
+    groups = [name for name, group in tree["weights"].children.items() if "weight" in group]
+    for name in groups[:_MOST_PROJECTIONS]:
+        own = tree["weights"][name]
+        title = f"Weights of {own.attrs['source']} → {own.attrs['target']}"
+        several = own.sizes.get("stimulus", 1) > 1
+        text = f"at the end of {'the first stimulus, ' if several else ''}all trials"
+        if "weight_course" in own:
+            text = f"a, weights at the start of the recording and {text}. b, their mean and middle half in time."
+        else:
+            text = f"Weights {text}."
+        if len(groups) > _MOST_PROJECTIONS:
+            text += f" One of {len(groups)} plastic projections, of which {_MOST_PROJECTIONS} are shown."
+        yield Illustration(f"weights_{name}", title, weights.plot_weights(tree, str(name)).figure, text)
 
 
 def _comparison_illustrations(comparison: xr.Dataset) -> Iterator[Illustration]:
