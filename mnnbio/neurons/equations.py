@@ -27,7 +27,7 @@ class EquationNeuron(NeuronModel):
         Differential equations and subexpressions, as of `brian2.NeuronGroup`. ``xi``, ``randn()`` and ``rand()`` draw
         from the streams of the simulation.
     threshold : str
-        Condition of a spike.
+        Condition of a spike; ``"False"`` for neurons that never fire.
     reset : str
         Statements that follow it.
     refractory : float, Quantity or str
@@ -90,6 +90,11 @@ class EquationNeuron(NeuronModel):
         for name in ("equations", "threshold", "reset", "method"):
             if not isinstance(getattr(self, name), str):
                 raise TypeError(f"`{name}` must be text in Brian2's language, got {shown(getattr(self, name))}")
+        if not self.threshold.strip():
+            raise ValueError(
+                "`threshold` must be a condition such as 'v > -50*mV': nothing is carried from neurons that have none. "
+                "For neurons that never fire write 'False'"
+            )
         if not isinstance(self.refractory, str):
             value = in_unit(self.refractory, "ms", "refractory")
             if not isinstance(value, float) or value < 0:

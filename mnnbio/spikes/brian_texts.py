@@ -271,7 +271,12 @@ class _Restored(ast.NodeTransformer):
 
 
 # What an object that Brian2 makes for a group does, by the end of its name.
-_DOES = {"thresholder": "threshold", "resetter": "reset", "pre": "what a spike does", "post": "what a spike does"}
+_DOES = {
+    "thresholder": "the threshold of",
+    "resetter": "the reset of",
+    "pre": "what a spike of the source does in",
+    "post": "what a spike of the target does in",
+}
 _LONGEST_REASON = 300  # characters
 
 
@@ -305,6 +310,12 @@ def plain_errors(plan: Plan, network: Any) -> Iterator[None]:
 def _reason(error: BaseException) -> str:
     # Two slips of Brian2 are mended.
     text = str(error).replace("%Expression", "Expression").replace("the name '{method}'", "this name")
+    if isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])  # as text it would stand in quotes
+        if text.isidentifier():
+            text = f"There is no variable {text!r}"
+        elif "could not be resolved" in text:
+            text += " Give it in `parameters`, or name a variable"
     return textwrap.shorten(text, _LONGEST_REASON, placeholder=" …")
 
 
@@ -314,7 +325,7 @@ def _where(name: str, plan: Plan) -> str:
     owner = max((own for own in owners if name == own or name.startswith(f"{own}_")), key=len, default=name)
     labels = {group: population for population, group in plan.populations.items()}
     kind = name.removeprefix(owner).rpartition("_")[2]
-    what = _DOES.get(kind, "equations")
+    what = _DOES.get(kind, "the equations of")
     if kind == "stateupdater" and owner in plan.groups:
-        what = f"state update (method {plan.groups[owner].method!r})"
-    return f"the {what} of {labels.get(owner, owner)!r}"
+        what = f"the state update (method {plan.groups[owner].method!r}) of"
+    return f"{what} {labels.get(owner, owner)!r}"

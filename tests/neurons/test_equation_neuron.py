@@ -207,6 +207,7 @@ def test_what_brian_refuses_is_said_in_a_few_lines(changed, what, why, codegen, 
 BAD_TEXTS = [
     ({"equations": "dv/dt = (mu - v)/tow : volt"}, r"`equations` names 'tow', which is no variable of the equations"),
     ({"threshold": "v > v_threshold"}, r"`threshold` names 'v_threshold'.*give it in `parameters`"),
+    ({"threshold": " "}, r"`threshold` must be a condition such as .* For neurons that never fire write 'False'"),
     ({"reset": "v = rest"}, r"`reset` names 'rest'"),
     ({"refractory": "pause"}, r"`refractory` names 'pause'"),
     ({"equations": "dv/dt = -v/tau volt"}, r"`equations` cannot be read as Brian2 equations: .*Expected end of text"),
@@ -231,6 +232,12 @@ def test_texts_that_cannot_be_are_errors(changed, message):
     with pytest.raises(ValueError, match=message) as caught:
         EquationNeuron(**{**NOISY, **changed})
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_neurons_that_never_fire_are_simulated():
+    circuit = circuit_of(EquationNeuron(**{**NOISY, "threshold": "False"}))
+    result = simulate(circuit, 5.0, dt=DT, seed=1, codegen="runtime", covariance=False)
+    assert (result["simulation/rate"] == 0).all()
 
 
 def test_parameters_that_do_not_fit_are_errors():

@@ -582,7 +582,17 @@ def quick(rule):
         (
             lambda: quick(EquationPlasticity(on_pre="w += 1*nS")),
             ValueError,
-            "what a spike does of 'pre_to_post' cannot be simulated",
+            "what a spike of the source does in 'pre_to_post' cannot be simulated",
+        ),
+        (
+            lambda: quick(EquationPlasticity(on_post="w += q")),
+            ValueError,
+            'what a spike of the target does in .*\n.*"q" could not be resolved. Give it in `parameters`, or name a variable',
+        ),
+        (
+            lambda: quick(EquationPlasticity(on_pre="u_post += 1")),
+            ValueError,
+            "what a spike of the source does in .*\nThere is no variable 'u_post'",
         ),
         (lambda: quick(RewardSTDP(w_max=1.0, reward="dopamine")), ValueError, "dopamine"),
     ],

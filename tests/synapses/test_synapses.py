@@ -442,7 +442,7 @@ def quick(projection, neuron=None, size=1, source=None):
                 Projection("in", "n", weights=[[1.0]], synapse=EquationSynapse(on_pre="v_post += w", unit="nS"))
             ),
             ValueError,
-            "what a spike does of 'in_to_n' cannot be simulated",
+            "what a spike of the source does in 'in_to_n' cannot be simulated",
         ),
     ],
 )
