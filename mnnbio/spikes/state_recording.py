@@ -14,6 +14,7 @@ from scipy import sparse
 from mnnbio.circuit import Circuit, ModeMatrix, Population
 from mnnbio.machine import require_memory
 from mnnbio.spikes.plan import Plan, Recordable, recordables
+from mnnbio.spikes.program_files import SimulationFailed
 from mnnbio.spikes.recording import Block, Kind, StateChannel, recorded_kinds
 from mnnbio.spikes.timing import Times
 from mnnbio.units import count_steps, in_unit, shown, si_size, working_unit
@@ -278,7 +279,22 @@ class StateCollector:
         self.next[block.batch, channel] = stop
 
     def result(self, shape: tuple[int, ...]) -> tuple[RecordedState, ...]:
-        """Return the samples of all presentations."""
+        """Return the samples of all presentations.
+
+        Raises
+        ------
+        SimulationFailed
+            If weights or other variables of synapses are infinite or undefined at the end.
+        """
+        for own, table in self.tables.items():
+            if own.group.startswith("weights/") and not own.every and not np.isfinite(table).all():
+                presentation, _, k = (int(place[0]) for place in np.nonzero(~np.isfinite(table)))
+                name = own.group.removeprefix("weights/")
+                raise SimulationFailed(
+                    f"the equations of synapses blow up: the {own.variable} of synapse {k} of {name!r} is "
+                    f"{table[presentation, 0, k]:g} at the end of presentation {presentation}. Keep it within bounds, "
+                    "as by `w = clip(w, 0, w_max)`, or try smaller changes"
+                )
         return tuple(RecordedState(own, table.reshape(*shape, *table.shape[1:])) for own, table in self.tables.items())
 
 

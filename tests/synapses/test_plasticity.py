@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import NamedTuple
 
+import competing_inputs
 import numpy as np
 import pytest
 from brian2 import SpikeGeneratorGroup, Synapses, ms, mV, nS, pA
@@ -18,6 +19,7 @@ from mnnbio import (
     PoissonSource,
     Population,
     Projection,
+    SimulationFailed,
     SpikeSource,
     Steps,
     build,
@@ -602,6 +604,16 @@ def test_bad_rules_raise(run, error, message):
         run()
 
 
+def test_weights_that_blow_up_stop_with_an_error():
+    circuit = Circuit(
+        [SpikeSource("pre", np.arange(1.0, 12.0), np.zeros(11, int), size=2), Population("post", 2, RELAY)],
+        [plastic(EquationPlasticity(on_pre="w *= 1e40"), weights=((0.0, 0.1), (1e-6, 0.1)))],
+    )
+    message = r"blow up: the weight of synapse 0 of 'pre_to_post' is inf at the end of presentation 0\. .*`w = clip"
+    with pytest.raises(SimulationFailed, match=message):
+        simulate(circuit, 20.0, dt=DT, seed=1, codegen="runtime", covariance=False)
+
+
 @pytest.mark.slow
 def test_rules_of_one_greatest_weight_stand_together():
     # STDP at a target that scaling would leave alone for its rate is wanted and lasts.
@@ -609,3 +621,16 @@ def test_rules_of_one_greatest_weight_stand_together():
     found = observe(given_circuit([own.rule, SynapticScaling(w_max=W_MAX, rate=0.0, beta=0.0)], weights), 1000.0)
     expected = script_weights(own, weights, trains()[0], fired(found, "post"))
     np.testing.assert_allclose(found.weights("pre_to_post"), expected, rtol=1e-12, atol=1e-12 * W_MAX * 1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.standalone
+def test_inputs_compete_until_their_weights_are_bimodal():
+    # Song et al. (2000) learn more slowly: `tests/reproduce`.
+    start = np.full((1, 1000), competing_inputs.W_MAX)
+    circuit = competing_inputs.competing([20.0, 40.0], start, A_plus=0.02)
+    result = simulate(circuit, 20e3, warmup=60e3, trials=1, dt=DT, seed=1, covariance=False)
+    for weights in result["weights/excitation_to_neuron"]["weight"].values[:, 0]:
+        competing_inputs.assert_bimodal(weights)
+    low, high = result["simulation/rate"].values[:, 0]
+    assert max(low, high) / min(low, high) < 1.5  # of inputs that differ by a factor of two
