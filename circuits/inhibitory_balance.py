@@ -58,10 +58,11 @@ def vogels2011(
 
     8,000 excitatory (E) and 2,000 inhibitory neurons (I) that a constant current lifts above threshold, connected with
     probability 2 %. Synapses from I to E begin at almost nothing, so that E fires as fast as it can; they obey the
-    symmetric rule of the paper, which brings every neuron of E to `rate`, and makes firing irregular. Two sets of 784
-    neurons of E, which share 64, are memories: the synapses within each are `memory_gain` times as strong. Inhibition
-    learns to cancel these too, until memories are almost as quiet as their surroundings; a cue to a quarter of one
-    makes the rest of it fire as well, and when it ends the memory is quiet again.
+    symmetric rule of the paper, which brings every neuron of E towards `rate`, and makes firing irregular; correlations
+    between source and target count as coincidences, and leave the rate beside its target. Two sets of 784 neurons of E,
+    which share 64, are memories: the synapses within each are `memory_gain` times as strong. Inhibition learns to
+    cancel these too, until memories are almost as quiet as their surroundings; a cue to a quarter of one makes the rest
+    of it fire as well, and when it ends the memory is quiet again.
 
     Every presentation learns from the beginning: give it a warm-up of 10 s and more, less with a `weight` near 25 nS,
     or go on from learnt weights, as the paper does, which strengthens memories in a network that is balanced already::
