@@ -18,6 +18,23 @@ from mnnbio.analyses.covariances import mean_covariances, population_covariances
 from mnnbio.analyses.decisions import accuracy_against_time, classification
 from mnnbio.analyses.dynamics import dynamics, state_sentence
 from mnnbio.analyses.membrane import compare_membrane, membrane_statistics
+from mnnbio.analyses.mode_importance import (
+    ablation_curve,
+    curve_difference,
+    curve_intervals,
+    mode_importance,
+    power_laws,
+    pruning_curve,
+)
+from mnnbio.analyses.modes import (
+    attractor_separation,
+    condition_trajectories,
+    mode_activity,
+    orthogonal_coefficients,
+    participation_ratio,
+    principal_angles,
+    switch_success,
+)
 from mnnbio.analyses.responses import phase_diagram, step_response
 from mnnbio.analyses.spectra import oscillation, population_spectra
 from mnnbio.analyses.spike_trains import spike_statistics
@@ -45,6 +62,14 @@ if TYPE_CHECKING:
     )
     from mnnbio.analyses.html_report import report
     from mnnbio.analyses.membrane_plots import plot_voltages
+    from mnnbio.analyses.mode_plots import (
+        plot_dimensions,
+        plot_mode_importance,
+        plot_mode_trajectories,
+        plot_removal,
+        plot_separation,
+        plot_switch_success,
+    )
     from mnnbio.analyses.plots import (
         plot_accuracy,
         plot_confusion,
@@ -70,22 +95,31 @@ if TYPE_CHECKING:
 __all__ = [
     "Comparison",
     "ComparisonWarning",
+    "ablation_curve",
     "accuracy_against_time",
+    "attractor_separation",
     "binned_counts",
     "calibration_curve",
     "class_scores",
     "classification",
     "compare",
     "compare_membrane",
+    "condition_trajectories",
     "confusion_matrix",
     "current_balance",
     "current_correlation",
+    "curve_difference",
+    "curve_intervals",
     "dynamics",
     "mean_covariances",
     "membrane_statistics",
+    "mode_activity",
+    "mode_importance",
     "model_table",
     "network_state",
+    "orthogonal_coefficients",
     "oscillation",
+    "participation_ratio",
     "phase_diagram",
     "plot_accuracy",
     "plot_calibration",
@@ -94,20 +128,26 @@ __all__ = [
     "plot_count_statistics",
     "plot_covariance",
     "plot_currents",
+    "plot_dimensions",
     "plot_inputs",
     "plot_intervals",
+    "plot_mode_importance",
+    "plot_mode_trajectories",
     "plot_phase_diagram",
     "plot_population_rates",
     "plot_precision_recall",
     "plot_psth",
     "plot_raster",
     "plot_rates",
+    "plot_removal",
     "plot_residuals",
     "plot_response",
     "plot_roc",
     "plot_scores",
+    "plot_separation",
     "plot_spectra",
     "plot_stimuli",
+    "plot_switch_success",
     "plot_training",
     "plot_unit_states",
     "plot_voltages",
@@ -116,7 +156,10 @@ __all__ = [
     "population_covariances",
     "population_rates",
     "population_spectra",
+    "power_laws",
     "precision_recall_curve",
+    "principal_angles",
+    "pruning_curve",
     "regression_scores",
     "report",
     "roc_curve",
@@ -124,6 +167,7 @@ __all__ = [
     "state_sentence",
     "step_response",
     "stored_readout",
+    "switch_success",
     "synchrony",
     "unit_states",
 ]
@@ -136,12 +180,13 @@ def __getattr__(name: str) -> Any:
             dynamics_plots,
             html_report,
             membrane_plots,
+            mode_plots,
             plots,
             spike_plots,
             table_plots,
             weights,
         )
 
-        modules = html_report, plots, spike_plots, dynamics_plots, membrane_plots, table_plots, weights
+        modules = html_report, plots, spike_plots, dynamics_plots, membrane_plots, mode_plots, table_plots, weights
         return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
