@@ -76,8 +76,11 @@ def current_balance(rates: xr.DataArray | xr.Dataset, circuit: Wired, *, duratio
     Raises
     ------
     ValueError
-        If the rates are not of this circuit's neurons, or not finite.
+        If the rates are not of this circuit's neurons, or not finite, or do not tell the currents: of conductances,
+        currents in pA and synapses that change.
     """
+    if (reason := why_no_currents(circuit)) is not None:
+        raise ValueError(f"currents follow from rates where weights are in mV and stay as they are: {reason}")
     values, errors = _rate(rates)
     time = single_time(duration, "duration") if duration is not None else 1e3 * float(rates.attrs.get("duration", 0.0))
     if time < 0 or (duration is not None and time == 0):
@@ -89,7 +92,9 @@ def current_balance(rates: xr.DataArray | xr.Dataset, circuit: Wired, *, duratio
     se = None if errors is None else 1e-3 * errors.transpose(*lead, "neuron").to_numpy()
     sides = {"excitation": np.zeros_like(rate), "inhibition": np.zeros_like(rate)}
     variance = {name: np.zeros_like(rate) for name in sides}
-    of_source = {source.name: _average(source.rates, time) for source in circuit.sources}
+    of_source = {
+        source.name: np.atleast_1d(_average(source.rates, time)) + np.zeros(source.size) for source in circuit.sources
+    }
     for projection in circuit.projections:
         target, mine = names == projection.target, names == projection.source
         for side, matrix in _signed(circuit.matrix(projection)).items():
@@ -111,6 +116,20 @@ def current_balance(rates: xr.DataArray | xr.Dataset, circuit: Wired, *, duratio
     left = np.divide(np.abs(net), total, out=np.full(net.shape, np.nan), where=total > 0)
     data["cancelled"] = (dims, 1 - left, {"units": "1", "long_name": "part of the currents that cancels"})
     return xr.Dataset(data, coords=values.coords)
+
+
+def why_no_currents(circuit: Wired) -> str | None:
+    """Return why rates do not tell the currents of a circuit in mV/ms, or None where they do."""
+    for projection in circuit.projections:
+        if (unit := projection.synapse_model.UNIT) != "mV":
+            return f"weights of {projection} are in {unit}"
+        if projection.plasticity:
+            return f"synapses of {projection} change"
+    for drive in circuit.drives:
+        synapse = getattr(drive, "synapse", None)
+        if "current" in drive.INPUTS or (synapse is not None and synapse.UNIT != "mV"):
+            return f"the {drive} is not in mV"
+    return None
 
 
 def current_correlation(

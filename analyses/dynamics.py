@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from mnnbio.analyses.alignment import group
-from mnnbio.analyses.balance import Wired, current_balance
+from mnnbio.analyses.balance import Wired, current_balance, why_no_currents
 from mnnbio.analyses.binned_counts import population_rates
 from mnnbio.analyses.spectra import population_spectra
 from mnnbio.analyses.spike_trains import spike_statistics
@@ -23,7 +23,8 @@ def dynamics(result: xr.DataTree, circuit: Wired | None = None, *, bin: Any = No
     result : DataTree
         A simulation, as `simulate` returns it, with the spikes of all populations.
     circuit : Circuit, optional
-        The circuit; with it the balance of currents is measured, averaged over the recording where inputs change.
+        The circuit; with it the balance of currents is measured, averaged over the recording where inputs change, if
+        weights are in mV and stay as they are.
     bin : float or Quantity, optional
         Bin of population rates and spectra, ms: a whole number of steps. Default: the one nearest to 1 ms.
     segment : float or Quantity, optional
@@ -52,7 +53,7 @@ def dynamics(result: xr.DataTree, circuit: Wired | None = None, *, bin: Any = No
         "intervals": spike_statistics(result),
         "state": network_state(result, bin=bin, segment=segment),
     }
-    if circuit is not None:
+    if circuit is not None and why_no_currents(circuit) is None:
         groups["currents"] = current_balance(group(result, "simulation"), circuit)
     return xr.DataTree.from_dict({f"/{name}": dataset for name, dataset in groups.items()})
 

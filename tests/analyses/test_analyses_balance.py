@@ -14,6 +14,7 @@ from mnnbio.analyses import binned_counts
 from mnnbio.analyses.balance import current_balance, current_correlation
 from mnnbio.circuit import (
     Circuit,
+    CurrentDrive,
     Drive,
     GaussianDrive,
     InputCumulants,
@@ -25,8 +26,9 @@ from mnnbio.circuit import (
     Population,
     Projection,
 )
-from mnnbio.neurons import LIFParameters
+from mnnbio.neurons import ConductanceLIF, LIFParameters
 from mnnbio.results import neuron_coords, ragged
+from mnnbio.synapses import Conductance, Exponential, ShortTermPlasticity
 from mnnbio.values import Oscillation, Ramp, Samples, Steps
 
 RNG = np.random.default_rng(0)
@@ -182,3 +184,31 @@ def test_inhibition_that_follows_excitation_is_correlated_with_it():
     counts = xr.Dataset({"count": binned_counts(trains, 5.0).sum("neuron").expand_dims(population=["E"], axis=-1)})
     with pytest.raises(ValueError, match="need counts of single neurons"):
         current_correlation(counts, circuit)
+
+
+def test_one_course_of_all_trains_of_a_source():
+    source = PoissonSource("input", 3, Steps([-10.0, 50.0], [0.2, 0.1]))
+    circuit = Circuit([source, Population("E", 4, LIFParameters())], [Projection("input", "E", weights=MIXED)])
+    rates = xr.DataArray(np.zeros(4), dims="neuron", coords=neuron_coords({"E": 4}), name="rate")
+    found = current_balance(rates, circuit, duration=100.0)
+    np.testing.assert_allclose(found["net"], 1e3 * MIXED.sum(axis=1) * 0.15)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"synapse": Conductance(5.0, reversal=0.0)}, "are in nS"),
+        ({"synapse": Exponential(5.0, unit="pA")}, "are in pA"),
+        ({"plasticity": ShortTermPlasticity(U=0.5, tau_rec=800.0)}, "change"),
+        ({}, "is not in mV"),
+    ],
+)
+def test_currents_that_rates_do_not_tell_are_refused(options, reason):
+    circuit = Circuit(
+        [PoissonSource("input", 3, 0.1), Population("E", 4, ConductanceLIF())],
+        [Projection("input", "E", weights=np.abs(MIXED), **options)],
+        [] if options else [CurrentDrive("E", 100.0)],
+    )
+    rates = xr.DataArray(np.zeros(4), dims="neuron", coords=neuron_coords({"E": 4}), name="rate")
+    with pytest.raises(ValueError, match=reason):
+        current_balance(rates, circuit)
