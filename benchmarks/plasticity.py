@@ -7,7 +7,8 @@ change by pair-based plasticity (Song et al. 2000). The reference is what a user
 standalone device, compiled with the same flags, one thread. Both have the same spikes of sources and the same weights
 at the start; spikes of the neurons and weights at the end are compared. Both are compiled beforehand, each run is a
 process of its own, rounds alternate, and the shortest of each counts. The time is that of running the program and
-reading spikes and weights; the memory is the program's peak.
+reading spikes and weights, that of one core, which hardly depends on what else runs, stands beside it; the memory is
+the program's peak.
 """
 
 from __future__ import annotations
@@ -33,17 +34,19 @@ steps = [np.sort(rng.choice(cells, int(5e-3 * T), replace=False)) for _ in range
 who, when = np.repeat(np.arange(n), int(5e-3 * T)), np.concatenate(steps) * 0.1
 weights = rng.uniform(0, 0.2, (n, n)) * 1000 / n  # nS, (target, source)
 w_max = 0.2 * 1000 / n
+def used():
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 def measured(run):
     watcher = threading.Thread(target=watch)
     watcher.start()
-    began = time.perf_counter()
+    began, before = time.perf_counter(), used()
     fired, neuron, learned = run()
-    seconds = time.perf_counter() - began
+    seconds, core = time.perf_counter() - began, used() - before
     over.set()
     watcher.join()
     order = np.lexsort((neuron, fired))
     np.savez(options["found"], step=fired[order], neuron=neuron[order], weights=learned)
-    print(json.dumps({"seconds": seconds, "program": peak[0], "rate": len(fired) / n / T * 1e3}))
+    print(json.dumps({"seconds": seconds, "core": core, "program": peak[0], "rate": len(fired) / n / T * 1e3}))
 """
 )
 OURS = """
@@ -129,11 +132,13 @@ def main() -> None:
             for who, script in zip(found, (BRIAN, OURS), strict=True):
                 found[who].append(measure(script, own | {"found": f"{folder}/{who}.npz"}))
         same = agreement(f"{folder}/ours.npz", f"{folder}/script.npz")
-    least = {who: {key: min(one[key] for one in all_) for key in ("seconds", "program")} for who, all_ in found.items()}
+    keys = ("seconds", "core", "program")
+    least = {who: {key: min(one[key] for one in all_) for key in keys} for who, all_ in found.items()}
     for who, all_ in found.items():
         ratio = {key: least[who][key] / least["script"][key] for key in least[who]}
         print(
-            f"{who:>6}: {least[who]['seconds']:6.2f} s ({ratio['seconds']:.2f}×), "
+            f"{who:>6}: {least[who]['seconds']:6.2f} s ({ratio['seconds']:.2f}×), of one core "
+            f"{least[who]['core']:6.2f} s ({ratio['core']:.2f}×), "
             f"{least[who]['program'] / 1e6:6.1f} MB ({ratio['program']:.2f}×), {all_[0]['rate']:.2f} Hz"
         )
     print(f"{'':>8}{same}", flush=True)
