@@ -9,9 +9,10 @@ AdEx network, whose input is random, and in CUBA, where the threshold is tested 
 compiled beforehand, each run is a process of its own, rounds alternate, and the shortest of each counts. The time is
 that of running the program and reading its spikes; the memory is the program's peak.
 
-With `--statistics` COBA and CUBA, or the networks named, run once for each of five seeds, and their mean rate, interval
-variability and synchrony are compared: the difference is the mean over seeds of the paired differences, its standard
-error their standard deviation over the root of their number. Variability is the coefficient of variation of intervals,
+With `--statistics` COBA and CUBA, or the networks named, run once for each of several seeds, and their mean rate,
+interval variability and synchrony are compared: the difference is the mean over seeds of the paired differences, its
+standard error their standard deviation over the root of their number; with five seeds one such ratio in 25 exceeds 3 by
+chance. Variability is the coefficient of variation of intervals,
 the mean over neurons of ten spikes or more; synchrony is the variance of the summed spike count in windows of 5 ms over
 the sum of the variances of single neurons, 1 where neurons are independent. The first 200 ms are left out.
 """
@@ -244,10 +245,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--statistics", action="store_true", help="compare rate, variability and synchrony instead")
+    parser.add_argument("--seeds", type=int, default=5, help="of --statistics, from --seed on (default: 5)")
     options = parser.parse_args()
     if options.statistics:
         for name in options.names or ("coba", "cuba"):
-            compare_statistics(name, options.seconds, range(options.seed, options.seed + 5))
+            compare_statistics(name, options.seconds, range(options.seed, options.seed + options.seeds))
         return
     for name in options.names or NAMES:
         compare_times(name, options.seconds, options.rounds, options.seed)
