@@ -45,7 +45,7 @@ def tsodyks_markram1998(
     scale: float = 1.0,
     seed: int = 0,
     *,
-    switch: Any = 500.0,
+    switch: Any = 200.0,
     delay: Any = 0.1,
 ) -> Circuit:
     r"""Return neurons that hear a population through synapses with short-term plasticity.

@@ -17,10 +17,24 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mnnbio import predict, simulate
-from mnnbio.analyses import current_balance
+from mnnbio import States, predict, simulate
+from mnnbio.analyses import current_balance, spike_statistics
 from mnnbio.circuit import Circuit
-from mnnbio.circuits import balanced, brunel, clustered, inhibition_stabilised, microcircuit, ring
+from mnnbio.circuits import (
+    adex_network,
+    balanced,
+    brunel,
+    clustered,
+    coba,
+    cobahh,
+    cuba,
+    inhibition_stabilised,
+    memory_neurons,
+    microcircuit,
+    ring,
+    tsodyks_markram1998,
+    vogels2011,
+)
 
 HERE = Path(__file__).parent
 STYLE = {
@@ -208,6 +222,142 @@ def draw_microcircuit() -> Figure:
     return figure
 
 
+def watched(circuit: Circuit, duration: float, *variables: str) -> xr.DataTree:
+    """Simulate a circuit, with variables of the first neurons of E every 0.5 ms."""
+    record = {name: ["spikes"] for name in COLOURS}
+    record["E"].append(States(*variables, neurons=[0, 1, 2], every=0.5))
+    return simulate(circuit, duration, warmup=200, dt=0.1, seed=1, covariance=False, record=record)
+
+
+def traces(axes: Axes, result: xr.DataTree, name: str, span: float) -> None:
+    """Draw a variable of the watched neurons, one above the other's end."""
+    values = result["states/E"][name].isel(trial=0, missing_dims="ignore")
+    time = 1e3 * values["time"].to_numpy()
+    chosen = (time >= 0) & (time < span)
+    for k, colour in enumerate((BLUE, GREEN, INK)):
+        axes.plot(time[chosen], values.isel(neuron=k).to_numpy()[chosen], color=colour, lw=0.6)
+    axes.set(xlim=(0, span), xlabel="time (ms)")
+
+
+def in_words(result: xr.DataTree) -> str:
+    """Return rates and the variation of intervals, and print them with the time that they are of."""
+    rate, cv = result["simulation/rate"], spike_statistics(result)["cv"]
+    text = ", ".join(f"{name} {of(rate, name).mean():.1f} Hz" for name in dict.fromkeys(rate["population"].to_numpy()))
+    print(f"{text}, CV {np.nanmean(cv):.2f}, {float(result['simulation'].attrs['duration']):g} s, seed 1")
+    return f"{text}; CV of intervals {np.nanmean(cv):.2f}"
+
+
+def draw_benchmark(circuit: Circuit, duration: float) -> Figure:
+    """Draw spikes and membrane potentials of a benchmark."""
+    result = watched(circuit, duration, "v")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.4))
+    raster(left, result, 500)
+    left.set(ylabel="neurons", title=in_words(result))
+    traces(right, result, "v", 500)
+    right.set(ylabel="membrane potential (mV)", title="three neurons of E")
+    return figure
+
+
+def draw_coba() -> Figure:
+    """Draw benchmark 1."""
+    return draw_benchmark(coba(seed=1), 5000)
+
+
+def draw_cuba() -> Figure:
+    """Draw benchmark 2: spikes, and rates beside their prediction."""
+    circuit = cuba(seed=1)
+    result, predicted = run(circuit, 5000), theory(circuit)["rate"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.4))
+    raster(left, result, 500)
+    left.set(ylabel="neurons", title=in_words(result))
+    for name, colour in COLOURS.items():
+        right.plot(of(predicted, name), of(result["simulation/rate"], name), ".", ms=1, color=colour, label=name)
+    right.axline((1, 1), slope=1, color=INK, lw=0.6)
+    right.set(xlabel="predicted rate (Hz)", ylabel="simulated rate (Hz)", title="neuron by neuron")
+    right.legend(markerscale=6)
+    return figure
+
+
+def draw_cobahh() -> Figure:
+    """Draw benchmark 3."""
+    return draw_benchmark(cobahh(seed=1), 2000)
+
+
+def draw_adex_network() -> Figure:
+    """Draw spikes, potentials and adaptation currents of the AdEx network, half of it with all inputs."""
+    circuit = adex_network(scale=0.5, seed=1)
+    result = watched(circuit, 5000, "v", "w")
+    predicted = theory(circuit, "population")["rate"]
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(8, 2.4))
+    raster(left, result, 500)
+    words = ", ".join(f"{name} {predicted.sel(population=name).item():.1f}" for name in COLOURS)
+    print(f"predicted {words} Hz")
+    left.set(ylabel="neurons", title=in_words(result).partition(";")[0])
+    for axes, name, text in ((middle, "v", "membrane potential (mV)"), (right, "w", "adaptation current (pA)")):
+        traces(axes, result, name, 500)
+        axes.set(ylabel=text, title="three neurons of E" if name == "v" else "")
+    return figure
+
+
+def draw_vogels2011() -> Figure:
+    """Draw how a cue recalls one of two memories, in three tenths of the network that has learnt for 20 s."""
+    scale = 0.3
+    result = run(vogels2011(scale=scale, seed=1, weight=20.0, recall=(1000, 2000)), 3000, 20_000)
+    in_words(result)
+    first, second, cued = memory_neurons(scale)
+    excitatory = np.arange((result["simulation/population"] == "E").sum())
+    sets = {
+        "cued quarter of memory 1": (cued, GREEN),
+        "rest of memory 1": (np.setdiff1d(first, [*cued, *second]), BLUE),
+        "memory 2": (np.setdiff1d(second, first), ORANGE),
+        "other neurons of E": (np.setdiff1d(excitatory, [*first, *second]), INK),
+    }
+    spikes = result["spikes"].to_dataset()
+    who = np.repeat(np.arange(spikes["row_size"].size), spikes["row_size"].to_numpy().ravel())
+    time = 1e3 * spikes["spike_time"].to_numpy()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
+    base, edges = 0, np.arange(0, 3001, 50)
+    for label, (members, colour) in sets.items():
+        for neuron in members[np.linspace(0, len(members) - 1, 25).astype(int)]:
+            own = time[(who == neuron) & (time >= 0)]
+            left.plot(own, np.full(len(own), base), "|", ms=2, mew=0.5, color=colour)
+            base += 1
+        inside = np.isin(who, members)
+        rate = np.histogram(time[inside], edges)[0] / len(members) / 0.05
+        right.stairs(rate, edges, color=colour, label=label)
+        for low in (0, 1000, 2000):
+            count = (inside & (time >= low) & (time < low + 1000)).sum()
+            print(f"{label}, from {low} ms: {count / len(members):.1f} Hz")
+    left.axvspan(1000, 2000, color="#eeeeee")
+    left.set(xlim=(0, 3000), yticks=[], xlabel="time (ms)", ylabel="neurons", title="the cue lasts from 1 to 2 s")
+    right.set(xlim=(0, 3000), xlabel="time (ms)", ylabel="rate (Hz)", yscale="symlog")
+    right.set_yticks([0, 1, 10, 100], ["0", "1", "10", "100"])
+    right.legend(fontsize=6)
+    return figure
+
+
+def draw_tsodyks_markram1998() -> Figure:
+    """Draw how depressing and facilitating synapses transmit a step of the rate, and the stationary rates of theory."""
+    figure, panels = plt.subplots(1, 2, figsize=(8, 2.3), sharey=True)
+    for axes, kind in zip(panels, ("depressing", "facilitating"), strict=True):
+        circuit = tsodyks_markram1998(kind, seed=1, switch=500.0)
+        result = simulate(circuit, 1500, warmup=1500, dt=0.1, trials=4, seed=1, covariance=False, record="E")
+        time = 1e3 * result["spikes/spike_time"].to_numpy()
+        edges = np.arange(0, 1501, 20)
+        neurons = result["simulation/rate"].size
+        axes.stairs(np.histogram(time, edges)[0] / neurons / 4 / 0.02, edges, color=BLUE)
+        for low, high in ((0, 500), (500, 1500)):
+            expected = theory(circuit.at_time(low))["rate"].mean().item()
+            axes.plot([low, high], [expected, expected], color=INK, lw=0.8, ls="--")
+            late = (time >= high - 500) & (time < high)
+            print(
+                f"{kind}, {high - 500} to {high} ms: {late.sum() / neurons / 4 / 0.5:.1f} Hz, predicted {expected:.1f}"
+            )
+        axes.set(xlim=(0, 1500), xlabel="time (ms)", title=f"{kind}: inputs go from 10 to 40 Hz at 500 ms")
+    panels[0].set_ylabel("rate (Hz)")
+    return figure
+
+
 DRAWN: dict[str, Callable[[], Figure]] = {
     "brunel": draw_brunel,
     "balanced": draw_balanced,
@@ -215,6 +365,12 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     "clustered": draw_clustered,
     "ring": draw_ring,
     "microcircuit": draw_microcircuit,
+    "coba": draw_coba,
+    "cuba": draw_cuba,
+    "cobahh": draw_cobahh,
+    "adex_network": draw_adex_network,
+    "vogels2011": draw_vogels2011,
+    "tsodyks_markram1998": draw_tsodyks_markram1998,
 }
 
 

@@ -108,7 +108,7 @@ def test_memories_are_strong_synapses_among_the_same_synapses():
 @pytest.mark.slow
 @pytest.mark.standalone
 def test_depression_answers_a_step_by_a_burst():
-    circuit = tsodyks_markram1998(seed=1)
+    circuit = tsodyks_markram1998(seed=1, switch=500.0)
     tree = simulate(circuit, 700, warmup=500, dt=0.1, seed=1, covariance=False, record="E", window=100)
     times = tree["spikes/spike_time"].to_numpy() * 1e3
     before, burst, after = (np.sum((times >= low) & (times < low + 50)) for low in (440, 500, 650))
