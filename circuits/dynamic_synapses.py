@@ -53,7 +53,7 @@ def tsodyks_markram1998(
     1,000 Poisson trains (input) change their rate at `switch`; each of 100 leaky integrate-and-fire neurons (E)
     receives 300 of them by depressing synapses, or 8 by facilitating ones. Depressing synapses transmit the change:
     at stationary rates much above 1/(U tau_rec) the current that they bring no longer depends on the rate, while a step
-    is answered by a burst. Facilitating ones transmit the rate, and more than in proportion, after a delay.
+    is answered by a burst. Facilitating ones transmit the rate, and more than in proportion.
 
     What differs from the paper: there one neuron hears one synapse, and a large population is described by its mean;
     threshold (20 mV above rest), reset and numbers of neurons are ours. Resources that a spike has used recover at

@@ -116,10 +116,8 @@ def test_pictures_are_small():
 
 def test_the_gallery_shows_every_ready_circuit():
     page = (ROOT / "docs/gallery.md").read_text(encoding="utf-8")
-    for name in set(PAGES.offered("circuits")) - {"downscaled"}:
+    for name in set(PAGES.offered("circuits")) - {"downscaled", "memory_neurons"}:
         assert f"`{name}(" in page, name
-        if f"`{name}(" in page.partition("## Without a picture yet")[2]:
-            continue
         assert f"gallery/{name}.png" in page, name
         assert (ROOT / "docs" / "gallery" / f"{name}.png").is_file()
 
