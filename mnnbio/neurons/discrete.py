@@ -18,7 +18,6 @@ dv/dt = -v/second : volt
 I : volt
 spiked : 1
 last : integer
-hold : integer (constant)
 """
 _LATE, _AT_ONCE = "last = t_in_timesteps; spiked = 1", "last = t_in_timesteps; v = v_reset"
 
@@ -84,7 +83,7 @@ class DiscreteLIF(BiophysicalNeuron):
         units = {"v_th": self.UNITS["v_th"], "v_reset": self.UNITS["v_reset"]}
         start = {**self.rest(), **(self.initial or {})}
         return NeuronDynamics(
-            equations=f"{_EQUATIONS}keep : 1 (constant)\nfade : 1 (constant)\n",
+            equations=_EQUATIONS,
             threshold="v > v_th",
             reset=_LATE if self.reset == "late" else _AT_ONCE,
             update=("(keep*v + (1 - keep)*I)*(1 - spiked)*int(t_in_timesteps > last + hold)\nspiked = 0\nI = fade*I"),
@@ -94,7 +93,7 @@ class DiscreteLIF(BiophysicalNeuron):
                 "fade": np.exp(-dt / np.asarray(self.tau_syn)),
                 "hold": count_steps(self.t_ref, dt, "t_ref"),
             },
-            units=brian_units(units),
+            units={**brian_units(units), "keep": "1", "fade": "1", "hold": "integer"},
             start={
                 **{name: np.asarray(value) * 1e-3 for name, value in start.items()},
                 "spiked": 0.0,

@@ -64,6 +64,8 @@ def program_memory(plan: Plan) -> tuple[float, float]:
         if synapses.carries_spikes:
             shared += 4 * number + weights
             own += 12 * number if len(synapses.delay) > 1 else 0  # sorted by delay
+        elif synapses.carrier == "product":
+            shared += weights
         else:
             own += (8 * number + weights) * plan.replicas
     return own, shared

@@ -224,8 +224,8 @@ def make_network(
     ----------
     plan : Plan
     connected : bool
-        Whether to make the synapses and to draw random numbers. A generated program draws (`draws.h`) and carries
-        spikes itself (`synapses.h`), and fills the other synapses from the plan's files.
+        Whether to make the synapses and to draw random numbers. A generated program draws (`draws.h`), carries spikes
+        and forms products itself (`synapses.h`, `products.h`), and fills the other synapses from the plan's files.
     record : collection of str
         Populations whose spikes Brian2 shall record; a generated program records them itself (`recording.h`).
     clock : brian2.Clock, optional
@@ -258,7 +258,7 @@ def make_network(
             label = name(f"{own.name}_{step.when}")
             made.network.add(own.run_regularly(step.code, when=step.when, clock=made.clock, name=label))
     for synapses in plan.synapses.values():
-        if len(synapses.targets) if connected else not synapses.carries_spikes:
+        if len(synapses.targets) if connected else synapses.carrier == "brian":
             made.synapses[synapses.name] = _make_synapses(synapses, made, connected=connected)
     if connected and not plain and (plan.changes_in_time or any(made.playbacks())):
         follow = NetworkOperation(made.follow_courses, clock=made.clock, when="before_start", name=name("courses"))

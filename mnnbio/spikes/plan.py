@@ -21,7 +21,7 @@ from mnnbio.spikes.timing import Course, SampledCourse, sample
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Table = npt.NDArray[np.float64] | npt.NDArray[np.int32]
-Carrier = Literal["engine", "summed", "brian"]
+Carrier = Literal["engine", "product", "brian"]
 
 TOPOLOGY = ("outgoing", "targets", "delay")
 
@@ -177,10 +177,11 @@ class PlannedSynapses:
         Names of the groups.
     equations : str
         In Brian2's language.
-    carrier : {"engine", "summed", "brian"}
+    carrier : {"engine", "product", "brian"}
         What carries spikes: the engine adds the weight ``w_syn`` of a synapse to the variable `adds_to` of the target;
-        or variables of the target sum up over their synapses in every step, by Brian2, and no spike is carried; or
-        Brian2 runs `code_pre` and `code_post` at every synapse.
+        or no spike is carried, and in every step `adds_to` is set to the product of a full matrix of ``w_syn`` and the
+        variable `reads` of the source, before the states of neurons are updated; or Brian2 runs `code_pre` and
+        `code_post` at every synapse.
     outgoing : ndarray of int32, shape (n_source,)
         Number of synapses of every source element.
     targets : ndarray of int32, shape (synapse,)
@@ -188,6 +189,8 @@ class PlannedSynapses:
         side in memory.
     adds_to : str
         Variable of the target to which a spike adds the weight.
+    reads : str
+        Variable of the source of which a product is made.
     when : str
         Slot of the schedule at which it does.
     delay : ndarray of int32, shape (1,) or (synapse,)
@@ -224,6 +227,7 @@ class PlannedSynapses:
     targets: Int32
     carrier: Carrier = "engine"
     adds_to: str = ""
+    reads: str = ""
     when: str = "synapses"
     delay: Int32 = field(default_factory=lambda: np.zeros(1, np.int32))
     tables: dict[str, Table] = field(default_factory=dict)
@@ -276,6 +280,8 @@ class PlannedSynapses:
         """Return what the generated program depends on; numbers of synapses and their delays are not among it."""
         names = ("source", "target", "equations", "carrier", "adds_to", "when")
         own = {name: getattr(self, name) for name in names}
+        if self.carrier == "product":
+            own["reads"] = self.reads
         if self.carrier == "brian":
             more = ("code_pre", "code_post", "method", "start", "changes_weights", "salt")
             own |= {name: getattr(self, name) for name in more} | {"one_delay": len(self.delay) == 1}
@@ -319,6 +325,36 @@ class Plan:
         group = PlannedGroup(name=self.name(wish), size=size, equations=equations, salt=salt, **options)
         self.groups[group.name] = group
         return group
+
+    def add_product(
+        self, wish: str, source: PlannedGroup, target: PlannedGroup, weights: npt.ArrayLike, **names: str
+    ) -> PlannedSynapses:
+        """Add a product of a full matrix under a name like `wish`.
+
+        Parameters
+        ----------
+        wish : str
+        source, target : PlannedGroup
+        weights : array_like, shape (n_source, n_target) or (stimulus, n_source, n_target)
+            In SI units.
+        **names
+            `reads` and `adds_to`, the variables of source and target, and `unit`, that of the weights in Brian2's
+            language; the variable of the target has the unit too.
+        """
+        unit, reads, adds_to = names["unit"], names["reads"], names["adds_to"]
+        synapses = self.add_synapses(
+            wish,
+            source,
+            target,
+            *all_to_all(source, target),
+            equations=f"w_syn : {unit} (constant)\n{adds_to}_post = w_syn*{reads}_pre : {unit} (summed)",
+            carrier="product",
+            reads=reads,
+            adds_to=adds_to,
+        )
+        table = np.asarray(weights)
+        synapses.load("w_syn", table.reshape(*table.shape[:-2], source.size * target.size))
+        return synapses
 
     def add_synapses(
         self, wish: str, source: PlannedGroup, target: PlannedGroup, targets: Int32, outgoing: Int32, **options: Any

@@ -358,13 +358,12 @@ def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
         delay=connection.delay(),
     )
     read.load("w_syn", matrix.output_modes.ravel())
-    output = own.output if own else "activity"
-    drive = plan.add_synapses(
+    plan.add_product(
         f"{connection.name}_input_modes",
         modes,
         connection.target,
-        *all_to_all(modes, connection.target),
-        equations=f"w_syn : {unit} (constant)\nmode_input{number}_post = w_syn*{output}_pre : {unit} (summed)",
-        carrier="summed",
+        connection.spike((matrix.input_modes * matrix.scores).T),
+        reads=own.output if own else "activity",
+        adds_to=f"mode_input{number}",
+        unit=unit,
     )
-    drive.load("w_syn", connection.spike((matrix.input_modes * matrix.scores).T.ravel()))

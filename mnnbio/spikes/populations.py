@@ -24,7 +24,7 @@ from mnnbio.circuit import (
 )
 from mnnbio.neurons import NeuronDynamics, Order
 from mnnbio.spikes.brian_texts import Streams, variable_units
-from mnnbio.spikes.plan import Draw, Plan, PlannedGroup, Step, all_to_all
+from mnnbio.spikes.plan import Draw, Plan, PlannedGroup, Step
 from mnnbio.spikes.streams import gap_scale
 from mnnbio.spikes.timing import Course, over_time
 from mnnbio.synapses import SynapseModel, SynapseSteps, Target
@@ -585,18 +585,11 @@ def _share_noise(plan: Plan, population: Population, group: PlannedGroup, factor
     With unequal time constants a step's noise has the covariance of the continuous process up to relative order
     ``(dt/tau_i − dt/tau_j)²/24``.
     """
-    rows, n, k = factor.shape
-    noise = plan.add_group(f"{population.name}_noise", k, "z : 1\n", draws_random=True, n_variables=7)
+    noise = plan.add_group(f"{population.name}_noise", factor.shape[2], "z : 1\n", draws_random=True, n_variables=7)
     noise.draws["z"] = Draw("normal")
-    synapses = plan.add_synapses(
-        f"{population.name}_noise_factor",
-        noise,
-        group,
-        *all_to_all(noise, group),
-        equations="w_syn : volt (constant)\nshared_noise_post = w_syn*z_pre : volt (summed)",
-        carrier="summed",
-    )
-    synapses.load("w_syn", factor.transpose(0, 2, 1).reshape(rows, n * k))
+    weights = factor.transpose(0, 2, 1)
+    name = f"{population.name}_noise_factor"
+    plan.add_product(name, noise, group, weights, reads="z", adds_to="shared_noise", unit="volt")
 
 
 def _add_channels(plan: Plan, population: Population, group: PlannedGroup, channels: Channels, number: int) -> None:
@@ -607,12 +600,6 @@ def _add_channels(plan: Plan, population: Population, group: PlannedGroup, chann
         inputs.courses["x"] = partial(over_time, channels.inputs)
     else:
         inputs.load("x", channels.inputs)
-    synapses = plan.add_synapses(
-        f"{population.name}_channel_weights",
-        inputs,
-        group,
-        *all_to_all(inputs, group),
-        equations=f"w_syn : volt (constant)\nchannel_input{number}_post = w_syn*x_pre : volt (summed)",
-        carrier="summed",
-    )
-    synapses.load("w_syn", (channels.weights * MV).T.ravel())
+    name = f"{population.name}_channel_weights"
+    weights = channels.weights.T * MV
+    plan.add_product(name, inputs, group, weights, reads="x", adds_to=f"channel_input{number}", unit="volt")

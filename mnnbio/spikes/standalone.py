@@ -72,6 +72,7 @@ def headers() -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(found, key=lambda file: file.name)}
 
 
+_PRODUCTS = "before_groups"  # the slot after which products are formed
 _LOOP = "for(int _idx=0; _idx<_N; _idx++)"
 # Most of the time of compiling goes into the same headers again and again, so they are compiled once.
 _PRELUDE = """#include "objects.h"
@@ -182,14 +183,16 @@ def _loop_lines(made: MadeNetwork) -> Iterator[str]:
             arrays = [_name(group.variables[own]) for own in (variable, "stream", *filter(None, [draw.quiet]))]
             numbers = f"{len(group)}, {draw.every}, {draw.offset}, {_first_code_after(made, 'start')}"
             yield f"presentations.{draw.distribution}_draws({', '.join(arrays)}, {numbers});"
-    for synapses in sorted((s for s in made.plan.synapses.values() if s.carries_spikes), key=_brian_order):
-        yield _pathway_line(made, synapses)
+    carried = (own for own in made.plan.synapses.values() if own.carrier != "brian")
+    for synapses in sorted(carried, key=_brian_order):
+        yield _pathway_line(made, synapses) if synapses.carries_spikes else _product_line(made, synapses)
     yield f"presentations.run({made.network.name}, {made.clock.name});"
 
 
 def _brian_order(synapses: PlannedSynapses) -> tuple[int, str]:
     """Return the order in which Brian2 runs pathways: sums of weights are then rounded as in Python."""
-    return slot_number(synapses.when), f"{synapses.name}_pre"
+    when = synapses.when if synapses.carries_spikes else _PRODUCTS
+    return slot_number(when), f"{synapses.name}_pre"
 
 
 def _pathway_line(made: MadeNetwork, synapses: PlannedSynapses) -> str:
@@ -206,6 +209,18 @@ def _pathway_line(made: MadeNetwork, synapses: PlannedSynapses) -> str:
         _first_code_after(made, synapses.when),
     ]
     return f"presentations.pathway({', '.join(arguments)});"
+
+
+def _product_line(made: MadeNetwork, synapses: PlannedSynapses) -> str:
+    source, target = made.groups[synapses.source], made.groups[synapses.target]
+    arguments = [
+        f'"{synapses.name}.w_syn"',
+        *(str(made.plan.groups[name].size) for name in (synapses.source, synapses.target)),
+        _name(source.variables[synapses.reads]),
+        _name(target.variables[synapses.adds_to]),
+        _first_code_after(made, _PRODUCTS),
+    ]
+    return f"presentations.product({', '.join(arguments)});"
 
 
 def _first_code_after(made: MadeNetwork, slot: str) -> str:

@@ -197,7 +197,7 @@ def test_modes_are_a_group_of_their_own(monkeypatch):
     rebuilt = np.zeros((5, 2))
     rebuilt[drive.targets, drive.sources()] = 1e3 * drive.tables["w_syn"][0]
     np.testing.assert_allclose(rebuilt, modes.input_modes * modes.scores, rtol=1e-15)
-    assert drive.adds_to == ""
+    assert (drive.reads, drive.adds_to) == ("activity", "mode_input0")
     assert plan.synapses["in_to_n_output_modes"].adds_to == "activity"
 
 

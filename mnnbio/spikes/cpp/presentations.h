@@ -19,6 +19,7 @@
 #include "draws.h"
 #include "failure.h"
 #include "files.h"
+#include "products.h"
 #include "recording.h"
 #include "sources.h"
 #include "states.h"
@@ -265,6 +266,17 @@ public:
     {
         const auto path = [this](const std::string& file) { return input(file); };
         const auto own = std::make_shared<Pathway>(name, path, shared, replicas, n_source, n_target, spikes, values, open);
+        starts.push_back([own](const Presentation* batch) {
+            own->start([batch](int64_t replica) { return batch[replica].stimulus; });
+        });
+        inserted.emplace_back(before, [own]() { own->step(); });
+    }
+
+    // Products that targets hold, formed in every step in front of some code of the network.
+    void product(const std::string& name, int64_t n_source, int64_t n_target, const double* source, double* values,
+                 Code before)
+    {
+        const auto own = std::make_shared<Product>(input(name), replicas, n_source, n_target, source, values);
         starts.push_back([own](const Presentation* batch) {
             own->start([batch](int64_t replica) { return batch[replica].stimulus; });
         });
