@@ -24,6 +24,17 @@ def _traces(**names: str) -> str:
     return "".join(_TRACE.format(name=name, tau=tau) for name, tau in names.items())
 
 
+def _pair_times(tau_plus: float, tau_minus: float) -> tuple[dict[str, str], dict[str, float]]:
+    """Return the names of the time constants of both traces and their values, s.
+
+    Equal ones have one name: the compiler then takes the decay of both traces by one exponential.
+    """
+    if tau_plus == tau_minus:
+        return dict.fromkeys(("trace_source", "trace_target"), "tau_plus"), {"tau_plus": tau_plus * 1e-3}
+    names = {"trace_source": "tau_plus", "trace_target": "tau_minus"}
+    return names, {"tau_plus": tau_plus * 1e-3, "tau_minus": tau_minus * 1e-3}
+
+
 def _number(value: Any, name: str, *, least: float | None = None) -> float:
     number = in_unit(value, "1", name)
     if not isinstance(number, float) or (least is not None and number < least):
@@ -104,15 +115,17 @@ class STDP(_BoundedRule):
         """Return traces of both sides, and what their spikes change."""
         values, units = self._limits(unit, spike)
         values |= {"A_plus": self.A_plus, "A_minus": self.A_minus}
-        values |= {"tau_plus": self.tau_plus * 1e-3, "tau_minus": self.tau_minus * 1e-3}
-        units |= {"tau_plus": "second", "tau_minus": "second", "A_plus": "1", "A_minus": "1"}
+        units |= {"A_plus": "1", "A_minus": "1"}
+        taus, times = _pair_times(self.tau_plus, self.tau_minus)
+        values |= times
+        units |= dict.fromkeys(times, "second")
         grow, shrink = "A_plus", "A_minus"
         if self.bounds == "soft":
             values["mu"], units["mu"] = self.mu, "1"
             grow, shrink = "A_plus*(1 - w/w_scale)**mu", "A_minus*(w/w_scale)**mu"
         kept = "= 1" if self.pairing == "nearest" else "+= 1"
         return SynapseCode(
-            equations=_traces(trace_source="tau_plus", trace_target="tau_minus"),
+            equations=_traces(**taus),
             on_pre=f"w = clip(w - w_scale*{shrink}*trace_target, w_least, w_most)\ntrace_source {kept}",
             on_post=f"w = clip(w + w_scale*{grow}*trace_source, w_least, w_most)\ntrace_target {kept}",
             values=values,
@@ -301,13 +314,15 @@ class RewardSTDP(_BoundedRule):
         values, units = self._limits(unit, spike)
         values |= {"A_plus": self.A_plus, "A_minus": self.A_minus}
         units |= {"A_plus": "1", "A_minus": "1"}
-        for name in ("tau_plus", "tau_minus", "tau_c"):
-            values[name], units[name] = getattr(self, name) * 1e-3, "second"
+        taus, times = _pair_times(self.tau_plus, self.tau_minus)
+        times["tau_c"] = self.tau_c * 1e-3
+        values |= times
+        units |= dict.fromkeys(times, "second")
         named = isinstance(self.reward, str)
         reward = f"{self.reward}_post" if named else "reward_post*kHz"
         return SynapseCode(
             equations=(
-                _traces(trace_source="tau_plus", trace_target="tau_minus")
+                _traces(**taus)
                 + "deligibility/dt = -eligibility/tau_c : 1 (clock-driven)\n"
                 # what a step would bring beyond the bounds is left out
                 + f"dw/dt = clip(w_scale*eligibility*{reward}, (w_least - w)/dt, (w_most - w)/dt) : {unit} "
