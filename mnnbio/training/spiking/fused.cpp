@@ -2,8 +2,9 @@
 //
 // Trials are independent of each other, so that one after the other goes through all steps with its state in the
 // processor's cache. Sequences are buffers of T + 1 rows of (trials, neurons): row 0 is the state before the first step,
-// row t + 1 that after step t. Modes lie as (modes, neurons). Sums over neurons are the only place where the order
-// differs from that of PyTorch; products and sums are not contracted, so that everything else is equal to the last bit.
+// row t + 1 that after step t; where the course is not needed, of two rows in turn. Weights lie with neurons along rows.
+// Sums over neurons are the only place where the order differs from that of PyTorch; products and sums are not
+// contracted, so that everything else is equal to the last bit. FEW is defined by whoever compiles this file.
 
 #include <cmath>
 #include <cstdint>
@@ -12,7 +13,7 @@
 
 namespace {
 
-constexpr int LANES = 16, TOGETHER = 4;  // modes that share what is read of a row
+constexpr int LANES = 16, TOGETHER = 4;  // elements of a sum; modes that share what is read of a row
 constexpr uint8_t SPIKE = 1, FREE = 2;
 
 template <typename R>
@@ -51,7 +52,7 @@ inline void project_few(const R *__restrict modes, const R *__restrict row, int6
 }
 
 template <typename R>
-void project(const R *modes, const R *row, int64_t size, int count, R *out) {
+__attribute__((noinline)) void project(const R *modes, const R *row, int64_t size, int count, R *out) {
     int m = 0;
     for (; m + TOGETHER <= count; m += TOGETHER) project_few<R, TOGETHER>(modes + m * size, row, size, out + m);
     if (count - m == 3) project_few<R, 3>(modes + m * size, row, size, out + m);
@@ -72,7 +73,7 @@ inline void spread_few(const R *__restrict modes, const R *amount, int64_t size,
 }
 
 template <typename R>
-void spread(const R *modes, const R *amount, int64_t size, int count, R *row) {
+__attribute__((noinline)) void spread(const R *modes, const R *amount, int64_t size, int count, R *row) {
     int m = 0;
     for (; m + TOGETHER <= count; m += TOGETHER) spread_few<R, TOGETHER>(modes + m * size, amount + m, size, row);
     if (count - m == 3) spread_few<R, 3>(modes + m * size, amount + m, size, row);
@@ -80,30 +81,42 @@ void spread(const R *modes, const R *amount, int64_t size, int count, R *row) {
     if (count - m == 1) spread_few<R, 1>(modes + m * size, amount + m, size, row);
 }
 
-// Buffers and states of all trials, as they come.
+// sums[m, n] += amount[m] row[n]
 template <typename R>
-struct Course {
-    R *current, *voltage, *filtered, *onset;  // T + 1 rows; of `onset` none, unless constants are learned
-    uint8_t *flags;                           // T + 1 rows
-};
+__attribute__((noinline)) void collect(const R *amount, const R *__restrict row, int64_t size, int count, R *__restrict sums) {
+    for (int m = 0; m < count; m++) {
+        const R own = amount[m];
+        for (int64_t n = 0; n < size; n++) sums[m * size + n] += own * row[n];
+    }
+}
 
-template <typename R>
-struct Modes {
-    const R *in, *scores, *out;
-    int count;
-};
-
-struct Clock {
-    double dt, t_ref;  // s
-    int64_t first;     // number of the first step
+// What Python passes: see fused.py. Arrays are (…, trials, neurons) unless said otherwise.
+struct Job {
+    int64_t steps, trials, size, modes, inputs, readouts;  // numbers of what is computed here; 0 for what is not
+    int64_t first, rows;                                   // number of the first step; rows of the buffers
+    int64_t plain, late, clock, learn, threads;
+    double slope, dt, t_ref;                                           // the last two in s
+    const void *constants[9];                                          // (neurons,), or one number each
+    const void *modes_in, *scores, *modes_out, *weight_in, *weight_out;  // (modes, neurons), …
+    const void *given;                                                 // (steps, trials, inputs)
+    void *current, *voltage, *filtered, *onset, *flags;                // rows; `onset` only to learn constants
+    void *state_onset, *state_spikes, *state_silent;
+    void *projected, *outputs;  // (steps, trials, modes) and (steps, trials, readouts)
+    void *best, *last;          // highest r so far and its step
+    // Derivatives: from outside, of the state, and what comes out.
+    const void *of_filtered, *of_voltages, *of_spikes;  // (steps, …)
+    const void *of_outputs, *of_best;
+    void *adjoint[5];    // current, voltage, onset, filtered, spikes
+    void *of_projected;  // (steps, trials, modes)
+    void *sums;          // (trials, inputs + 2 modes + readouts, neurons): W_in, ξ_in, ξ_out, W_out
+    void *learned;       // (trials, LEARNED, neurons)
 };
 
 template <typename R, bool PLAIN, bool LATE, bool CLOCK>
-void forward_step(const Constants<R> &c, const Clock &clock, int64_t t, int64_t size, const R *__restrict i_before,
+void forward_step(const Constants<R> &c, float now, float t_ref, int64_t size, const R *__restrict i_before,
                   R *__restrict i_now, const R *__restrict v_before, R *__restrict v_now, const R *__restrict r_before,
                   R *__restrict r_now, R *__restrict h, R *__restrict s, R *__restrict silent,
                   uint8_t *__restrict flags) {
-    const float now = float(clock.dt * double(clock.first + t)), t_ref = float(clock.t_ref);
     const Value<R, PLAIN> keep(c.keep), fade(c.fade), rise(c.rise), fall(c.fall), jump(c.jump);
     const Value<R, PLAIN> gain(c.gain), v_th(c.v_th), v_reset(c.v_reset), hold(c.hold);
     for (int64_t n = 0; n < size; n++) {
@@ -133,41 +146,59 @@ void forward_step(const Constants<R> &c, const Clock &clock, int64_t t, int64_t 
     }
 }
 
-template <typename R, bool PLAIN, bool LATE, bool CLOCK>
-void forward_trial(const Constants<R> &c, const Modes<R> &modes, const Clock &clock, int64_t steps, int64_t row,
-                   int64_t size, const Course<R> &of, R *h, R *s, R *silent, R *projected, int64_t projected_row) {
-    R amount[TOGETHER];
-    for (int64_t t = 0; t < steps; t++) {
-        const int64_t before = t * row, now = before + row;
-        if (modes.count) {
-            R *kappa = projected + t * projected_row;
-            project(modes.out, of.filtered + before, size, modes.count, kappa);
-            for (int m = 0; m < modes.count; m += TOGETHER) {
-                const int few = modes.count - m < TOGETHER ? modes.count - m : TOGETHER;
-                for (int k = 0; k < few; k++) amount[k] = modes.scores[m + k] * kappa[m + k];
-                spread(modes.in + m * size, amount, size, few, of.current + now);
-            }
-        }
-        forward_step<R, PLAIN, LATE, CLOCK>(c, clock, t, size, of.current + before, of.current + now,
-                                            of.voltage + before, of.voltage + now, of.filtered + before,
-                                            of.filtered + now, h, s, silent, of.flags + now);
-        if (of.onset) std::memcpy(of.onset + now, h, size * sizeof(R));
-    }
+template <typename R>
+R *shifted(void *p, int64_t by) {
+    return p ? static_cast<R *>(p) + by : nullptr;
 }
 
-// Derivatives with respect to the state, which go from step to step backwards.
 template <typename R>
-struct Adjoint {
-    R *current, *voltage, *onset, *filtered, *spikes;
-};
+const R *shifted(const void *p, int64_t by) {
+    return p ? static_cast<const R *>(p) + by : nullptr;
+}
 
-// Derivatives with respect to what is recorded, from outside: one row for every step, or zeros for all.
-template <typename R>
-struct Upstream {
-    const R *rows;
-    int64_t row;
-    const R *at(int64_t t) const { return rows + t * row; }
-};
+template <typename R, bool PLAIN, bool LATE, bool CLOCK>
+void forward_trial(const Job &job, int64_t trial) {
+    const int64_t size = job.size, row = job.trials * size, by = trial * size;
+    const int modes = int(job.modes), inputs = int(job.inputs), readouts = int(job.readouts);
+    const Constants<R> c(job.constants);
+    const R *weight_in = shifted<R>(job.weight_in, 0), *weight_out = shifted<R>(job.weight_out, 0);
+    const R *modes_in = shifted<R>(job.modes_in, 0), *modes_out = shifted<R>(job.modes_out, 0);
+    const R *scores = shifted<R>(job.scores, 0);
+    R *const current = shifted<R>(job.current, by), *const voltage = shifted<R>(job.voltage, by);
+    R *const filtered = shifted<R>(job.filtered, by), *const onset = shifted<R>(job.onset, by);
+    uint8_t *const flags = shifted<uint8_t>(job.flags, by);
+    R *const h = shifted<R>(job.state_onset, by), *const s = shifted<R>(job.state_spikes, by);
+    R *const silent = shifted<R>(job.state_silent, by);
+    R *const best = shifted<R>(job.best, by), *const last = shifted<R>(job.last, by);
+    R amount[FEW];
+    for (int64_t t = 0; t < job.steps; t++) {
+        const int64_t before = t % job.rows * row, now = (t + 1) % job.rows * row, place = t * job.trials + trial;
+        if (inputs) {
+            std::memset(current + now, 0, size * sizeof(R));
+            spread(weight_in, shifted<R>(job.given, place * inputs), size, inputs, current + now);
+        }
+        if (modes) {
+            R *kappa = shifted<R>(job.projected, place * modes);
+            project(modes_out, filtered + before, size, modes, kappa);
+            for (int m = 0; m < modes; m++) amount[m] = scores[m] * kappa[m];
+            spread(modes_in, amount, size, modes, current + now);
+        }
+        forward_step<R, PLAIN, LATE, CLOCK>(c, float(job.dt * double(job.first + t)), float(job.t_ref), size,
+                                            current + before, current + now, voltage + before, voltage + now,
+                                            filtered + before, filtered + now, h, s, silent, flags + now);
+        if (onset) std::memcpy(onset + now, h, size * sizeof(R));
+        if (readouts) project(weight_out, filtered + now, size, readouts, shifted<R>(job.outputs, place * readouts));
+        if (best) {
+            const R *r = filtered + now;
+            const R here = R(job.first + t);
+#pragma GCC ivdep
+            for (int64_t n = 0; n < size; n++) {
+                last[n] = r[n] > best[n] ? here : last[n];
+                best[n] = r[n] > best[n] ? r[n] : best[n];
+            }
+        }
+    }
+}
 
 enum { KEEP, FADE, RISE, FALL, JUMP, GAIN, V_TH, LEARNED };
 
@@ -226,103 +257,79 @@ void backward_step(const Constants<R> &c, R slope, int64_t size, R *__restrict i
 }
 
 template <typename R, bool PLAIN, bool LATE, bool LEARN>
-void backward_trial(const Constants<R> &c, const Modes<R> &modes, R slope, int64_t steps, int64_t row, int64_t size,
-                    const Course<R> &of, const Upstream<R> *up, const Adjoint<R> &g, R *projected,
-                    int64_t projected_row, R *learned) {
-    R amount[TOGETHER];
-    for (int64_t t = steps - 1; t >= 0; t--) {
-        const int64_t before = t * row, now = before + row;
-        const R *none = nullptr;
+void backward_trial(const Job &job, int64_t trial, const R *zeros) {
+    const int64_t size = job.size, row = job.trials * size, by = trial * size;
+    const int modes = int(job.modes), inputs = int(job.inputs), readouts = int(job.readouts);
+    const Constants<R> c(job.constants);
+    const R *weight_out = shifted<R>(job.weight_out, 0), *scores = shifted<R>(job.scores, 0);
+    const R *modes_in = shifted<R>(job.modes_in, 0), *modes_out = shifted<R>(job.modes_out, 0);
+    R *const current = shifted<R>(job.current, by), *const onset = shifted<R>(job.onset, by);
+    const R *const voltage = shifted<R>(job.voltage, by), *const filtered = shifted<R>(job.filtered, by);
+    const uint8_t *const flags = shifted<uint8_t>(job.flags, by);
+    const R *const of_best = shifted<R>(job.of_best, by), *const last = shifted<R>(job.last, by);
+    R *const gi = shifted<R>(job.adjoint[0], by), *const gv = shifted<R>(job.adjoint[1], by);
+    R *const gh = shifted<R>(job.adjoint[2], by), *const gr = shifted<R>(job.adjoint[3], by);
+    R *const gs = shifted<R>(job.adjoint[4], by);
+    R *const sums = shifted<R>(job.sums, by * (inputs + 2 * modes + readouts));
+    R *const of_modes_in = sums + inputs * size, *const of_modes_out = of_modes_in + modes * size;
+    R *const of_weight_out = of_modes_out + modes * size;
+    const auto upstream = [&](const void *p, int64_t t) { return p ? shifted<R>(p, t * row + by) : zeros; };
+    const R *none = nullptr;
+    R amount[FEW];
+    for (int64_t t = job.steps - 1; t >= 0; t--) {
+        const int64_t before = t * row, now = before + row, place = t * job.trials + trial;
+        const R *of_outputs = shifted<R>(job.of_outputs, place * readouts);
+        if (of_outputs) {
+            spread(weight_out, of_outputs, size, readouts, gr);
+            collect(of_outputs, filtered + now, size, readouts, of_weight_out);
+        }
+        if (of_best) {
+            const R here = R(job.first + t);
+            for (int64_t n = 0; n < size; n++) gr[n] += last[n] == here ? of_best[n] : R(0);
+        }
         backward_step<R, PLAIN, LATE, LEARN>(
-            c, slope, size, of.current + now, of.current + before, of.voltage + now, of.voltage + before,
-            of.filtered + before, LEARN ? of.onset + now : none, LEARN ? of.onset + before : none, of.flags + now,
-            of.flags + before, up[0].at(t), up[1].at(t), up[2].at(t), g.current, g.voltage, g.onset,
-            g.filtered, g.spikes, learned);
-        if (modes.count) {
-            R *found = projected + t * projected_row;
-            project(modes.in, of.current + now, size, modes.count, found);
-            for (int m = 0; m < modes.count; m += TOGETHER) {
-                const int few = modes.count - m < TOGETHER ? modes.count - m : TOGETHER;
-                for (int k = 0; k < few; k++) amount[k] = modes.scores[m + k] * found[m + k];
-                spread(modes.out + m * size, amount, size, few, g.filtered);
-            }
+            c, R(job.slope), size, current + now, current + before, voltage + now, voltage + before, filtered + before,
+            LEARN ? onset + now : none, LEARN ? onset + before : none, flags + now, flags + before,
+            upstream(job.of_filtered, t), upstream(job.of_voltages, t), upstream(job.of_spikes, t), gi, gv, gh, gr, gs,
+            LEARN ? shifted<R>(job.learned, by * LEARNED) : nullptr);
+        if (inputs) collect(shifted<R>(job.given, place * inputs), current + now, size, inputs, sums);
+        if (modes) {
+            const R *kappa = shifted<R>(const_cast<const void *>(job.projected), place * modes);
+            R *found = shifted<R>(job.of_projected, place * modes);
+            for (int m = 0; m < modes; m++) amount[m] = scores[m] * kappa[m];
+            collect(amount, current + now, size, modes, of_modes_in);
+            project(modes_in, current + now, size, modes, found);
+            for (int m = 0; m < modes; m++) amount[m] = scores[m] * found[m];
+            collect(amount, filtered + before, size, modes, of_modes_out);
+            spread(modes_out, amount, size, modes, gr);
         }
     }
 }
 
-struct Options {
-    int64_t steps, trials, size, modes, first;
-    int64_t plain, late, clock, learn, threads;
-    double slope, dt, t_ref;
-};
-
 template <typename R>
-Course<R> shifted(void *const *p, int64_t by) {
-    const auto at = [&](int k) { return p[k] ? static_cast<R *>(p[k]) + by : nullptr; };
-    return {at(0), at(1), at(2), at(3), static_cast<uint8_t *>(p[4]) + by};
+void forward(const Job &job) {
+    const auto run = job.clock ? (job.late ? forward_trial<R, false, true, true> : forward_trial<R, false, false, true>)
+                     : job.plain ? (job.late ? forward_trial<R, true, true, false> : forward_trial<R, true, false, false>)
+                     : job.late ? forward_trial<R, false, true, false>
+                                : forward_trial<R, false, false, false>;
+#pragma omp parallel for num_threads(int(job.threads)) if (job.threads > 1)
+    for (int64_t trial = 0; trial < job.trials; trial++) run(job, trial);
 }
 
 template <typename R>
-Modes<R> modes_of(const Options &o, const void *const *p) {
-    return {static_cast<const R *>(p[0]), static_cast<const R *>(p[1]), static_cast<const R *>(p[2]), int(o.modes)};
-}
-
-// state: onset, spikes, silent, each (trials, neurons)
-template <typename R>
-void forward(const Options &o, const void *const *constants, const void *const *factors, void *const *course,
-             void *const *state, void *projected) {
-    const Constants<R> c(constants);
-    const Modes<R> modes = modes_of<R>(o, factors);
-    const Clock clock{o.dt, o.t_ref, o.first};
-    const auto run = o.clock ? (o.late ? forward_trial<R, false, true, true> : forward_trial<R, false, false, true>)
-                     : o.plain ? (o.late ? forward_trial<R, true, true, false> : forward_trial<R, true, false, false>)
-                               : (o.late ? forward_trial<R, false, true, false> : forward_trial<R, false, false, false>);
-#pragma omp parallel for num_threads(int(o.threads)) if (o.threads > 1)
-    for (int64_t b = 0; b < o.trials; b++) {
-        const int64_t by = b * o.size;
-        const auto of_state = [&](int k) { return static_cast<R *>(state[k]) + by; };
-        run(c, modes, clock, o.steps, o.trials * o.size, o.size, shifted<R>(course, by), of_state(0), of_state(1),
-            of_state(2), static_cast<R *>(projected) + b * o.modes, o.trials * o.modes);
-    }
-}
-
-// upstream: derivatives with respect to filtered spikes, voltages and spikes of every step, T rows or none
-// adjoint: current, voltage, onset, filtered, spikes; learned: (trials, LEARNED, neurons)
-template <typename R>
-void backward(const Options &o, const void *const *constants, const void *const *factors, void *const *course,
-              const void *const *upstream, void *const *adjoint, void *projected, void *learned) {
-    const Constants<R> c(constants);
-    const Modes<R> modes = modes_of<R>(o, factors);
-    const auto run = o.learn ? (o.late ? backward_trial<R, false, true, true> : backward_trial<R, false, false, true>)
-                     : o.plain ? (o.late ? backward_trial<R, true, true, false> : backward_trial<R, true, false, false>)
-                               : (o.late ? backward_trial<R, false, true, false> : backward_trial<R, false, false, false>);
-    const std::vector<R> zeros(size_t(o.size), R(0));
-#pragma omp parallel for num_threads(int(o.threads)) if (o.threads > 1)
-    for (int64_t b = 0; b < o.trials; b++) {
-        const int64_t by = b * o.size;
-        const auto up = [&](int k) -> Upstream<R> {
-            if (!upstream[k]) return {zeros.data(), 0};
-            return {static_cast<const R *>(upstream[k]) + by, o.trials * o.size};
-        };
-        const Upstream<R> ups[3] = {up(0), up(1), up(2)};
-        const auto g = [&](int k) { return static_cast<R *>(adjoint[k]) + by; };
-        R *own = learned ? static_cast<R *>(learned) + b * LEARNED * o.size : nullptr;
-        run(c, modes, R(o.slope), o.steps, o.trials * o.size, o.size, shifted<R>(course, by), ups,
-            {g(0), g(1), g(2), g(3), g(4)}, static_cast<R *>(projected) + b * o.modes, o.trials * o.modes, own);
-    }
+void backward(const Job &job) {
+    const auto run = job.learn ? (job.late ? backward_trial<R, false, true, true> : backward_trial<R, false, false, true>)
+                     : job.plain ? (job.late ? backward_trial<R, true, true, false> : backward_trial<R, true, false, false>)
+                     : job.late ? backward_trial<R, false, true, false>
+                                : backward_trial<R, false, false, false>;
+    const std::vector<R> zeros(size_t(job.size), R(0));
+#pragma omp parallel for num_threads(int(job.threads)) if (job.threads > 1)
+    for (int64_t trial = 0; trial < job.trials; trial++) run(job, trial, zeros.data());
 }
 
 }  // namespace
 
-#define EXPORTED(R, NAME)                                                                                           \
-    extern "C" void forward_##NAME(const Options *o, const void *const *constants, const void *const *factors,      \
-                                   void *const *course, void *const *state, void *projected) {                      \
-        forward<R>(*o, constants, factors, course, state, projected);                                               \
-    }                                                                                                               \
-    extern "C" void backward_##NAME(const Options *o, const void *const *constants, const void *const *factors,     \
-                                    void *const *course, const void *const *upstream, void *const *adjoint,         \
-                                    void *projected, void *learned) {                                               \
-        backward<R>(*o, constants, factors, course, upstream, adjoint, projected, learned);                         \
-    }
-EXPORTED(float, float32)
-EXPORTED(double, float64)
+extern "C" void forward_float32(const Job *job) { forward<float>(*job); }
+extern "C" void forward_float64(const Job *job) { forward<double>(*job); }
+extern "C" void backward_float32(const Job *job) { backward<float>(*job); }
+extern "C" void backward_float64(const Job *job) { backward<double>(*job); }

@@ -56,6 +56,7 @@ NAMES = {torch.float64: "float64", torch.float32: "float32"}
 
 CHUNK = 2**19  # elements of a buffer: with more, several do not fit into the processor's cache
 LONGEST = 2**23  # elements of a buffer; sequences for which this is too little are cut
+FEW = 16  # modes, inputs or outputs that are multiplied in the loop; more of them are by PyTorch
 LEARNED = 7  # constants that can be learned, the first of `Constants`
 
 
@@ -95,7 +96,7 @@ def load_library() -> tuple[ctypes.CDLL | None, str]:
     compiler = shutil.which(command[0])
     if compiler is None:
         return None, f"there is no C++ compiler {command[0]!r}: install one, or name yours in the variable CXX"
-    command = [compiler, *command[1:], *FLAGS]
+    command = [compiler, *command[1:], *FLAGS, f"-DFEW={FEW}"]
     status = Path(compiler).resolve().stat()
     parts = [*command, OPTIONAL_FLAGS, status.st_size, status.st_mtime_ns, platform.machine(), processor()]
     name = f"spiking-{hashlib.sha256(SOURCE.read_bytes() + repr(parts).encode()).hexdigest()[:24]}"
@@ -210,28 +211,49 @@ class _Fused(torch.autograd.Function):
         return None, None, None, *work.backward(grads, ctx.needs_input_grad[3:])
 
 
-class _Options(ctypes.Structure):
+class _Job(ctypes.Structure):
+    """What the library is told; see `Job` there."""
+
     _fields_ = (
-        *((name, ctypes.c_int64) for name in ("steps", "trials", "size", "modes", "first")),
-        *((name, ctypes.c_int64) for name in ("plain", "late", "clock", "learn", "threads")),
+        *((name, ctypes.c_int64) for name in ("steps", "trials", "size", "modes", "inputs", "readouts", "first")),
+        *((name, ctypes.c_int64) for name in ("rows", "plain", "late", "clock", "learn", "threads")),
         *((name, ctypes.c_double) for name in ("slope", "dt", "t_ref")),
+        ("constants", ctypes.c_void_p * 9),
+        *((name, ctypes.c_void_p) for name in ("modes_in", "scores", "modes_out", "weight_in", "weight_out", "given")),
+        *((name, ctypes.c_void_p) for name in ("current", "voltage", "filtered", "onset", "flags")),
+        *((name, ctypes.c_void_p) for name in ("state_onset", "state_spikes", "state_silent")),
+        *((name, ctypes.c_void_p) for name in ("projected", "outputs", "best", "last")),
+        *((name, ctypes.c_void_p) for name in ("of_filtered", "of_voltages", "of_spikes", "of_outputs", "of_best")),
+        ("adjoint", ctypes.c_void_p * 5),
+        *((name, ctypes.c_void_p) for name in ("of_projected", "sums", "learned")),
     )
 
 
-class _Buffers:
-    """Rows of a segment, for some trials: row 0 before its first step, row t + 1 after step t."""
+class _Segment(NamedTuple):
+    """Rows of a segment for some trials, row 0 before its first step, row t + 1 after step t, and what belongs to it.
 
-    def __init__(self, steps: int, trials: int, size: int, modes: int, learn: bool, like: Tensor) -> None:
-        shape = (steps + 1, trials, size)
-        self.current, self.voltage, self.filtered = (like.new_empty(shape) for _ in range(3))
-        self.onset = like.new_empty(shape) if learn else None
-        self.flags = torch.empty(shape, dtype=torch.uint8)
-        self.projected, self.of_projected = (like.new_empty(steps, trials, modes) for _ in range(2))
+    Attributes
+    ----------
+    current, voltage, filtered, flags : Tensor, shape (rows, trials, N)
+        Flags are 1 for a spike, and 2 where a neuron was free to fire. Two rows are used in turn where there are only
+        two.
+    onset : Tensor or None
+        Likewise, where constants are learned.
+    given : Tensor, shape (steps, trials, n_in)
+    projected, of_projected : Tensor, shape (steps, trials, P)
+        ``ξ_outᵀ r``, and the derivatives with respect to what modes drive.
+    outputs : Tensor, shape (steps, trials, n_out)
+    """
 
-    def rows(self, first: int) -> list[Tensor | None]:
-        """Return what the library works on, from a row on."""
-        rows = (self.current, self.voltage, self.filtered, self.onset, self.flags)
-        return [None if tensor is None else tensor[first:] for tensor in rows]
+    current: Tensor
+    voltage: Tensor
+    filtered: Tensor
+    flags: Tensor
+    onset: Tensor | None
+    given: Tensor
+    projected: Tensor
+    of_projected: Tensor
+    outputs: Tensor
 
 
 class _Work:
@@ -242,29 +264,35 @@ class _Work:
         self.inputs, self.weight_in, self.weight_out = (tensor.detach() for tensor in tensors[:3])
         self.recurrent = [tensor.detach() for tensor in tensors[3 : 3 + count]]
         self.constants = [tensor.detach() for tensor in tensors[3 + count :]]
-        self.steps, self.batch, _ = self.inputs.shape
+        self.steps, self.batch, inputs = self.inputs.shape
         self.size = len(self.weight_in)
-        self.full = count == 1
-        self.modes = 0 if self.full else len(self.recurrent[1])
-        # The library reads modes as rows.
-        rows = (tensor.mT if tensor.ndim == 2 else tensor for tensor in self.recurrent)
-        self.factors = [] if self.full else [tensor.contiguous() for tensor in rows]
+        self.modes = 0 if count == 1 else len(self.recurrent[1])
+        # The loop over steps is compiled, unless there is something large to multiply by in every one of them.
+        self.stepwise = count == 1 or self.modes > FEW
+        self.few_inputs = inputs if inputs <= FEW else 0
+        self.few_outputs = len(self.weight_out) if len(self.weight_out) <= FEW and options.readout == "trace" else 0
+        # The library reads neurons along rows.
+        self.weights = {"weight_in": self.weight_in.T.contiguous(), "weight_out": self.weight_out.contiguous()}
+        if not self.stepwise:
+            modes_in, scores, modes_out = self.recurrent
+            self.weights |= {"modes_in": modes_in.T.contiguous(), "modes_out": modes_out.T.contiguous()}
+            self.weights["scores"] = scores.contiguous()
         self.threads = torch.get_num_threads()
-        # A matrix is multiplied with all trials at once.
-        least = self.batch if self.full else min(self.batch, self.threads)
+        # Large products are done with all trials at once.
+        least = self.batch if self.stepwise else min(self.batch, self.threads)
         fitting = max(math.isqrt(self.steps), LONGEST // (least * self.size))
         self.length = min(self.steps, options.checkpoint_every or fitting)
         self.trials = min(self.batch, max(least, CHUNK // (self.length * self.size)))
         self.states: list[Tensor] = []
         self.outputs = self.best = self.last = self.inputs.new_empty(0)
+        self._held: dict[tuple[int, int, int], _Segment] = {}
 
     def cuts(self) -> list[tuple[int, int]]:
         """Return first step and end of all segments."""
         ends = {*range(0, self.steps, self.length), self.steps}
         if self.options.truncate:
             ends |= set(range(0, self.steps, self.options.truncate))
-        places = sorted(ends)
-        return list(itertools.pairwise(places))
+        return list(itertools.pairwise(sorted(ends)))
 
     def chunks(self) -> Iterator[slice]:
         """Yield the trials that are run together."""
@@ -288,41 +316,35 @@ class _Work:
     def forward(self, *, keep: bool) -> None:
         """Compute outputs and records; states at the beginnings of segments are kept for the backward pass."""
         options, cuts = self.options, self.cuts()
-        readouts = len(self.weight_out)
         shape = (self.steps, self.batch, self.size)
         self.records = tuple(self.inputs.new_empty(shape) if options.record else None for _ in range(3))
         if keep:
             self.states = [self.inputs.new_empty(len(State._fields), self.batch, self.size) for _ in cuts[1:]]
         if options.readout == "trace":
-            self.outputs = self.inputs.new_empty(self.steps, self.batch, readouts)
+            self.outputs = self.inputs.new_empty(self.steps, self.batch, len(self.weight_out))
         else:
             self.best = self.inputs.new_full((self.batch, self.size), -math.inf)
-            self.last = torch.zeros(self.batch, self.size, dtype=torch.int64)
+            self.last = self.inputs.new_zeros(self.batch, self.size)
         self._prepare(learn=False)
+        # Rows that nothing reads afterwards are not kept.
+        reads = options.record or self.stepwise or not self.few_inputs
+        reads = reads or (options.readout == "trace" and not self.few_outputs)
         for trials in self.chunks():
             state = self._rest(trials)
             for number, (first, end) in enumerate(cuts):
                 if keep and number:
                     self.states[number - 1][:, trials] = torch.stack(state)
-                state, buffers = self._advance(state, trials, first, end)
-                self._collect(buffers, trials, first, end)
+                rows = end - first + 1 if reads else 2
+                state, segment = self._advance(state, trials, first, end, rows, read=True)
+                if options.readout == "trace":
+                    outputs = segment.outputs if self.few_outputs else segment.filtered[1:] @ self.weight_out.T
+                    self.outputs[first:end, trials] = outputs
+                if options.record:
+                    parts = (segment.flags[1:] & 1, segment.voltage[1:], segment.filtered[1:])
+                    for record, part in zip(self.records, parts, strict=True):
+                        record[first:end, trials] = part.to(record)
         if options.readout == "maximum":
             self.outputs = self.best @ self.weight_out.T
-
-    def _collect(self, buffers: _Buffers, trials: slice, first: int, end: int) -> None:
-        """Take outputs and records of a segment from its rows."""
-        filtered = buffers.filtered[1:]
-        if self.options.readout == "trace":
-            self.outputs[first:end, trials] = filtered @ self.weight_out.T
-        else:
-            best, where = filtered.max(dim=0)
-            better = best > self.best[trials]
-            self.best[trials] = torch.where(better, best, self.best[trials])
-            self.last[trials] = torch.where(better, where + first, self.last[trials])
-        if self.options.record:
-            for record, rows in zip(self.records, (buffers.flags[1:] & 1, buffers.voltage[1:], filtered), strict=True):
-                assert record is not None
-                record[first:end, trials] = rows.to(record)
 
     def _prepare(self, *, learn: bool) -> None:
         """Bring the constants into the form that the library reads."""
@@ -335,46 +357,96 @@ class _Work:
         count = trials.stop - trials.start
         return State.rest(count, self.size, self.inputs, clock=self.options.clock is not None)
 
-    def _advance(self, state: State, trials: slice, first: int, end: int) -> tuple[State, _Buffers]:
-        """Run a segment; return the state at its end and its rows."""
-        steps, count = end - first, trials.stop - trials.start
-        buffers = _Buffers(steps, count, self.size, self.modes, self.learn, self.inputs)
-        buffers.current[0], buffers.voltage[0], buffers.filtered[0] = state.current, state.voltage, state.filtered
-        buffers.flags[0] = state.spikes.to(torch.uint8)
-        if buffers.onset is not None:
-            buffers.onset[0] = state.onset
-        given = self.inputs[first:end, trials].reshape(steps * count, -1)
-        torch.mm(given, self.weight_in.T, out=buffers.current[1:].view(steps * count, self.size))
-        own = [state.onset.clone(), state.spikes.clone(), state.silent.clone()]
-        if self.full:
-            for step in range(steps):
-                buffers.current[step + 1].addmm_(buffers.filtered[step], self.recurrent[0].T)
-                self._call("forward", step, 1, first, buffers, own, buffers.projected)
-        else:
-            self._call("forward", 0, steps, first, buffers, own, buffers.projected)
-        onset, spikes, silent = own
-        return State(buffers.current[-1], buffers.voltage[-1], onset, buffers.filtered[-1], spikes, silent), buffers
+    def _segment(self, steps: int, trials: int, rows: int) -> _Segment:
+        """Return memory for a segment, the same again for the same size: fresh memory costs as much as a step."""
+        if (steps, trials, rows) not in self._held:
+            empty, shape = self.inputs.new_empty, (rows, trials, self.size)
+            self._held[steps, trials, rows] = _Segment(
+                current=empty(shape),
+                voltage=empty(shape),
+                filtered=empty(shape),
+                flags=torch.empty(shape, dtype=torch.uint8),
+                onset=empty(shape) if self.learn else None,
+                given=empty(steps, trials, self.inputs.shape[2]),
+                projected=empty(steps, trials, self.modes),
+                of_projected=empty(steps, trials, self.modes),
+                outputs=empty(steps, trials, self.few_outputs),
+            )
+        return self._held[steps, trials, rows]
 
-    def _call(self, name: str, step: int, steps: int, first: int, buffers: _Buffers, *rest: Any) -> None:
-        """Call a function of the library for some steps of a segment."""
-        trials = buffers.current.shape[1]
-        dt, t_ref = self.options.clock or (0.0, 0.0)
-        options = _Options(
-            *(steps, trials, self.size, self.modes, first + step),
-            *(self.plain, self.options.reset == "late", self.options.clock is not None, self.learn, self.threads),
-            *(self.options.slope, dt, t_ref),
-        )
+    def _advance(
+        self, state: State, trials: slice, first: int, end: int, rows: int, *, read: bool
+    ) -> tuple[State, _Segment]:
+        """Run a segment; return the state at its end and its rows. Where it is run again, nothing is read out."""
+        steps, count = end - first, trials.stop - trials.start
+        segment = self._segment(steps, count, rows)
+        segment.current[0], segment.voltage[0], segment.filtered[0] = state.current, state.voltage, state.filtered
+        segment.flags[0] = state.spikes
+        if segment.onset is not None:
+            segment.onset[0] = state.onset
+        segment.given.copy_(self.inputs[first:end, trials])
+        if self.stepwise or not self.few_inputs:
+            arriving = segment.current[1:].view(steps * count, self.size)
+            torch.mm(segment.given.view(steps * count, -1), self.weight_in.T, out=arriving)
+        own = {name: getattr(state, name).clone() for name in ("onset", "spikes", "silent")}
+        pointers = {f"state_{name}": tensor for name, tensor in own.items()}
+        if read and self.options.readout == "maximum":
+            pointers |= {"best": self.best[trials], "last": self.last[trials]}
+        if read and self.few_outputs:
+            pointers |= {"outputs": segment.outputs}
+        if self.stepwise:
+            for step in range(steps):
+                self._drive(segment, step)
+                self._call("forward", segment, first, pointers, step=step)
+        else:
+            self._call("forward", segment, first, pointers)
+        row = steps % rows
+        parts = (segment.current[row], segment.voltage[row], own["onset"], segment.filtered[row])
+        return State(*parts, own["spikes"], own["silent"]), segment
+
+    def _drive(self, segment: _Segment, step: int) -> None:
+        """Add the recurrent input of a step, of all trials."""
+        arriving, filtered = segment.current[step + 1], segment.filtered[step]
+        if not self.modes:
+            arriving.addmm_(filtered, self.recurrent[0].T)
+            return
+        modes_in, scores, modes_out = self.recurrent
+        torch.mm(filtered, modes_out, out=segment.projected[step])
+        arriving.addmm_(segment.projected[step] * scores, modes_in.T)
+
+    def _call(
+        self,
+        name: str,
+        segment: _Segment,
+        first: int,
+        pointers: dict[str, Tensor | None],
+        *,
+        adjoint: Sequence[Tensor] = (),
+        step: int | None = None,
+    ) -> None:
+        """Call a function of the library for a segment, or for one step of it."""
+        steps, trials = segment.given.shape[:2]
+        job = _Job(steps=steps if step is None else 1, trials=trials, size=self.size, first=first + (step or 0))
+        job.rows = len(segment.current) if step is None else 2
+        job.modes = 0 if self.stepwise else self.modes
+        job.inputs = 0 if self.stepwise else self.few_inputs
+        job.readouts = self.few_outputs if "outputs" in pointers or "of_outputs" in pointers else 0
+        job.plain, job.learn, job.late = self.plain, self.learn, self.options.reset == "late"
+        job.slope, job.threads = self.options.slope, self.threads
+        if self.options.clock is not None:
+            job.clock, (job.dt, job.t_ref) = True, self.options.clock
+        rows = {name: getattr(segment, name) for name in ("current", "voltage", "filtered", "onset", "flags")}
+        whole = {name: getattr(segment, name) for name in ("given", "projected", "of_projected")}
+        for key, tensor in {**self.weights, **whole, **rows, **pointers}.items():
+            if tensor is not None:
+                in_steps = key in rows or key in _IN_STEPS
+                setattr(job, key, (tensor[step] if step is not None and in_steps else tensor).data_ptr())
+        job.constants[:] = [tensor.data_ptr() for tensor in self.columns]
+        if adjoint:
+            job.adjoint[:] = [tensor.data_ptr() for tensor in adjoint]
         function = getattr(self.library, f"{name}_{NAMES[self.inputs.dtype]}")
         function.restype = None
-        rows = buffers.rows(step)
-        pointers = [_pointers(part) if isinstance(part, list) else _pointer(part) for part in rest]
-        function(
-            ctypes.byref(options),
-            _pointers(self.columns),
-            _pointers(self.factors or [None]),
-            _pointers(rows),
-            *pointers,
-        )
+        function(ctypes.byref(job))
 
     # Backwards
 
@@ -386,96 +458,114 @@ class _Work:
         of_weights = [torch.zeros_like(tensor) for tensor in (self.weight_in, self.weight_out, *self.recurrent)]
         self._prepare(learn=any(needed[3 + count :]))
         learned = self.inputs.new_zeros(LEARNED, self.size)
-        if grads[0] is not None and self.options.readout == "maximum":
-            of_weights[1] += grads[0].T @ self.best
+        of_outputs, *of_records = (*grads, None, None, None)[:4]
+        if of_outputs is not None and self.options.readout == "maximum":
+            of_weights[1] += of_outputs.T @ self.best
         for trials in self.chunks():
             width = trials.stop - trials.start
             adjoint = self.inputs.new_zeros(5, width, self.size)
+            sums = self.inputs.new_zeros(width, self._summed(), self.size)
             of_constants = self.inputs.new_zeros(width, LEARNED, self.size) if self.learn else None
             for number, (first, end) in reversed(list(enumerate(self.cuts()))):
                 state = State(*self.states[number - 1][:, trials]) if number else self._rest(trials)
-                _, buffers = self._advance(state, trials, first, end)
-                upstream = self._upstream(grads, trials, first, end)
-                self._retreat(buffers, first, upstream, adjoint, of_constants)
-                self._add_up(buffers, trials, first, end, grads[0], of_weights, of_inputs)
+                _, segment = self._advance(state, trials, first, end, end - first + 1, read=False)
+                upstream = {"sums": sums, "learned": of_constants}
+                upstream |= self._upstream(of_outputs, of_records, trials, first, end)
+                self._retreat(segment, first, upstream, adjoint)
+                self._add_products(segment, of_outputs, trials, first, end, of_weights)
+                if of_inputs is not None:
+                    of_inputs[first:end, trials] = segment.current[1:] @ self.weight_in
                 if self.options.truncate and first % self.options.truncate == 0:
                     adjoint.zero_()
+            self._add_sums(sums.sum(0), of_weights)
             if of_constants is not None:
                 learned += of_constants.sum(0)
         found: list[Tensor | None] = [of_inputs, *of_weights]
-        for value, sums in zip(self.constants, learned, strict=False):
-            found.append(sums.sum_to_size(value.shape) if self.learn else None)
+        for value, total in zip(self.constants, learned, strict=False):
+            found.append(total.sum_to_size(value.shape) if self.learn else None)
         found += [None] * (len(self.constants) - LEARNED)
         return [grad if need else None for grad, need in zip(found, needed, strict=True)]
 
-    def _upstream(self, grads: Sequence[Tensor | None], trials: slice, first: int, end: int) -> list[Tensor | None]:
-        """Return the derivatives with respect to filtered spikes, voltages and spikes in every step of a segment."""
-        spikes, voltages, filtered = (
-            None if grad is None else grad[first:end, trials].contiguous() for grad in (*grads[1:], *[None] * 3)[:3]
-        )
-        of_outputs = grads[0]
+    def _upstream(
+        self, of_outputs: Tensor | None, of_records: Sequence[Tensor | None], trials: slice, first: int, end: int
+    ) -> dict[str, Tensor | None]:
+        """Return the derivatives with respect to what a segment gives, by the names that they have in the library."""
+        names = ("of_spikes", "of_voltages", "of_filtered")
+        found = {
+            name: None if grad is None else grad[first:end, trials].contiguous()
+            for name, grad in zip(names, of_records, strict=True)
+        }
         if of_outputs is None:
-            return [filtered, voltages, spikes]
-        if self.options.readout == "trace":
-            own = of_outputs[first:end, trials] @ self.weight_out
+            return found
+        if self.options.readout == "maximum":
+            found |= {"of_best": (of_outputs[trials] @ self.weight_out).contiguous(), "last": self.last[trials]}
+        elif self.few_outputs:
+            found["of_outputs"] = of_outputs[first:end, trials].contiguous()
         else:
-            place = self.last[trials] - first
-            inside = (place >= 0) & (place < end - first)
-            own = self.inputs.new_zeros(end - first, *place.shape)
-            values = torch.where(inside, of_outputs[trials] @ self.weight_out, 0.0)
-            own.scatter_(0, place.clamp(0, end - first - 1)[None], values[None])
-        return [own if filtered is None else own + filtered, voltages, spikes]
+            own = of_outputs[first:end, trials] @ self.weight_out
+            recorded = found["of_filtered"]
+            found["of_filtered"] = own if recorded is None else own + recorded
+        return found
 
-    def _retreat(
-        self,
-        buffers: _Buffers,
-        first: int,
-        upstream: list[Tensor | None],
-        adjoint: Tensor,
-        of_constants: Tensor | None,
-    ) -> None:
+    def _retreat(self, segment: _Segment, first: int, pointers: dict[str, Tensor | None], adjoint: Tensor) -> None:
         """Go back through a segment; its currents become the derivatives with respect to what arrived."""
         parts = list(adjoint)
-        if not self.full:
-            steps = len(buffers.projected)
-            self._call("backward", 0, steps, first, buffers, upstream, parts, buffers.of_projected, of_constants)
+        if not self.stepwise:
+            self._call("backward", segment, first, pointers, adjoint=parts)
             return
-        for step in reversed(range(len(buffers.projected))):
-            here = [None if tensor is None else tensor[step:] for tensor in upstream]
-            self._call("backward", step, 1, first, buffers, here, parts, buffers.of_projected, of_constants)
-            adjoint[3].addmm_(buffers.current[step + 1], self.recurrent[0])
+        for step in reversed(range(len(segment.given))):
+            self._call("backward", segment, first, pointers, adjoint=parts, step=step)
+            arrived = segment.current[step + 1]
+            if self.modes:
+                modes_in, scores, modes_out = self.recurrent
+                torch.mm(arrived, modes_in, out=segment.of_projected[step])
+                adjoint[3].addmm_(segment.of_projected[step] * scores, modes_out.T)
+            else:
+                adjoint[3].addmm_(arrived, self.recurrent[0])
 
-    def _add_up(
+    def _summed(self) -> int:
+        """Return how many rows the library adds up for each trial."""
+        return self.few_outputs + (0 if self.stepwise else self.few_inputs + 2 * self.modes)
+
+    def _add_sums(self, sums: Tensor, of_weights: list[Tensor]) -> None:
+        """Add the derivatives with respect to weights that the library has added up, shape (rows, N)."""
+        if not self.stepwise:
+            if self.few_inputs:
+                of_weights[0] += sums[: self.few_inputs].T
+            of_modes = sums[self.few_inputs : self.few_inputs + 2 * self.modes]
+            of_weights[2] += of_modes[: self.modes].T
+            of_weights[4] += of_modes[self.modes :].T
+        if self.few_outputs:
+            of_weights[1] += sums[-self.few_outputs :]
+
+    def _add_products(
         self,
-        buffers: _Buffers,
+        segment: _Segment,
+        of_outputs: Tensor | None,
         trials: slice,
         first: int,
         end: int,
-        of_outputs: Tensor | None,
         of_weights: list[Tensor],
-        of_inputs: Tensor | None,
     ) -> None:
-        """Add a segment's derivatives with respect to weights, and write those with respect to inputs."""
-        arrived = buffers.current[1:].flatten(0, 1)
-        before, after = buffers.filtered[:-1].flatten(0, 1), buffers.filtered[1:].flatten(0, 1)
-        of_weights[0].addmm_(arrived.T, self.inputs[first:end, trials].reshape(len(arrived), -1))
-        if of_outputs is not None and self.options.readout == "trace":
+        """Add a segment's derivatives with respect to weights that are large."""
+        arrived = segment.current[1:].flatten(0, 1)
+        before, after = segment.filtered[:-1].flatten(0, 1), segment.filtered[1:].flatten(0, 1)
+        if self.stepwise or not self.few_inputs:
+            of_weights[0].addmm_(arrived.T, segment.given.flatten(0, 1))
+        if of_outputs is not None and self.options.readout == "trace" and not self.few_outputs:
             of_weights[1].addmm_(of_outputs[first:end, trials].reshape(len(after), -1).T, after)
-        if self.full:
+        if not self.modes:
             of_weights[2].addmm_(arrived.T, before)
-        else:
-            scores = self.recurrent[1]
-            read, drive = buffers.projected.flatten(0, 1), buffers.of_projected.flatten(0, 1)
+            return
+        scores = self.recurrent[1]
+        read, drive = segment.projected.flatten(0, 1), segment.of_projected.flatten(0, 1)
+        of_weights[3] += (read * drive).sum(0)
+        if self.stepwise:
             of_weights[2].addmm_(arrived.T, read * scores)
-            of_weights[3] += (read * drive).sum(0)
             of_weights[4].addmm_(before.T, drive * scores)
-        if of_inputs is not None:
-            of_inputs[first:end, trials] = (arrived @ self.weight_in).view(end - first, -1, self.weight_in.shape[1])
 
 
-def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
-    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
-
-
-def _pointers(tensors: Sequence[Tensor | None]) -> ctypes.Array[ctypes.c_void_p]:
-    return (ctypes.c_void_p * len(tensors))(*(None if tensor is None else tensor.data_ptr() for tensor in tensors))
+# What has a row for every step of a segment, apart from its own rows.
+_IN_STEPS = frozenset({"given", "projected", "of_projected", "outputs", "of_outputs"}) | {
+    f"of_{name}" for name in ("filtered", "voltages", "spikes")
+}
