@@ -11,6 +11,8 @@ import xarray as xr
 import yaml
 
 from mnnbio.circuit import Circuit
+from mnnbio.neurons import LIFParameters
+from mnnbio.results import neuron_coords
 from mnnbio.workflow.fingerprint import fingerprint, of_code
 from mnnbio.workflow.pipeline import (
     Journal,
@@ -27,6 +29,8 @@ from mnnbio.workflow.run_folder import KEY, RunFolder, key_of, write_text
 
 # Neurons up to which covariances of all pairs are estimated and predicted by default.
 FEW_NEURONS = 1000
+# Recurrent neurons without a closed form up to which each is predicted; of more, which take minutes, populations are.
+FEW_INTEGRATED = 300
 # Populations up to which spectra are predicted, and how many frequencies of them, up to HIGHEST (1/ms).
 MANY_POPULATIONS = 10
 FREQUENCIES, HIGHEST = 80, 0.5
@@ -103,8 +107,22 @@ class CircuitRun:
         return tree
 
     def _theories(self) -> list[Theory]:
-        """Return ways to predict: with covariances where they are wanted, else without."""
+        """Return ways to predict: with covariances where they are wanted, else without; or populations alone."""
         from mnnbio.theory import predict
+
+        def populations() -> xr.Dataset:
+            settings = self.settings
+            means = predict(
+                self.circuit, dt=settings.dt, window=settings.window, covariance=False, resolution="population"
+            )
+            remark = f"Predicted are means of populations: {integrated} single neurons without a closed form take long."
+            self.journal.tell(f"           note: {remark}")
+            self.journal.remarks.append(remark)
+            return _of_neurons(means, self.circuit)
+
+        integrated = sum(p.size for p in self.circuit.neurons if not isinstance(p.neuron, LIFParameters))
+        if self.circuit.is_recurrent and integrated > FEW_INTEGRATED:
+            return [Theory("prediction", populations)]
 
         def theory(covariance: bool) -> Theory:
             def make() -> xr.Dataset:
@@ -202,3 +220,10 @@ def summary(tree: xr.DataTree) -> str:
     if "dynamics" in tree.children:
         lines += ["", state_sentence(tree.children["dynamics"])]
     return "\n".join(lines)
+
+
+def _of_neurons(means: xr.Dataset, circuit: Circuit) -> xr.Dataset:
+    """Return a prediction of populations as one of neurons, all of a population alike."""
+    coords = neuron_coords({p.name: p.size for p in circuit.neurons})
+    chosen = xr.DataArray(coords["population"][1], dims="neuron")
+    return means.sel(population=chosen).assign_coords(coords)

@@ -16,10 +16,14 @@ from mnnbio.circuit.connectivity import FixedIndegree
 from mnnbio.circuits import brunel, microcircuit
 from mnnbio.machine import NotEnoughMemory
 from mnnbio.moments.fixed_point import NotConverged
+from mnnbio.neurons import EIF
 from mnnbio.neurons.lif import LIFParameters
 from mnnbio.results.files import load
+from mnnbio.workflow import circuit_run
 from mnnbio.workflow.arguments import Parser, add_builder_options, builder_arguments, builders, description, documented
 from mnnbio.workflow.pipeline import n_synapses, require_affordable
+from mnnbio.workflow.run_config import CircuitOptions
+from mnnbio.workflow.run_folder import RunFolder
 
 SMALL = [
     "--codegen", "runtime", "--dt", "0.5", "--duration", "200", "--warmup", "100", "--window", "50", "--trials", "1",
@@ -209,3 +213,25 @@ def test_synapses_are_counted_without_drawing_them():
         [GaussianDrive("E", mean=1.0)],
     )
     assert n_synapses(circuit) == 9 + 6
+
+
+@pytest.mark.slow
+def test_many_neurons_without_a_closed_form_are_predicted_by_populations(tmp_path, monkeypatch):
+    # Neurons that are alike, so that the mean of a population is each neuron's rate, found neuron by neuron.
+    circuit = Circuit(
+        [Population("E", 12, EIF()), Population("I", 6, EIF())],
+        [Projection("E", "I", weight=0.2, connectivity=FixedIndegree(3)), Projection("I", "E", weight=-0.4, connectivity=FixedIndegree(3))],
+        [GaussianDrive(name, mean=0.8, std=1.0) for name in "EI"],
+    )  # fmt: skip
+    settings = CircuitOptions(duration=50, warmup=0, dt=0.1, window=10, trials=1, codegen="runtime", covariance=False)
+    rates = []
+    for few in (300, 10):
+        monkeypatch.setattr(circuit_run, "FEW_INTEGRATED", few)
+        use = circuit_run.CircuitRun(
+            "own", circuit, settings, RunFolder(tmp_path / str(few)), {}, lambda text: None, False
+        )
+        tree = use("mnnbio circuit own")
+        rates.append(tree["prediction/rate"].to_numpy())
+        assert ("means of populations" in str(tree.attrs.get("remarks"))) == (few == 10)
+    assert rates[1].shape == (18,)
+    np.testing.assert_allclose(rates[1], rates[0], rtol=1e-6)
