@@ -4,6 +4,15 @@ from mnnbio.theory.answers import Answer, NeuronInput, Neurons, answer, answer_t
 from mnnbio.theory.fixed_points import fixed_points
 from mnnbio.theory.inputs import Trains, external_input, trains, wire
 from mnnbio.theory.jumps import Exponent, Jumps, asymmetry_delay, joint_exponent, jump_displacement, private_exponent
+from mnnbio.theory.mode_dynamics import (
+    ModeAnswer,
+    ModeDynamics,
+    mode_basins,
+    mode_dynamics,
+    mode_fixed_points,
+    predict_mode_course,
+    predict_modes,
+)
 from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
 from mnnbio.theory.predict import predict
 from mnnbio.theory.renewal import (
@@ -50,6 +59,8 @@ __all__ = [
     "FiniteWeightWarning",
     "Jumps",
     "LinearResponseWarning",
+    "ModeAnswer",
+    "ModeDynamics",
     "Modes",
     "NeuronInput",
     "Neurons",
@@ -77,7 +88,12 @@ __all__ = [
     "jump_displacement",
     "leak",
     "linear_response",
+    "mode_basins",
+    "mode_dynamics",
+    "mode_fixed_points",
     "predict",
+    "predict_mode_course",
+    "predict_modes",
     "predict_oscillations",
     "predict_spectra",
     "predict_time_course",
