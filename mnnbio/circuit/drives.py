@@ -16,7 +16,7 @@ import numpy as np
 from mnnbio.circuit.part_values import Array, frozen, highest_value, input_value, single_number, synaptic_time
 from mnnbio.synapses import Delta, Exponential, SynapseModel
 from mnnbio.units import in_unit
-from mnnbio.values import STORED_IF_GIVEN
+from mnnbio.values import STORED_IF_GIVEN, Samples
 
 _MOST_JUMPS = 100.0  # mean number a step; more make their inversion slow
 
@@ -374,6 +374,14 @@ class ChannelDrive(Drive):
         if len(self.weights) != size:
             raise ValueError(
                 f"weights of {self} must have shape (n, channel) with n = {size}, got {self.weights.shape}"
+            )
+
+    def check_time_step(self, dt: float) -> None:
+        """Raise a `ValueError` if inputs that every step brings are samples of other steps."""
+        if isinstance(self.inputs, Samples) and not np.isclose(self.inputs.dt, dt, rtol=1e-9):
+            raise ValueError(
+                f"inputs of {self} are given for steps of {self.inputs.dt:g} ms and add in every step: simulate with "
+                f"dt = {self.inputs.dt:g} ms, got {dt:g}"
             )
 
     def cumulants(self, dt: float | None) -> InputCumulants:

@@ -37,6 +37,7 @@ FORMAT = 3
 _READABLE = (2, 3)
 _DTYPES = ("<f8", "<i4", "<i8")
 _DIGITS = 16  # of a fingerprint
+_OWN_KIND = "own kind"  # a field of that name
 _MOST_COMPRESSED = 1100  # bytes that a compressed one can stand for
 
 # Parts that have no subclasses, and bases of those that users may add to.
@@ -125,7 +126,7 @@ def _encode(value: Any, leaf: Leaf) -> Any:
     if isinstance(value, np.bool_):
         return bool(value)
     if isinstance(value, (*_CLOSED, *_OPEN)):
-        entries = {name: _encode(getattr(value, name), leaf) for name in _stored_names(value)}
+        entries = {_entry(name): _encode(getattr(value, name), leaf) for name in _stored_names(value)}
         return {**_kind_of(type(value)), **entries}
     if isinstance(value, tuple | list):
         return [_encode(item, leaf) for item in value]
@@ -162,6 +163,11 @@ def _stored_names(part: Any) -> list[str]:
         f"{type(part).__qualname__} has values ({', '.join(vars(part))}) and must be a dataclass, so that it can be "
         "stored with a circuit. Write @dataclass(frozen=True) above the class"
     )
+
+
+def _entry(name: str) -> str:
+    """Return the name of a field in JSON, where ``kind`` is that of the class."""
+    return _OWN_KIND if name == "kind" else name
 
 
 def _may_lack(own: Field[Any]) -> bool:
@@ -249,6 +255,8 @@ def _decode(value: Any, where: str) -> Any:
         raise ValueError(f"malformed circuit: {where} has no `kind`")
     kind = _class_named(value["kind"], value.get("class"), where)
     entries = {name: _decode(item, f"{where}.{name}") for name, item in value.items() if name not in ("kind", "class")}
+    if _OWN_KIND in entries:
+        entries["kind"] = entries.pop(_OWN_KIND)
     if kind is Population and "lif" in entries:  # as format 2 calls it
         entries["neuron"] = entries.pop("lif")
     try:

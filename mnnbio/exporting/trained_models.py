@@ -96,7 +96,7 @@ def export(
     if not isinstance(network, MomentNetwork):
         raise TypeError(
             "`model` must be a MomentMLP, a MomentCNN, a SpikingNetwork or a fitted estimator of one, got "
-            f"{type(model).__name__}"
+            f"{type(network).__name__}"
         )
     if neurons == "discrete" or weights is not None or encoding is not None:
         raise ValueError(

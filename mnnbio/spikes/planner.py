@@ -162,6 +162,24 @@ class _Connection(NamedTuple):
         early = self.source.spikes_when in _FOUND_EARLY
         return steps if early else np.maximum(steps - 1, 0)
 
+    def delay_to_modes(self) -> npt.NDArray[np.int32]:
+        """Return the delays in steps of synapses onto modes, which take spikes at the start of a step.
+
+        Raises
+        ------
+        ValueError
+            If spikes must arrive in a step in which they are found only later.
+        """
+        steps = delay_steps(self.circuit, self.projection, self.dt)
+        if self.source.spikes_when == "start":
+            return steps
+        if self.source.spikes_when in _FOUND_EARLY and not steps.all():
+            raise ValueError(
+                f"{self.projection} is factored into modes, which take spikes at the start of a step, before its "
+                f"source is tested: give a `delay` of {self.dt:g} ms, or `weights.to_dense()`"
+            )
+        return np.maximum(steps - 1, 0)
+
 
 def _stays_factored(circuit: Circuit, projection: Projection) -> bool:
     weights = projection.weights
@@ -355,7 +373,7 @@ def _add_modes(plan: Plan, connection: _Connection, number: int) -> None:
         equations="w_syn : 1 (constant)",
         adds_to="activity",
         when="after_start",
-        delay=connection.delay(),
+        delay=connection.delay_to_modes(),
     )
     read.load("w_syn", matrix.output_modes.ravel())
     plan.add_product(
