@@ -2,7 +2,15 @@
 
 from mnnbio.nn.cnn import MomentCNN
 from mnnbio.nn.convolution import MomentAvgPool2d, MomentConv2d, MomentSumPool2d
-from mnnbio.nn.encoders import Encoder, FeatureRangeWarning, GaussianEncoder, MeanDecoder, PoissonEncoder, WindowDecoder
+from mnnbio.nn.encoders import (
+    Encoder,
+    FeatureRangeWarning,
+    GaussianEncoder,
+    MeanDecoder,
+    PoissonEncoder,
+    WindowDecoder,
+    encoder_from_config,
+)
 from mnnbio.nn.linear import ModeLinear, MomentLinear, SparseLinear
 from mnnbio.nn.losses import (
     cross_entropy,
@@ -56,6 +64,7 @@ __all__ = [
     "cross_entropy",
     "decision_probabilities",
     "earth_movers",
+    "encoder_from_config",
     "fidelity_entropy",
     "gaussian_likelihood",
     "log_decision_probabilities",

@@ -37,6 +37,11 @@ class Moments(NamedTuple):
         """Diagonal of the covariance, shape (..., n)."""
         return self.covariance.diagonal()
 
+    @classmethod
+    def without_variance(cls, mean: torch.Tensor) -> Moments:
+        """Return the moments of variables that do not fluctuate, of mean (..., n) and covariance 0."""
+        return cls(mean, Diagonal(torch.zeros_like(mean)))
+
     def __add__(self, other: Any) -> NoReturn:  # type: ignore[override]
         """Refuse what would join two tuples."""
         raise TypeError(NO_SUM)

@@ -1,8 +1,10 @@
-"""Moment networks as scikit-learn estimators."""
+"""Networks that learn tables as scikit-learn estimators, moment networks among them."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any, ClassVar, Literal, Self
 
@@ -24,7 +26,114 @@ from mnnbio.units import checked_counts, flag, real_number
 INPUT_DTYPES = (np.float64, np.float32)
 
 
-class MomentEstimator(BaseEstimator):
+class TableEstimator(BaseEstimator):
+    """Base of estimators that train a network on a table: checks, options, training, and the answers of the network.
+
+    A subclass has parameters of the names below, and builds its network in `_start`.
+
+    Parameters
+    ----------
+    loss : str
+        As in `TrainingOptions`; "auto" is "cross_entropy" or "mean_squared_error".
+    epochs, batch_size, learning_rate, schedule, weight_decay, label_smoothing : optional
+        As in `TrainingOptions`.
+    validation_fraction, patience : optional
+        As in `TrainingOptions`.
+    dtype : {"float32", "float64"}
+        Precision of the training; the fitted network is float64 in any case.
+    device : str
+        Where to train, as torch names it; the fitted network is on the CPU.
+    progress : bool
+        Whether to show a progress bar.
+    checkpoint_dir : path, optional
+        Save the state there after every epoch, and continue from there if it holds a state of the same run; for
+        that, `random_state` must be a number.
+    random_state : int, RandomState or None
+        Of initial weights, validation split and order.
+
+    Attributes
+    ----------
+    model_ : Module
+        The trained network, float64, in evaluation mode. It takes features as `fit` did.
+    history_ : dict of str to list of float
+        See `mnnbio.training.Training`.
+    best_epoch_, n_iter_ : int
+        The epoch whose weights were kept, and the number of epochs trained.
+    n_features_in_ : int
+    """
+
+    losses: ClassVar[Mapping[str, Loss]]
+    model_: Any
+    history_: History
+    best_epoch_: int
+    n_iter_: int
+    n_features_in_: int
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.non_deterministic = self._options_from().random_state is None
+        return tags
+
+    def _options_from(self) -> Any:
+        """Return the estimator whose parameters say how to train: this one."""
+        return self
+
+    def _losses(self) -> Mapping[str, Loss]:
+        """Return the losses there are, by the name that the parameter has."""
+        return self.losses
+
+    @abstractmethod
+    def _start(self, x: npt.NDArray[np.floating], outputs: int, seed: int, dtype: torch.dtype, device: Any) -> Any:
+        """Return the network before training, for features (n, features) and so many outputs."""
+
+    def _fit(self, x: npt.NDArray[np.floating], targets: npt.NDArray[Any], outputs: int) -> Any:
+        """Train a network on checked features, and targets as class indices (n,) or values (n, outputs)."""
+        own, losses = self._options_from(), self._losses()
+        check_choice("dtype", own.dtype, sorted(DTYPES))
+        check_choice("loss", own.loss, sorted(losses))
+        flag(own.progress, "progress")
+        seed = int(check_random_state(own.random_state).randint(2**31))
+        options = TrainingOptions(
+            loss=losses[own.loss],
+            epochs=own.epochs,
+            batch_size=own.batch_size,
+            learning_rate=own.learning_rate,
+            schedule=own.schedule,
+            weight_decay=own.weight_decay,
+            label_smoothing=own.label_smoothing,
+            window=getattr(own, "window", TrainingOptions.window),
+            validation_fraction=own.validation_fraction,
+            patience=own.patience,
+            seed=seed,
+        )
+        dtype, device = DTYPES[own.dtype], _device(own.device)
+        model = self._start(x, outputs, seed, dtype, device)
+        y = torch.tensor(targets, device=device)
+        training = train(
+            model,
+            torch.tensor(x, dtype=dtype, device=device),
+            y.to(dtype) if y.is_floating_point() else y,
+            options,
+            checkpoint_dir=own.checkpoint_dir if own is self else None,
+            progress=own.progress,
+        )
+        self.history_, self.best_epoch_ = training.history, training.best_epoch
+        self.n_iter_ = len(training.history["train_loss"])
+        return model.to(device="cpu", dtype=torch.float64)
+
+    @torch.no_grad()
+    def _outputs(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Return the mean output of the network, shape (n, outputs).
+
+        Features that are lower than its encoder can carry, as those of new data may be, are raised, with a warning.
+        """
+        check_is_fitted(self)
+        x = torch.tensor(validate_data(self, X, reset=False, dtype=INPUT_DTYPES), dtype=torch.float64)
+        parts = self.model_.encoder.clipped(x, stacklevel=5).split(EVALUATION_BATCH)
+        return torch.cat([self.model_(part).mean for part in parts]).numpy()
+
+
+class MomentEstimator(TableEstimator):
     """Base of `MomentClassifier` and `MomentRegressor`: their parameters and the training.
 
     Parameters
@@ -82,12 +191,7 @@ class MomentEstimator(BaseEstimator):
     n_features_in_ : int
     """
 
-    losses: ClassVar[dict[str, Loss]]
     model_: MomentNetwork
-    history_: History
-    best_epoch_: int
-    n_iter_: int
-    n_features_in_: int
 
     def __init__(
         self,
@@ -145,45 +249,16 @@ class MomentEstimator(BaseEstimator):
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.positive_only = self.encoding == "poisson"
-        tags.non_deterministic = self.random_state is None
         return tags
 
-    def _fit(self, x: npt.NDArray[np.floating], targets: npt.NDArray[Any], outputs: int) -> MomentNetwork:
-        """Train a network on checked features, and targets as class indices (n,) or values (n, outputs)."""
-        check_choice("dtype", self.dtype, sorted(DTYPES))
-        check_choice("loss", self.loss, sorted(self.losses))
-        for name in ("noise", "progress"):
-            flag(getattr(self, name), name)
+    def _start(
+        self, x: npt.NDArray[np.floating], outputs: int, seed: int, dtype: torch.dtype, device: Any
+    ) -> MomentNetwork:
+        """Return the network before training."""
+        flag(self.noise, "noise")
         real_number(self.max_rate, "max_rate")
-        seed = int(check_random_state(self.random_state).randint(2**31))
-        options = TrainingOptions(
-            loss=self.losses[self.loss],
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            schedule=self.schedule,
-            weight_decay=self.weight_decay,
-            label_smoothing=self.label_smoothing,
-            window=self.window,
-            validation_fraction=self.validation_fraction,
-            patience=self.patience,
-            seed=seed,
-        )
         encoder = make_encoder(x, self.encoding, self.scaling, self.max_rate)
-        dtype, device = DTYPES[self.dtype], _device(self.device)
-        model = self._network(encoder, outputs, x.shape[1], seed=seed, dtype=dtype, device=device)
-        y = torch.tensor(targets, device=device)
-        training = train(
-            model,
-            torch.tensor(x, dtype=dtype, device=device),
-            y.to(dtype) if y.is_floating_point() else y,
-            options,
-            checkpoint_dir=self.checkpoint_dir,
-            progress=self.progress,
-        )
-        self.history_, self.best_epoch_ = training.history, training.best_epoch
-        self.n_iter_ = len(training.history["train_loss"])
-        return model.to(device="cpu", dtype=torch.float64)
+        return self._network(encoder, outputs, x.shape[1], seed=seed, dtype=dtype, device=device)
 
     def _network(self, encoder: Encoder, outputs: int, features: int, **factory: Any) -> MomentNetwork:
         """Return the network at its start.
@@ -212,17 +287,6 @@ class MomentEstimator(BaseEstimator):
         image = (planes * encoder.out_features // features, height, width)
         return MomentCNN(image, channels, outputs, hidden=hidden, **options)
 
-    @torch.no_grad()
-    def _outputs(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Return the mean output of the network, shape (n, outputs).
-
-        Features that are lower than its encoder can carry, as those of new data may be, are raised, with a warning.
-        """
-        check_is_fitted(self)
-        x = torch.tensor(validate_data(self, X, reset=False, dtype=INPUT_DTYPES), dtype=torch.float64)
-        parts = self.model_.encoder.clipped(x, stacklevel=5).split(EVALUATION_BATCH)
-        return torch.cat([self.model_(part).mean for part in parts]).numpy()
-
 
 def _device(name: str) -> torch.device:
     """Return a device that is there.
@@ -243,34 +307,15 @@ def _device(name: str) -> torch.device:
     return device
 
 
-class MomentClassifier(ClassifierMixin, MomentEstimator):
-    """Classifier that trains a moment network, ready to be run as a spiking network.
-
-    Parameters, and the attributes not listed here, are those of `MomentEstimator`.
+class TableClassifier(ClassifierMixin, TableEstimator):
+    """Classifier among estimators of tables.
 
     Attributes
     ----------
     classes_ : ndarray, shape (classes,)
         Labels, in the order of the network's outputs.
-
-    Examples
-    --------
-    >>> from sklearn.datasets import load_iris
-    >>> x, y = load_iris(return_X_y=True)
-    >>> classifier = MomentClassifier((20,), batch_size=16, random_state=0).fit(x, y)
-    >>> bool(classifier.score(x, y) > 0.9)
-    True
     """
 
-    losses: ClassVar[dict[str, Loss]] = {
-        "auto": "cross_entropy",
-        "cross_entropy": "cross_entropy",
-        "sampled_cross_entropy": "sampled_cross_entropy",
-        "fidelity_entropy": "fidelity_entropy",
-        "earth_movers": "earth_movers",
-        "mean_squared_error": "mean_squared_error",
-        "gaussian_likelihood": "gaussian_likelihood",
-    }
     classes_: npt.NDArray[Any]
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike) -> Self:
@@ -306,26 +351,41 @@ class MomentClassifier(ClassifierMixin, MomentEstimator):
         return self.classes_[outputs.argmax(-1)]
 
 
-class MomentRegressor(RegressorMixin, MomentEstimator):
-    """Regressor that trains a moment network, ready to be run as a spiking network.
+class MomentClassifier(TableClassifier, MomentEstimator):
+    """Classifier that trains a moment network, ready to be run as a spiking network.
 
-    Targets are standardised for the training; the fitted network's outputs are in the units of the targets.
-    Parameters and attributes are those of `MomentEstimator`.
+    Parameters, and the attributes not listed here, are those of `MomentEstimator`.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (classes,)
+        Labels, in the order of the network's outputs.
 
     Examples
     --------
-    >>> x = np.linspace(0, 1, 200)[:, None]
-    >>> regressor = MomentRegressor((20,), epochs=30, random_state=0).fit(x, 3 * x[:, 0] + 1)
-    >>> bool(regressor.score(x, 3 * x[:, 0] + 1) > 0.9)
+    >>> from sklearn.datasets import load_iris
+    >>> x, y = load_iris(return_X_y=True)
+    >>> classifier = MomentClassifier((20,), batch_size=16, random_state=0).fit(x, y)
+    >>> bool(classifier.score(x, y) > 0.9)
     True
     """
 
-    losses: ClassVar[dict[str, Loss]] = {
-        "auto": "mean_squared_error",
+    losses: ClassVar[Mapping[str, Loss]] = {
+        "auto": "cross_entropy",
+        "cross_entropy": "cross_entropy",
+        "sampled_cross_entropy": "sampled_cross_entropy",
+        "fidelity_entropy": "fidelity_entropy",
+        "earth_movers": "earth_movers",
         "mean_squared_error": "mean_squared_error",
         "gaussian_likelihood": "gaussian_likelihood",
-        "earth_movers": "earth_movers",
     }
+
+
+class TableRegressor(RegressorMixin, TableEstimator):
+    """Regressor among estimators of tables.
+
+    Targets are standardised for the training; the fitted network's outputs are in the units of the targets.
+    """
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -356,3 +416,25 @@ class MomentRegressor(RegressorMixin, MomentEstimator):
         """Return the mean outputs, in the shape the targets had: (n,) or (n, outputs)."""
         outputs = self._outputs(X)
         return outputs[:, 0] if self._one_output else outputs
+
+
+class MomentRegressor(TableRegressor, MomentEstimator):
+    """Regressor that trains a moment network, ready to be run as a spiking network.
+
+    Targets are standardised for the training; the fitted network's outputs are in the units of the targets.
+    Parameters and attributes are those of `MomentEstimator`.
+
+    Examples
+    --------
+    >>> x = np.linspace(0, 1, 200)[:, None]
+    >>> regressor = MomentRegressor((20,), epochs=30, random_state=0).fit(x, 3 * x[:, 0] + 1)
+    >>> bool(regressor.score(x, 3 * x[:, 0] + 1) > 0.9)
+    True
+    """
+
+    losses: ClassVar[Mapping[str, Loss]] = {
+        "auto": "mean_squared_error",
+        "mean_squared_error": "mean_squared_error",
+        "gaussian_likelihood": "gaussian_likelihood",
+        "earth_movers": "earth_movers",
+    }

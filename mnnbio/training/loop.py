@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mnnbio.machine import check_choice, require_integer
 from mnnbio.nn import (
-    MomentNetwork,
+    Encoder,
     Moments,
     cross_entropy,
     earth_movers,
@@ -159,6 +159,57 @@ ONE_THREAD_WORK = 40_000_000
 History = dict[str, list[float]]
 
 
+class Readout(Protocol):
+    """The linear readout of a network, as far as losses ask for it."""
+
+    in_features: int
+    out_features: int
+
+    @property
+    def bias_std(self) -> torch.Tensor | None:
+        """Noise of the outputs of their own, None without."""
+        ...
+
+
+class TableModel(Protocol):
+    """A network that the loop trains: a moment network, or any module like it that returns moments of its outputs."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """What takes the features."""
+        ...
+
+    @property
+    def readout(self) -> Readout:
+        """What gives the outputs."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the parameters."""
+        ...
+
+    def __call__(self, features: torch.Tensor, /) -> Moments: ...  # noqa: D102
+
+    def parameter_groups(self, learning_rate: float, weight_decay: float = ..., /) -> list[dict[str, Any]]:
+        """Return optimiser groups."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """Return what tells this network from others, as JSON can hold it."""
+        ...
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]: ...  # noqa: D102
+
+    def state_dict(self) -> dict[str, torch.Tensor]: ...  # noqa: D102
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], /) -> Any: ...  # noqa: D102
+
+    def train(self) -> Any: ...  # noqa: D102
+
+    def eval(self) -> Any: ...  # noqa: D102
+
+
 class LossFunction(Protocol):
     """A loss of the readout's moments and the targets."""
 
@@ -198,7 +249,7 @@ class _Progress:
 
 
 def train(
-    model: MomentNetwork,
+    model: TableModel,
     features: torch.Tensor,
     targets: torch.Tensor,
     options: TrainingOptions,
@@ -210,7 +261,7 @@ def train(
 
     Parameters
     ----------
-    model : MomentMLP or MomentCNN
+    model : MomentMLP, MomentCNN or another TableModel
     features : Tensor, shape (n, in_features)
         In the model's precision and on its device.
     targets : Tensor, shape (n,) of int64 or (n, outputs) of the model's precision
@@ -258,7 +309,7 @@ class _Run:
     """A training run in motion: model, optimiser, random generators and how far it is."""
 
     def __init__(
-        self, model: MomentNetwork, features: torch.Tensor, targets: torch.Tensor, options: TrainingOptions
+        self, model: TableModel, features: torch.Tensor, targets: torch.Tensor, options: TrainingOptions
     ) -> None:
         self.model, self.features, self.targets, self.options = model, features, targets, options
         self.progress = _Progress()
@@ -376,7 +427,7 @@ class _Run:
 
 
 @contextmanager
-def _threads_for(model: MomentNetwork, options: TrainingOptions) -> Iterator[None]:
+def _threads_for(model: TableModel, options: TrainingOptions) -> Iterator[None]:
     """Let small steps run on one thread.
 
     They gain nothing from more, on a busy machine they lose tenfold by waiting for one another, and their sums are
@@ -457,7 +508,7 @@ def _loss_function(options: TrainingOptions, generator: torch.Generator, *, clas
     return functions[options.loss]
 
 
-def _check_data(model: MomentNetwork, features: torch.Tensor, targets: torch.Tensor) -> None:
+def _check_data(model: TableModel, features: torch.Tensor, targets: torch.Tensor) -> None:
     """Raise an error unless there are as many samples of features, in the model's precision, as targets."""
     for name, value in (("features", features), ("targets", targets)):
         if not isinstance(value, torch.Tensor):
@@ -473,10 +524,12 @@ def _check_data(model: MomentNetwork, features: torch.Tensor, targets: torch.Ten
         )
 
 
-def _require_enough_neurons(model: MomentNetwork, loss: Loss) -> None:
+def _require_enough_neurons(model: TableModel, loss: Loss) -> None:
     """Raise a `ValueError` if too few neurons are read for outputs that must vary on their own."""
+    if loss not in ("gaussian_likelihood", "fidelity_entropy"):
+        return
     neurons, outputs = model.readout.in_features, model.readout.out_features
-    needed = {"gaussian_likelihood": outputs, "fidelity_entropy": outputs - 1}.get(loss, 0)
+    needed = outputs if loss == "gaussian_likelihood" else outputs - 1
     if neurons < needed and model.readout.bias_std is None:
         raise ValueError(
             f"{neurons} hidden neurons cannot give {outputs} outputs fluctuations of their own, which loss={loss!r} "
@@ -505,5 +558,5 @@ def _require_same_run(stored: dict[str, Any], current: dict[str, Any], path: Pat
         raise ValueError(f"{path} is a checkpoint of other training data; use another folder or remove the file")
 
 
-def _copy(model: MomentNetwork) -> dict[str, torch.Tensor]:
+def _copy(model: TableModel) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
