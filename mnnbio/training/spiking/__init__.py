@@ -3,6 +3,7 @@
 from mnnbio.training.spiking.encodings import InputEncoding
 from mnnbio.training.spiking.feedforward import SpikingTableNetwork
 from mnnbio.training.spiking.graded import GradedTableNetwork, GradedUnit
+from mnnbio.training.spiking.fused import SpikingBackend, spiking_backend
 from mnnbio.training.spiking.networks import (
     Activity,
     FullWeights,
@@ -13,11 +14,19 @@ from mnnbio.training.spiking.networks import (
     SpikingNetwork,
     read_out,
 )
+from mnnbio.training.spiking.smnn_files import (
+    CollapsedTaskWarning,
+    TaskCheck,
+    UntoldFilterWarning,
+    check_smnn,
+    load_smnn,
+)
 from mnnbio.training.spiking.steps import SpikeFilter, SpikingNeuron
 from mnnbio.training.spiking.table_estimators import SpikingClassifier, SpikingRegressor, UnitStates
 
 __all__ = [
     "Activity",
+    "CollapsedTaskWarning",
     "FullWeights",
     "GradedTableNetwork",
     "GradedUnit",
@@ -27,11 +36,17 @@ __all__ = [
     "RateActivity",
     "RateNetwork",
     "SpikeFilter",
+    "SpikingBackend",
     "SpikingClassifier",
     "SpikingNetwork",
     "SpikingNeuron",
     "SpikingRegressor",
     "SpikingTableNetwork",
+    "TaskCheck",
     "UnitStates",
+    "UntoldFilterWarning",
+    "check_smnn",
+    "load_smnn",
     "read_out",
+    "spiking_backend",
 ]

@@ -54,8 +54,11 @@ OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-fopenmp"
 TIME_LIMIT = 120.0  # s, for one run of the compiler
 NAMES = {torch.float64: "float64", torch.float32: "float32"}
 
-CHUNK = 2**19  # elements of a buffer: with more, several do not fit into the processor's cache
-LONGEST = 2**23  # elements of a buffer; sequences for which this is too little are cut
+# Elements of a buffer. Segments of a trial are to fit into the processor's cache, several buffers of them; but not more
+# of them than some, as the state is kept at their beginnings. Trials are run together as far as it costs little memory.
+OF_TRIAL, OF_TRIALS = 2**16, 2**19
+MOST_SEGMENTS = 16
+STEPWISE = 2**23  # where all trials are run together
 FEW = 16  # modes, inputs or outputs that are multiplied in the loop; more of them are by PyTorch
 LEARNED = 7  # constants that can be learned, the first of `Constants`
 
@@ -280,9 +283,12 @@ class _Work:
         self.threads = torch.get_num_threads()
         # Large products are done with all trials at once.
         least = self.batch if self.stepwise else min(self.batch, self.threads)
-        fitting = max(math.isqrt(self.steps), LONGEST // (least * self.size))
+        if self.stepwise:
+            fitting = max(math.isqrt(self.steps), STEPWISE // (self.batch * self.size))
+        else:
+            fitting = max(-(-self.steps // MOST_SEGMENTS), OF_TRIAL // self.size)
         self.length = min(self.steps, options.checkpoint_every or fitting)
-        self.trials = min(self.batch, max(least, CHUNK // (self.length * self.size)))
+        self.trials = min(self.batch, max(least, OF_TRIALS // (self.length * self.size)))
         self.states: list[Tensor] = []
         self.outputs = self.best = self.last = self.inputs.new_empty(0)
         self._held: dict[tuple[int, int, int], _Segment] = {}

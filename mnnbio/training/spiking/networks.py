@@ -354,7 +354,7 @@ class SpikingNetwork(_Recurrence):
         Gradients do not reach back beyond multiples of so many steps; by default they reach the first step.
     checkpoint_every : int, optional
         Steps of a segment: states are kept at the beginnings of segments, everything else is computed again for the
-        gradients. By default sequences are cut where they would take more than some 32 MB.
+        gradients. By default segments are so short that the processor's cache holds them, but at most 16.
 
     Attributes
     ----------
