@@ -2,8 +2,8 @@
 
 from mnnbio.training.spiking.encodings import InputEncoding
 from mnnbio.training.spiking.feedforward import SpikingTableNetwork
-from mnnbio.training.spiking.graded import GradedTableNetwork, GradedUnit
 from mnnbio.training.spiking.fused import SpikingBackend, spiking_backend
+from mnnbio.training.spiking.graded import GradedTableNetwork, GradedUnit
 from mnnbio.training.spiking.networks import (
     Activity,
     FullWeights,
