@@ -15,11 +15,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from mnnbio.machine import written_aside
-from mnnbio.nn import MomentCNN, MomentMLP, MomentNetwork
+from mnnbio.nn import MomentCNN, MomentMLP
 
 MODEL_FILE = "model.safetensors"
 
-NETWORKS: dict[str, type[MomentMLP] | type[MomentCNN]] = {"MomentCNN": MomentCNN, "MomentMLP": MomentMLP}
+
+def _networks() -> dict[str, Any]:
+    """Return the classes of networks that are kept, by name."""
+    from mnnbio.training.spiking import GradedTableNetwork, SpikingTableNetwork  # which import this file
+
+    kinds = (MomentCNN, MomentMLP, SpikingTableNetwork, GradedTableNetwork)
+    return {kind.__name__: kind for kind in kinds}
 
 
 class Stored(NamedTuple):
@@ -73,12 +79,12 @@ def read_file(path: Path, kind: str) -> Stored:
     return Stored(tensors, json.loads(header["description"]))
 
 
-def save_model(model: MomentNetwork, folder: str | PathLike[str]) -> Path:
+def save_model(model: Any, folder: str | PathLike[str]) -> Path:
     """Save a network, its configuration included.
 
     Parameters
     ----------
-    model : MomentMLP or MomentCNN
+    model : MomentMLP, MomentCNN, SpikingTableNetwork or GradedTableNetwork
     folder : path
         Made if missing; a model already there is replaced.
 
@@ -94,15 +100,15 @@ def save_model(model: MomentNetwork, folder: str | PathLike[str]) -> Path:
     TypeError
         If it is another network.
     """
-    kind = type(model).__name__
-    if kind not in NETWORKS:
-        raise TypeError(f"`model` must be one of {sorted(NETWORKS)}, got {kind}")
+    kind, networks = type(model).__name__, _networks()
+    if kind not in networks:
+        raise TypeError(f"`model` must be one of {sorted(networks)}, got {kind}")
     path = Path(folder) / MODEL_FILE
     write_file(path, "model", model.state_dict(), model.config())
     return path
 
 
-def load_model(folder: str | PathLike[str]) -> MomentNetwork:
+def load_model(folder: str | PathLike[str]) -> Any:
     """Load a network saved by `save_model`, in evaluation mode.
 
     Parameters
@@ -111,7 +117,7 @@ def load_model(folder: str | PathLike[str]) -> MomentNetwork:
 
     Returns
     -------
-    MomentMLP or MomentCNN
+    MomentMLP, MomentCNN, SpikingTableNetwork or GradedTableNetwork
         On the CPU, in the precision it was saved in.
 
     Raises
@@ -123,10 +129,10 @@ def load_model(folder: str | PathLike[str]) -> MomentNetwork:
     """
     path = Path(folder) / MODEL_FILE
     tensors, config = read_file(path, "model")
-    kind = config.get("network")
-    if kind not in NETWORKS:
-        raise ValueError(f"{path} holds a network of the kind {kind!r}, which is none of {sorted(NETWORKS)}")
-    model = NETWORKS[kind].from_config(config)
+    kind, networks = config.get("network"), _networks()
+    if kind not in networks:
+        raise ValueError(f"{path} holds a network of the kind {kind!r}, which is none of {sorted(networks)}")
+    model = networks[kind].from_config(config)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
