@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from mnnbio.training.spiking.fitting import EVALUATION_BATCH
@@ -108,17 +111,15 @@ def contextual_course(network: Network, trials: Trials, *, examples: int = 4) ->
     return found.course(trials.decisions)
 
 
-def image_course(
-    network: Network, images: Tensor, labels: Tensor, steps: int, *, seed: int = 0, examples: int = 4
-) -> Course:
+def image_course(network: Network, images: Any, labels: Any, steps: int, *, seed: int = 0, examples: int = 4) -> Course:
     """Return what a network does that is shown images as spikes.
 
     Parameters
     ----------
     network : SpikingNetwork or RateNetwork
         That reads the maximum in time.
-    images : Tensor, shape (n, pixels)
-    labels : Tensor of int64, shape (n,)
+    images : Tensor or ndarray, shape (n, pixels)
+    labels : Tensor or ndarray of int64, shape (n,)
     steps : int
         Length of a presentation.
     seed : int
@@ -126,6 +127,7 @@ def image_course(
     examples : int
         At most so many trials are kept as they are.
     """
+    images, labels = torch.as_tensor(images), torch.as_tensor(labels)
     classes = tuple(str(k) for k in range(network.weight_out.shape[0]))
     found = _Sums(network, classes, labels, examples)
     generator = torch.Generator().manual_seed(seed)
@@ -204,3 +206,26 @@ class _Sums:
                 np.array(self.shown, dtype=np.int64), inputs, shown_outputs, spikes > 0, voltages, shown_modes
             ),
         )
+
+
+def pixel_baseline(
+    x_train: npt.NDArray[np.floating],
+    y_train: npt.NDArray[np.integer],
+    x_test: npt.NDArray[np.floating],
+    y_test: npt.NDArray[np.integer],
+    *,
+    most: int = 10_000,
+) -> float:
+    """Return the accuracy of a logistic regression on pixels, the baseline of networks that read images as spikes.
+
+    Parameters
+    ----------
+    x_train, x_test : ndarray, shape (n, pixels)
+    y_train, y_test : ndarray of int, shape (n,)
+    most : int
+        It is fitted to the first training images, at most so many.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the accuracy settles long before the weights
+        model = LogisticRegression(max_iter=100).fit(x_train[:most], y_train[:most])
+    return float(model.score(x_test, y_test))

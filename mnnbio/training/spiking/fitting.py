@@ -114,9 +114,9 @@ class ImageBatches:
 
     Parameters
     ----------
-    images : Tensor, shape (n, pixels)
+    images : Tensor or ndarray, shape (n, pixels)
         Values in [0, 1].
-    labels : Tensor of int64, shape (n,)
+    labels : Tensor or ndarray of int64, shape (n,)
     steps : int
         Length of a presentation.
     """
@@ -126,6 +126,8 @@ class ImageBatches:
     steps: int = 50
 
     def __post_init__(self) -> None:
+        for name in ("images", "labels"):
+            object.__setattr__(self, name, torch.as_tensor(getattr(self, name)))
         if self.images.ndim != 2 or self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
             raise ValueError(
                 "`images` must have the shape (n, pixels) and `labels`, int64, (n,), got "
@@ -478,15 +480,15 @@ def contextual_scores(network: Network, trials: Trials) -> dict[str, float]:
 
 
 @torch.no_grad()
-def image_scores(network: Network, images: Tensor, labels: Tensor, steps: int, *, seed: int = 0) -> dict[str, float]:
+def image_scores(network: Network, images: Any, labels: Any, steps: int, *, seed: int = 0) -> dict[str, float]:
     """Measures of a network that reads images as spikes.
 
     Parameters
     ----------
     network : SpikingNetwork or RateNetwork
         That reads the maximum in time.
-    images : Tensor, shape (n, pixels)
-    labels : Tensor of int64, shape (n,)
+    images : Tensor or ndarray, shape (n, pixels)
+    labels : Tensor or ndarray of int64, shape (n,)
     steps : int
         Length of a presentation.
     seed : int
@@ -498,6 +500,7 @@ def image_scores(network: Network, images: Tensor, labels: Tensor, steps: int, *
         `accuracy`, and of spiking networks `rate`, the mean firing rate, Hz.
     """
     generator = torch.Generator().manual_seed(seed)
+    images, labels = torch.as_tensor(images), torch.as_tensor(labels)
     right, spikes, number = 0, 0.0, len(images)
     for k in range(0, number, EVALUATION_BATCH):
         shown, classes = (tensor[k : k + EVALUATION_BATCH] for tensor in (images, labels))
