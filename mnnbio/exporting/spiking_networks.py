@@ -23,10 +23,11 @@ from mnnbio.circuit import (
     Source,
     SpikeSource,
 )
+from mnnbio.exporting.table_networks import layer_names
 from mnnbio.machine import check_choice
 from mnnbio.neurons import DiscreteLIF, LIFParameters
 from mnnbio.synapses import FilteredSpikes, Into
-from mnnbio.training import ModeWeights, SpikingNetwork, read_out
+from mnnbio.training import ModeWeights, SpikingNetwork, SpikingTableNetwork, read_out
 from mnnbio.units import in_unit
 from mnnbio.values import Samples
 
@@ -211,13 +212,13 @@ def _readout(network: SpikingNetwork, synapse: FilteredSpikes, labels: Sequence[
     return Readout(HIDDEN, weights, np.zeros(len(weights)), names)
 
 
-def read_spikes(network: SpikingNetwork, result: Any) -> Tensor:
+def read_spikes(network: SpikingNetwork | SpikingTableNetwork, result: Any) -> Tensor:
     """Return the simulated spikes of an exported network, as `SpikingNetwork.run` gives them.
 
     Parameters
     ----------
-    network : SpikingNetwork
-        The network that was exported.
+    network : SpikingNetwork or SpikingTableNetwork
+        The network that was exported. Of several layers, the spikes of the last are returned.
     result : DataTree
         As `simulate` returned it for the exported circuit, the spikes of which are recorded.
 
@@ -241,7 +242,8 @@ def read_spikes(network: SpikingNetwork, result: Any) -> Tensor:
             f"{spikes.attrs['dt'] * 1e3:g} ms: give simulate(…, dt=network.dt)"
         )
     n_trials, dataset = spikes.sizes["trial"], spikes.to_dataset()
-    sources = [SpikeSource.from_result(INPUT, dataset, HIDDEN, trial=trial) for trial in range(n_trials)]
+    population = layer_names(network)[-1] if isinstance(network, SpikingTableNetwork) else HIDDEN
+    sources = [SpikeSource.from_result(INPUT, dataset, population, trial=trial) for trial in range(n_trials)]
     n_stimuli = spikes.sizes.get("stimulus", 1)
     if sources[0].size != network.size:
         raise ValueError(f"`result` has {sources[0].size} neurons, the network {network.size}")
@@ -252,15 +254,15 @@ def read_spikes(network: SpikingNetwork, result: Any) -> Tensor:
             kept = steps >= 0
             found[steps[kept], number, trial, neurons[kept]] = 1.0
     table = torch.from_numpy(found.reshape(n_steps, n_stimuli * n_trials, network.size))
-    return table.to(network.weight_out)
+    return table.to(network.weight_in)
 
 
-def read_outputs(network: SpikingNetwork, result: Any) -> Tensor:
+def read_outputs(network: SpikingNetwork | SpikingTableNetwork, result: Any) -> Tensor:
     """Return the outputs of a network of simulated spikes: filtered and read as the network reads its own.
 
     Parameters
     ----------
-    network : SpikingNetwork
+    network : SpikingNetwork or SpikingTableNetwork
         The network that was exported.
     result : DataTree
         As `simulate` returned it for the exported circuit in the time step of the network.
@@ -268,13 +270,16 @@ def read_outputs(network: SpikingNetwork, result: Any) -> Tensor:
     Returns
     -------
     Tensor, shape (T, B, n_out) or (B, n_out)
-        As ``network(inputs)`` gives them; B as in `read_spikes`.
+        As ``network(inputs)`` gives them, or as means of the outputs of a network for tables; B as in `read_spikes`.
 
     Raises
     ------
     ValueError
         As `read_spikes` does.
     """
+    if isinstance(network, SpikingTableNetwork):
+        with torch.no_grad():
+            return network.outputs_of(read_spikes(network, result))
     with torch.no_grad():
         spikes, constants = read_spikes(network, result), network.constants()
         onset = filtered = torch.zeros_like(spikes[0])

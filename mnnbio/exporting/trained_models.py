@@ -8,9 +8,10 @@ from typing import Any, Literal
 from mnnbio.circuit import Circuit
 from mnnbio.exporting.moment_networks import export_moment
 from mnnbio.exporting.spiking_networks import Encoding, Weights, export_spiking
+from mnnbio.exporting.table_networks import export_table
 from mnnbio.machine import check_choice
 from mnnbio.nn import MomentNetwork
-from mnnbio.training import RateNetwork, SpikingNetwork
+from mnnbio.training import GradedTableNetwork, RateNetwork, SpikingNetwork, SpikingTableNetwork
 
 Neurons = Literal["discrete", "lif"]
 
@@ -45,9 +46,13 @@ def export(
     - An input spike of weight w has the charge ``w dt / (tau_m (1 - l))`` and the time constant tau_syn.
     - Input currents are filtered by tau_syn beforehand, and enter as a mean that is held over each step.
 
+    *A network that learned a table as spikes* (`SpikingClassifier`, `SpikingRegressor`) becomes `DiscreteLIF` neurons
+    too, shown the features as its encoding has them, and gives its own spikes one for one when it is simulated for its
+    duration in its time step. Graded units have no spikes, and are refused.
+
     Parameters
     ----------
-    model : MomentMLP, MomentCNN, MomentClassifier, MomentRegressor or SpikingNetwork
+    model : MomentMLP, MomentCNN, SpikingNetwork or SpikingTableNetwork
         A network, or a fitted estimator.
     stimulus : array_like or Tensor
         What the network is shown. For a moment network as it takes it, shape (features,) or (stimulus, features). For a
@@ -91,6 +96,18 @@ def export(
     if isinstance(network, SpikingNetwork):
         lif = neurons == "lif"
         return export_spiking(network, stimulus, lif=lif, weights=weights or "modes", encoding=encoding, labels=labels)
+    if isinstance(network, SpikingTableNetwork):
+        if neurons == "lif" or weights is not None or encoding is not None:
+            raise ValueError(
+                "`neurons`, `weights` and `encoding` are for recurrent spiking networks; one that learned a table "
+                "becomes DiscreteLIF neurons with its own encoding: leave them out"
+            )
+        return export_table(network, stimulus, getattr(model, "classes_", None) if labels is None else labels)
+    if isinstance(network, GradedTableNetwork):
+        raise TypeError(
+            "`model` is a GradedTableNetwork: graded units send sizes, which spikes have not. Train unit='lif' to export "
+            "spikes"
+        )
     if isinstance(network, RateNetwork):
         raise TypeError("`model` is a RateNetwork, whose neurons have no spikes: export a SpikingNetwork")
     if not isinstance(network, MomentNetwork):

@@ -205,6 +205,21 @@ class SpikingTableNetwork(TableNetwork):
         )
 
     @property
+    def weight_in(self) -> Tensor:
+        """Weights of the first layer, shape (N, channels), mV."""
+        return self.weights[0]
+
+    @property
+    def size(self) -> int:
+        """Number of neurons of the last layer."""
+        return self.sizes[-2]
+
+    @property
+    def dt(self) -> float:
+        """Time step, ms."""
+        return self.timing.dt
+
+    @property
     def sensitive(self) -> float:
         """Input per step that brings the membrane to threshold in the end, ``v_th (1 − exp(−dt/tau_syn))``, mV."""
         return float(self.neuron.v_th * -np.expm1(-self.timing.dt / self.neuron.tau_syn))
