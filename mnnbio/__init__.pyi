@@ -1,6 +1,7 @@
 from .analyses import ComparisonWarning as ComparisonWarning
 from .circuit import AllToAll as AllToAll
 from .circuit import Bernoulli as Bernoulli
+from .circuit import ChannelDrive as ChannelDrive
 from .circuit import Circuit as Circuit
 from .circuit import CurrentDrive as CurrentDrive
 from .circuit import DistanceDependent as DistanceDependent
