@@ -105,8 +105,8 @@ def export(
         return export_table(network, stimulus, getattr(model, "classes_", None) if labels is None else labels)
     if isinstance(network, GradedTableNetwork):
         raise TypeError(
-            "`model` is a GradedTableNetwork: graded units send sizes, which spikes have not. Train unit='lif' to export "
-            "spikes"
+            "`model` is a GradedTableNetwork: graded units send sizes, which spikes have not. Train unit='lif' to "
+            "export spikes"
         )
     if isinstance(network, RateNetwork):
         raise TypeError("`model` is a RateNetwork, whose neurons have no spikes: export a SpikingNetwork")
