@@ -3,7 +3,6 @@
 from mnnbio.training.spiking.courses import Course, Examples, contextual_course, image_course, pixel_baseline
 from mnnbio.training.spiking.encodings import InputEncoding
 from mnnbio.training.spiking.feedforward import SpikingTableNetwork
-from mnnbio.training.spiking.fused import SpikingBackend, spiking_backend
 from mnnbio.training.spiking.fitting import (
     FITTING_FILE,
     Batch,
@@ -16,6 +15,7 @@ from mnnbio.training.spiking.fitting import (
     fit,
     image_scores,
 )
+from mnnbio.training.spiking.fused import SpikingBackend, spiking_backend
 from mnnbio.training.spiking.graded import GradedTableNetwork, GradedUnit
 from mnnbio.training.spiking.mode_classifier import SpikingModeClassifier
 from mnnbio.training.spiking.networks import (
