@@ -12,7 +12,8 @@ number, so κ fluctuates about this course; linearised around it,
 
     dΣ/dt = J Σ + Σ Jᵀ + T⁻¹ ξ_outᵀ diag(variance) ξ_out T⁻¹,    T = diag(tau_syn),
 
-with J the Jacobian of dκ/dt and the count variances per time of the neurons. It holds for tau_syn longer than the
+with J the Jacobian of dκ/dt and the count variances per time of the neurons; regular spikes add what
+`ModeDynamics.regularity` says, from the beginning. It holds for tau_syn longer than the
 membrane's own response and the intervals between spikes; of faster synapses, fixed points and their static
 stability remain right, and the course does not.
 
@@ -42,13 +43,14 @@ from scipy.linalg import expm
 
 from mnnbio.circuit import Circuit, ModeMatrix, require_circuit
 from mnnbio.machine import require_integer, require_memory
-from mnnbio.moments import NotConverged, effective_lif, moment_activation
+from mnnbio.moments import NotConverged, effective_lif, interval_skewness, moment_activation
 from mnnbio.neurons import LIFParameters
 from mnnbio.results import array, versions
 from mnnbio.theory.inputs import external_input, wire
 from mnnbio.theory.labelled import step_attributes
 from mnnbio.theory.predict import default_closure
 from mnnbio.theory.recurrence import (
+    fluctuations,
     linearised,
     loadings_at,
     recurrent_state,
@@ -57,7 +59,7 @@ from mnnbio.theory.recurrence import (
     start_rates,
 )
 from mnnbio.theory.stationary import Closure, closure_name, driving_variance
-from mnnbio.theory.validity import check_predictable, checked_step
+from mnnbio.theory.validity import check_predictable, check_validity, checked_step
 from mnnbio.theory.wired_response import linear_response, stability
 from mnnbio.theory.wiring import Modes, Received
 from mnnbio.units import in_unit
@@ -66,7 +68,7 @@ from mnnbio.values import Distribution
 Array = npt.NDArray[np.float64]
 
 VARIANCE_STEPS, VARIANCE_TOLERANCE = 100, 1e-9  # of the noise that trains bring, relative to all noise
-NEWTON_STEPS, HALVINGS = 60, 12
+NEWTON_STEPS, HALVINGS = 25, 6
 RESIDUAL = 1e-9  # of a fixed point, relative to the reach of the mode
 SAME = 1e-5  # fixed points closer than this part of the reach are one
 REACHES = (-0.4, -0.05, 0.05, 0.4)  # starts, as parts of the reach of each mode
@@ -143,7 +145,7 @@ class ModeDynamics:
         NotConverged
             If no consistent noise is found: the trains' own noise then decides whether neurons fire.
         """
-        points = np.atleast_2d(np.asarray(kappa, dtype=np.float64))
+        points = np.asarray(kappa, dtype=np.float64).reshape(-1, self.n_modes)
         chunk = max(1, AT_ONCE // len(self.mean))
         parts = [self._answers(points[k : k + chunk]) for k in range(0, len(points), chunk)]
         shape = (*np.shape(kappa)[:-1], len(self.mean))
@@ -152,7 +154,7 @@ class ModeDynamics:
     def _answers(self, points: Array) -> ModeAnswer:
         mean = self.input(points)
         drive = np.zeros_like(mean)
-        before, last = np.zeros_like(mean), np.inf
+        before, last = np.zeros_like(mean), 1.0
         for _ in range(VARIANCE_STEPS):
             variance, colored = self._noise(drive)
             found = self._fire(mean, variance, colored)
@@ -219,6 +221,26 @@ class ModeDynamics:
         """Return ``ξ_outᵀ diag(variance) ξ_out``, the noise of finitely many trains, (..., P, P), 1/ms."""
         right = self.modes.right
         return np.asarray((right.T * self.answers(kappa).variance[..., None, :]) @ right)
+
+    def regularity(self, kappa: Array) -> Array:
+        """Return what regular spikes add to the covariance of κ, (S, P, P), 1/ms²; κ of shape (S, P).
+
+        Counts in a window T vary by ``variance T + c``, ``c = 1/6 + fano²/2 - skewness/3`` (Cox 1962), as if spikes were
+        shifted in time independently; a filter of time constant τ, longer than intervals, makes ``c/(2 τ²)`` of it.
+        """
+        found = self.answers(kappa)
+        drive = np.asarray(driving_variance(self.closure, found.rate, found.variance))
+        variance, colored = self._noise(drive)
+        inputs = torch.from_numpy(self.input(kappa)), torch.from_numpy(np.sqrt(variance))
+        tau_s = (colored / np.where(variance > 0, variance, 1.0)) ** 2
+        with torch.no_grad():
+            lif = effective_lif(*inputs, self.lif, self.dt, torch.from_numpy(tau_s))
+            skewness = interval_skewness(*inputs, lif).numpy()
+        fires = found.rate > 0
+        fano = found.variance / np.where(fires, found.rate, 1.0)
+        constant = np.where(fires, 1 / 6 + fano**2 / 2 - skewness / 3, 0.0)
+        right = self.modes.right
+        return np.asarray((right.T * constant[:, None, :]) @ right / (2 * np.outer(self.tau, self.tau)))
 
     def require_times(self) -> None:
         """Raise a `ValueError` where a time constant is unknown."""
@@ -336,6 +358,11 @@ def predict_modes(circuit: Circuit, *, dt: Any = None, closure: Closure | None =
         As of `mode_dynamics`, or if the state is unstable.
     NotConverged
         If no self-consistent state is found.
+
+    Warns
+    -----
+    FiniteWeightWarning, LinearResponseWarning, SlowSynapseWarning
+        As by `predict`.
     """
     dynamics = mode_dynamics(circuit, dt=dt, closure=closure)
     wired = wire(circuit, dynamics.dt)
@@ -346,14 +373,16 @@ def predict_modes(circuit: Circuit, *, dt: Any = None, closure: Closure | None =
         )
         require_converged(state.status, state.residual, state.iterations)
         wiring, loadings = linearised(wired, state), loadings_at(wired, external, state)
-        require_stable(stability(wiring, state.gain), covariance=True)
+        eigenvalues = stability(wiring, state.gain)
+        require_stable(eigenvalues, covariance=True)
+        check_validity(circuit, fluctuations(circuit, wired, external, state), eigenvalues=eigenvalues)
         shared = loadings.to_dense() if loadings.connections else None
         left, scores, right = dynamics.modes
         response = linear_response(wiring, state.gain, state.variance, shared)
         covariance = response.quadratic(torch.from_numpy(np.ascontiguousarray(right.T))).numpy()
     loop = scores[:, None] * (right.T @ (state.gain[:, None] * left))
-    eigenvalues = np.linalg.eigvals(loop)
-    eigenvalues = eigenvalues[np.argsort(eigenvalues.real)]
+    gains = np.linalg.eigvals(loop)
+    gains = gains[np.argsort(gains.real)]
     pair = ("mode", "mode_j")
     independent = (right.T * state.variance) @ right
     return xr.Dataset(
@@ -362,8 +391,8 @@ def predict_modes(circuit: Circuit, *, dt: Any = None, closure: Closure | None =
             "mode_covariance": array("mode_covariance", pair, covariance * 1e3),
             "mode_covariance_independent": _labelled(pair, independent * 1e3, "Hz", "the same of independent neurons"),
             "loop_gain": _labelled(pair, loop, "1", "gain of a deviation around the loop"),
-            "loop_gain_real": _labelled(("eigenvalue",), eigenvalues.real, "1", "real part of a loop gain"),
-            "loop_gain_imag": _labelled(("eigenvalue",), eigenvalues.imag, "1", "imaginary part of a loop gain"),
+            "loop_gain_real": _labelled(("eigenvalue",), gains.real, "1", "real part of a loop gain"),
+            "loop_gain_imag": _labelled(("eigenvalue",), gains.imag, "1", "imaginary part of a loop gain"),
         },
         attrs={**_attributes(circuit, dynamics), "status": state.status},
     )
@@ -627,7 +656,8 @@ def predict_mode_course(
             for j in range(steps):
                 kappa, spread = _advance(at, wanted[k - 1] + j * h, h, kappa, spread, covariance)
         rate = at(float(time)).answers(kappa).rate
-        courses.append((kappa, spread, np.stack([rate[:, place].mean(1) for place in places], 1)))
+        regular = at(float(time)).regularity(kappa) if covariance and k else 0.0
+        courses.append((kappa, spread + regular, np.stack([rate[:, place].mean(1) for place in places], 1)))
     over, spreads, rates = (np.stack(values, 1) for values in zip(*courses, strict=True))
     many = ("start", "time")
     found = {
@@ -649,7 +679,8 @@ def _advance(
     at: Callable[[float], ModeDynamics], time: float, h: float, kappa: Array, spread: Array, covariance: bool
 ) -> tuple[Array, Array]:
     """Return κ and its covariance a step later."""
-    begin, middle, end = at(time), at(time + h / 2), at(time + h)
+    # Where an input steps at the end, its value before the step counts.
+    begin, middle, end = at(time), at(time + h / 2), at(time + h * (1 - 1e-9))
     one = begin.velocity(kappa)
     two = middle.velocity(kappa + h / 2 * one)
     three = middle.velocity(kappa + h / 2 * two)

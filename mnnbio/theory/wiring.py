@@ -14,6 +14,8 @@ from scipy import sparse
 
 Array = npt.NDArray[np.float64]
 
+ROWS_AT_ONCE = 2_000_000  # weights of modes that are expanded at a time
+
 
 class Modes(NamedTuple):
     """Weights ``left diag(scores) rightᵀ``; shapes (n, P), (P,) and (m, P)."""
@@ -174,6 +176,18 @@ class Connection:
             return self.scale**2 * ((left @ inner) * left).sum(1)
         return self.scale**2 * (self._squared @ x)
 
+    def cubed_dot(self, x: Array) -> Array:
+        """Return ``(W∘W∘W) x``, without `scale`, for x of shape (columns,); modes are expanded by some rows at once."""
+        if not isinstance(self.weights, Modes):
+            return np.asarray(self.powers(3) @ x)
+        left, scores, right = self.weights
+        found = np.empty(len(left))
+        rows = max(1, ROWS_AT_ONCE // max(1, len(right)))
+        for k in range(0, len(left), rows):
+            block = (left[k : k + rows] * scores) @ right.T
+            found[k : k + rows] = (block * block * block) @ x
+        return found
+
 
 @dataclass(frozen=True, eq=False)
 class Wiring:
@@ -256,7 +270,7 @@ class Wiring:
         out = np.zeros(self.shape[0])
         for c in self.connections:
             sent = rate[c.columns] if c.efficacy is None else c.sent**3 * rate[c.columns]
-            out[c.rows] += c.scale**3 * (c.powers(3) @ sent)
+            out[c.rows] += c.scale**3 * c.cubed_dot(sent)
         return out
 
     def to_dense(self) -> Array:
