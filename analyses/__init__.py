@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         plot_scores,
         plot_unit_states,
     )
+    from mnnbio.analyses.task_page import task_report
     from mnnbio.analyses.weights import plot_weights
 
 __all__ = [
@@ -169,13 +170,14 @@ __all__ = [
     "stored_readout",
     "switch_success",
     "synchrony",
+    "task_report",
     "unit_states",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import the report or a figure at first use: Matplotlib takes most of a second to load."""
-    if name in __all__ and (name == "report" or name.startswith("plot_")):
+    if name in __all__ and (name in ("report", "task_report") or name.startswith("plot_")):
         from mnnbio.analyses import (
             dynamics_plots,
             html_report,
@@ -184,9 +186,20 @@ def __getattr__(name: str) -> Any:
             plots,
             spike_plots,
             table_plots,
+            task_page,
             weights,
         )
 
-        modules = html_report, plots, spike_plots, dynamics_plots, membrane_plots, mode_plots, table_plots, weights
+        modules = (
+            html_report,
+            plots,
+            spike_plots,
+            dynamics_plots,
+            membrane_plots,
+            mode_plots,
+            table_plots,
+            weights,
+            task_page,
+        )
         return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -82,6 +82,33 @@ def report(
         illustrations.insert(0, circuit_illustration(circuit))
     if not illustrations:
         raise ValueError(f"nothing to report on: the result has the groups {', '.join(tree.groups)}")
+    return write_page(
+        path,
+        illustrations,
+        title=title,
+        findings=[*_states(tree), *_findings(comparison, decisions)],
+        layers=[] if comparison is None else _layers(comparison),
+        pooled=comparison is not None and captions.prefix(comparison, "rate") != "rate",
+        min_rate=None if comparison is None else f"{comparison.attrs['min_rate']:g}",
+        notes=[*remarks, *notes],
+        tables=[] if circuit is None else circuit_tables(circuit.describe()),
+        provenance=_provenance(tree),
+    )
+
+
+def write_page(path: Path, illustrations: Sequence[Illustration], *, title: str, **parts: Any) -> Path:
+    """Write a self-contained page with figures, which also go to files of their own, and return its path.
+
+    Parameters
+    ----------
+    path : Path
+        The HTML file, replaced as a whole once it is complete.
+    illustrations : sequence of Illustration
+    title : str
+    **parts
+        What the page has besides, by the names of its template: `findings` and `provenance`, pairs of text; `notes`,
+        sentences; `layers` and `tables`.
+    """
     shown = []
     for item in illustrations:
         files = save_figure(item.figure, path.parent / "figures" / item.key)
@@ -93,17 +120,8 @@ def report(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.from_string(template).render(
-        title=title,
-        findings=[*_states(tree), *_findings(comparison, decisions)],
-        layers=[] if comparison is None else _layers(comparison),
-        pooled=comparison is not None and captions.prefix(comparison, "rate") != "rate",
-        min_rate=None if comparison is None else f"{comparison.attrs['min_rate']:g}",
-        illustrations=shown,
-        notes=[*remarks, *notes],
-        tables=[] if circuit is None else circuit_tables(circuit.describe()),
-        provenance=_provenance(tree),
-    )
+    usual: dict[str, Any] = {"findings": [], "notes": [], "layers": [], "tables": [], "provenance": []}
+    page = environment.from_string(template).render({**usual, **parts, "title": title, "illustrations": shown})
     with written_aside(path) as aside:
         aside.write_text(page, encoding="utf-8")
     return path
