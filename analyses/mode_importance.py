@@ -406,7 +406,7 @@ def curve_difference(
         difference = difference.expand_dims(sample)
     places = curves[dim].to_numpy()
     inner = np.flatnonzero((places > 0) & (places < (1 if dim == "fraction" else places.max())))
-    found = {}
+    found: dict[str, Any] = {}
     parts = {"difference": difference, "mean_difference": difference.isel({dim: inner}).mean(dim)}
     for name, part in parts.items():
         mean, low, high = _student(part, sample, level)
@@ -439,7 +439,7 @@ def curve_intervals(curves: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
     Dataset
         `least_first`, `most_first`, `random`, each with `…_low` and `…_high`; NaN where there is one sample.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for name in ("least_first", "most_first", "random"):
         own = curves[name]
         sample = "draw"

@@ -31,7 +31,11 @@ from mnnbio.machine import require_integer
 
 Array = npt.NDArray[np.float64]
 
-ORDERS = {"least_first": ("least important first", 0), "random": ("at random", 5), "most_first": ("most first", 1)}
+ORDERS = {
+    "least_first": ("least important first", 0),
+    "random": ("at random", 5),
+    "most_first": ("most important first", 1),
+}
 
 
 @styled
@@ -111,7 +115,9 @@ def _expected(predicted: xr.Dataset, conditions: int) -> tuple[Array, Array | No
 def _draw_ellipses(
     axes: Axes, path: Array, spread: Array, modes: tuple[int, int], number: int, level: float, **style: Any
 ) -> None:
-    places = np.unique(np.linspace(0, len(path) - 1, number + 1).round().astype(int))[1:] if number else []
+    if not number:
+        return
+    places = np.unique(np.linspace(0, len(path) - 1, number + 1).round().astype(int))[1:]
     size = np.sqrt(stats.chi2.ppf(level, 2))
     for place in places:
         own = spread[place][np.ix_(modes, modes)]

@@ -225,7 +225,8 @@ class ModeDynamics:
     def regularity(self, kappa: Array) -> Array:
         """Return what regular spikes add to the covariance of κ, (S, P, P), 1/ms²; κ of shape (S, P).
 
-        Counts in a window T vary by ``variance T + c``, ``c = 1/6 + fano²/2 - skewness/3`` (Cox 1962), as if spikes were
+        Counts in a window T vary by ``variance T + c``, ``c = 1/6 + fano²/2 - skewness/3`` (Cox 1962), as if spikes
+        Counts in windows T vary by ``v T + c``, ``c = 1/6 + fano²/2 - skewness/3`` (Cox 1962), as if spikes were
         shifted in time independently; a filter of time constant τ, longer than intervals, makes ``c/(2 τ²)`` of it.
         """
         found = self.answers(kappa)
@@ -448,7 +449,7 @@ def mode_fixed_points(
     each = ("fixed_point", "eigenvalue")
     kappa = np.stack([point.kappa for point in found.points])
     growth = np.stack([point.growth for point in found.points])
-    index = [point.index for point in found.points]
+    index = [point.sign for point in found.points]
     rate = dynamics.answers(kappa).rate.mean(-1)
     return xr.Dataset(
         {
@@ -470,7 +471,7 @@ class _Point(NamedTuple):
     loop: Array
     growth: npt.NDArray[np.complex128]  # eigenvalues of the Jacobian, 1/ms
     stable: bool
-    index: int
+    sign: int  # index of the fixed point
 
 
 class _Search(NamedTuple):
@@ -493,13 +494,13 @@ def _all_fixed_points(dynamics: ModeDynamics, starts: Array | None, seed: int) -
     points: list[_Point] = []
     tried = 0
     for turn in range(2 + SEARCHES):
-        new = []
+        new: list[_Point] = []
         for kappa in _newton(dynamics, starts):
             if all((np.abs(kappa - p.kappa) > SAME * reach).any() for p in points + new):
                 new.append(_point(dynamics, kappa))
         tried += len(starts)
         points += new
-        complete = sum(p.index for p in points) == 1
+        complete = sum(p.sign for p in points) == 1
         if turn and complete and not new:
             break
         starts = np.array(list(_further(dynamics, points)))
