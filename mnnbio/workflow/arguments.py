@@ -8,7 +8,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
@@ -25,9 +25,12 @@ class Parser(argparse.ArgumentParser):
     ----------
     prepare : callable, optional
         Adds what takes long to find; called with the parser when it is first used.
+    instead : callable, optional
+        Returns the parser for words that mean something with options of its own, None for all others.
     """
 
     prepare: Callable[[Parser], None] | None = None
+    instead: Callable[[Sequence[str]], Parser | None] | None = None
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
@@ -37,6 +40,9 @@ class Parser(argparse.ArgumentParser):
         if self.prepare is not None:
             prepare, self.prepare = self.prepare, None
             prepare(self)
+        other = None if self.instead is None else self.instead(list(args or ()))
+        if other is not None:
+            return other.parse_known_args(args, namespace)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:

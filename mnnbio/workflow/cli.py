@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from mnnbio.workflow.arguments import Parser, add_options, layer_of, path_argument, progress_wanted, shown
 from mnnbio.workflow.commands import add_cache, add_circuit, add_completion, add_sweep
+from mnnbio.workflow.mode_commands import holds_mode_run, mode_parser
+from mnnbio.workflow.mode_config import MODE_RUNS
 from mnnbio.workflow.options import ConfigError, require_known
 from mnnbio.workflow.run_config import (
     PRESETS,
@@ -60,6 +62,8 @@ Do everything that is not done yet: train, simulate, compare, report.
   mnnbio run mnist --data-dir DIR --out runs/mnist    the four IDX files of MNIST, gzipped or not
   mnnbio run table FILE --target COLUMN --out DIR     any .csv or .npz table, classification or regression
   mnnbio run --config my.yaml --out runs/mine         every option from a file
+  mnnbio run modes-digits --out runs/modes            a spiking network of few modes; so modes-context: see
+                                                      mnnbio run modes-digits --help
 
 A run folder keeps its options in config.yaml. The next run starts from them; options given on the command line change
 them, and the steps that depend on a changed option are done anew."""
@@ -211,6 +215,10 @@ def _require_compiler() -> None:
 
 def _config(arguments: argparse.Namespace, folder: RunFolder) -> Config:
     """Return the options of a run: of its folder or a file, changed by those of the command line."""
+    if holds_mode_run(folder):
+        raise ConfigError(
+            f"{folder} holds a spiking network of few modes, whose steps are done by: mnnbio run --out {folder}"
+        )
     kept = read_layer(folder.config) if folder.config.is_file() else None
     named = _named(arguments)
     file = getattr(arguments, "config", None)
@@ -233,7 +241,7 @@ def _named(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
     """Return the data set that positional arguments name."""
     data: dict[str, str] = {}
     if getattr(arguments, "data_set", None):
-        require_known([arguments.data_set], PRESETS, "data set")
+        require_known([arguments.data_set], [*PRESETS, *MODE_RUNS], "data set")
         data["name"] = arguments.data_set
     if getattr(arguments, "file", None):
         if data.get("name") != "table":
@@ -290,6 +298,7 @@ def _parser() -> Parser:
         return own
 
     everything = command("run", _run, "do everything that is not done yet", RUN)
+    everything.instead = mode_parser
     _add_data(everything)
     everything.add_argument(
         "--out", dest="folder", metavar="RUN", type=path_argument, required=True, help="the run folder"
