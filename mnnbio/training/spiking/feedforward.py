@@ -68,10 +68,10 @@ def layer_course(
     # The constant is an input that is always 1.
     inputs = torch.cat([arriving, arriving.new_ones(*arriving.shape[:2], 1)], dim=-1)
     joined = torch.cat([weight, bias[:, None]], dim=1)
-    # One mode of strength 0: no recurrent weights.
+    # No recurrent weights (one mode of strength 0) and no readout: spikes alone are wanted, and gradients of them.
     none = (weight.new_zeros(len(weight), 1), weight.new_zeros(1), weight.new_zeros(len(weight), 1))
     options = SequenceOptions(reset=reset, slope=slope, readout="trace", record=True)
-    found = fused_sequence(inputs, joined, none, weight.new_zeros(1, len(weight)), constants, options)
+    found = fused_sequence(inputs, joined, none, weight.new_zeros(0, len(weight)), constants, options)
     if found is not None:
         assert found.spikes is not None
         assert found.voltages is not None
