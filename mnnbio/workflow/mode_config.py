@@ -128,7 +128,7 @@ MODE_PRESETS: dict[str, dict[str, dict[str, Value]]] = {
     CONTEXT: {
         "task": {"steps": 500},
         "network": {"filter_scale": "steps"},
-        "training": {"steps": 400, "batch_size": 100, "loss": "root_of_sum"},
+        "training": {"steps": 1500, "batch_size": 32, "loss": "root_of_sum"},
         "test": {"trials": 1000},
     },
 }
