@@ -88,7 +88,6 @@ def plot_score_in_time(test: xr.Dataset, switch: xr.Dataset | None = None) -> Ax
 
 
 @styled
-@lettered
 def plot_examples(examples: xr.Dataset, spikes: xr.Dataset | None = None, *, v_th: float | None = None) -> Panels:
     """Draw trials, a column each: what was shown, spikes, potentials, activity of the modes and outputs.
 
@@ -125,7 +124,7 @@ def plot_examples(examples: xr.Dataset, spikes: xr.Dataset | None = None, *, v_t
     for axes, row in zip(grid[:, 0], rows, strict=True):
         axes.set_ylabel(labels[row])
     if number > 1 and "input" in examples:
-        grid[0, 0].legend(fontsize=5.5, loc="upper right", ncols=2)
+        grid[0, 0].legend(fontsize=5, loc="lower right", ncols=2, columnspacing=0.8, borderpad=0)
     return Panels(grid[:, 0].tolist() + grid[:, 1:].ravel().tolist())
 
 
