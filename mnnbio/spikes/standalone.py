@@ -40,8 +40,11 @@ def write_cpp(plan: Plan, folder: Path) -> None:
             (folder / header).write_bytes(text)
         device.build(directory=str(folder), compile=False, run=False)
         assert not device.static_arrays, f"numbers of the plan in the program: {list(device.static_arrays)}"
-    for group in made.groups.values():
-        _vectorise(folder, group)
+    for name, group in made.groups.items():
+        tables = [group.variables[own] for own in plan.groups[name].tables if own not in plan.groups[name].shared]
+        _vectorise(folder, group, [own for own in tables if own.constant], _name(made.clock.variables["timestep"]))
+        for thresholder in group.thresholder.values():
+            _test_in_blocks(folder, thresholder)
     main = folder / "main.cpp"
     main.write_text(f'#include "presentations.h"\n{main.read_text()}')
     (folder / "prelude.h").write_text(_PRELUDE)
@@ -49,21 +52,45 @@ def write_cpp(plan: Plan, folder: Path) -> None:
         makefile.write(_MAKE_RULES)
 
 
-def _vectorise(folder: Path, group: Any) -> None:
+def _vectorise(folder: Path, group: Any, parameters: list[Any], timestep: str) -> None:
     """Let the compiler make vector code of a state update.
 
     It cannot see that the arrays of different variables do not overlap, and its own exponential is a call for each
-    element; ours (`streams.h`) has neither branches nor calls.
+    element; ours (`streams.h`) has neither branches nor calls. Where every one of the parameters has one value for all
+    neurons, which is seen at the start of a presentation, they are read once, not for each neuron.
     """
     for code in group.state_updater._code_objects:
         file = folder / "code_objects" / f"{code.name}.cpp"
         text = file.read_text()
         if "exprel(" in text:  # a call for each element all the same, and then the library's exponential is faster
             continue
-        if _LOOP not in text:
+        before, found, after = text.partition(_LOOP)
+        body, closed, rest = after.partition(_LOOP_END)
+        if not (found and closed):
             raise AssertionError(f"no loop over elements in {file}")
-        text = text.replace(_LOOP, f"#pragma GCC ivdep\n    {_LOOP}")
-        file.write_text(re.sub(r"\bexp\(", "mnnbio::exp_of(", text))
+        loop = f"#pragma GCC ivdep\n    {found}{body}{closed}"
+        elements = {f"_ptr{_name(own)}": own.name for own in parameters}
+        read = {array: name for array, name in elements.items() if f"{array}[_idx]" in body}
+        if read:
+            same = " && ".join(f"mnnbio::all_same({array}, N)" for array in read)
+            values = "".join(f"const auto _one_{name} = {array}[0];\n    " for array, name in read.items())
+            once = loop
+            for array, name in read.items():
+                once = once.replace(f"{array}[_idx]", f"_one_{name}")
+            loop = _UNIFORM.format(timestep=timestep, same=same, values=values, once=once, each=loop)
+        file.write_text(re.sub(r"\bexp\(", "mnnbio::exp_of(", f"{before}{loop}{rest}"))
+
+
+def _test_in_blocks(folder: Path, thresholder: Any) -> None:
+    """Let most thresholds be tested by vector code: one by one only in blocks where one of them is crossed."""
+    for code in thresholder._code_objects:
+        file = folder / "code_objects" / f"{code.name}.cpp"
+        before, found, after = file.read_text().partition(_TEST_LOOP)
+        test, tested, spikes = after.partition("if(_cond) {")
+        if not (found and tested):
+            raise AssertionError(f"no loop over thresholds in {file}")
+        rest, closed, end = spikes.partition(_LOOP_END)
+        file.write_text(f"{before}{_BLOCKS.format(test=test, spikes=f'{tested}{rest}')}{closed}{end}")
 
 
 def headers() -> dict[str, bytes]:
@@ -74,6 +101,37 @@ def headers() -> dict[str, bytes]:
 
 _PRODUCTS = "before_groups"  # the slot after which products are formed
 _LOOP = "for(int _idx=0; _idx<_N; _idx++)"
+_LOOP_END = "\n    }\n"
+_UNIFORM = """\
+static bool _uniform = false;
+    if (brian::{timestep}[0] == 0)
+        _uniform = {same};
+    if (_uniform)
+    {{
+    {values}{once}
+    }}
+    else
+    {{
+    {each}
+    }}
+"""
+_TEST_LOOP = "for(size_t _idx=0; _idx<N; _idx++)\n    {\n"
+_BLOCKS = """\
+for(size_t _block=0; _block<N; _block+=64)
+    {{
+        const size_t _end = _block + 64 < N ? _block + 64 : N;
+        char _any = 0;
+        #pragma GCC ivdep
+        for(size_t _idx=_block; _idx<_end; _idx++)
+        {{
+{test}_any |= _cond;
+        }}
+        if(!_any)
+            continue;
+        for(size_t _idx=_block; _idx<_end; _idx++)
+        {{
+{test}{spikes}
+        }}"""
 # Most of the time of compiling goes into the same headers again and again, so they are compiled once.
 _PRELUDE = """#include "objects.h"
 #include "brianlib/common_math.h"

@@ -53,6 +53,14 @@ inline double uniform(int64_t stream, int64_t counter)
     return unit_interval(mix64((uint64_t)stream ^ mix64((uint64_t)counter)));
 }
 
+template <typename T> bool all_same(const T* values, int64_t number)
+{
+    for (int64_t k = 1; k < number; k++)
+        if (values[k] != values[0])
+            return false;
+    return true;
+}
+
 // Exponential function within two units of the last place, without branches or calls, so that loops of it become vector
 // code: e^x = 2^k e^r with |r| <= log(2)/2 and a series for e^r. Beyond what a double holds it stays at the ends.
 inline double exp_of(double x)
