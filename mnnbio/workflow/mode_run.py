@@ -27,6 +27,7 @@ from mnnbio.workflow.fingerprint import fingerprint, of_arrays, of_code
 from mnnbio.workflow.mode_config import CONTEXT, DIGITS, ModeConfig
 from mnnbio.workflow.pipeline import Journal, ReportFailed
 from mnnbio.workflow.run_folder import KEY, RunFolder, key_of, read_json, write_json
+from mnnbio.workflow.run_output import table
 
 if TYPE_CHECKING:
     from mnnbio.training import ContextualBatches, Course, ImageBatches, SpikingNetwork, Task, Trials
