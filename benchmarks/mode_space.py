@@ -1,6 +1,6 @@
 """Spiking networks in mode space beside the same networks with a matrix of neurons by neurons, in generated C++.
 
-    python benchmarks/mode_space.py [--neurons 2000] [--modes 3] [--steps 4000]
+    python benchmarks/mode_space.py [--neurons 2000] [--modes 3] [--steps 4000] [--rounds 10]
 
 A network of the published sizes (Lin & Huang 2024: P modes, 4 noisy input channels, double filter, steps of 2 ms) is
 exported twice, factored and as a matrix; both give the same spikes. Printed are the bytes of what a program holds
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import resource
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -35,29 +36,28 @@ def circuit_of(form: str, neurons: int, modes: int, steps: int) -> Circuit:
     return export(network, 0.5 + noise, weights=form)  # type: ignore[arg-type]
 
 
-def measured(form: str, neurons: int, modes: int, steps: int) -> dict[str, float]:
-    """Return what the program of a form holds and takes."""
-    circuit = circuit_of(form, neurons, modes, steps)
-    held = sum(program_memory(plan_circuit(circuit, dt=DT, replicas=1))) - sum(program_memory(Plan(dt=DT, replicas=1)))
-    took: dict[int, list[float]] = {steps // 10: [], steps: []}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        build(circuit, dt=DT, replicas=1, build_dir=Path(folder, "program")) as program,
-    ):
-        for _ in range(7):
-            for number, times in took.items():
-                before = processor_time()
-                recording = program.run(number * DT, seed=0, processes=1)
-                times.append(processor_time() - before)
-        files = sum(file.stat().st_size for file in Path(folder, "program", "inputs").iterdir())
-    spikes = int(recording.row_size.sum())
-    return {
-        "bytes": held,
-        "files": files,
-        "step": (min(took[steps]) - min(took[steps // 10])) / (steps - steps // 10),
-        "rate": spikes / (neurons * steps * DT * 1e-3),
-        "spikes": spikes,
-    }
+class Form:
+    """A form of the network: its program, what that holds, and what its runs have taken."""
+
+    def __init__(self, circuit: Circuit, folder: Path, open_programs: ExitStack) -> None:
+        plans = plan_circuit(circuit, dt=DT, replicas=1), Plan(dt=DT, replicas=1)
+        self.bytes = sum(program_memory(plans[0])) - sum(program_memory(plans[1]))
+        self.program = open_programs.enter_context(build(circuit, dt=DT, replicas=1, build_dir=folder))
+        self.files = sum(file.stat().st_size for file in (folder / "inputs").iterdir())
+        self.took: dict[int, list[float]] = {}
+        self.spikes = 0
+
+    def run(self, steps: int) -> None:
+        """Run so many steps and note their processor time, s."""
+        before = processor_time()
+        recording = self.program.run(steps * DT, seed=0, processes=1)
+        self.took.setdefault(steps, []).append(processor_time() - before)
+        self.spikes = int(recording.row_size.sum())
+
+    def step(self) -> float:
+        """Return the time of a step, s."""
+        short, long = sorted(self.took)
+        return (min(self.took[long]) - min(self.took[short])) / (long - short)
 
 
 def processor_time() -> float:
@@ -71,20 +71,27 @@ def main() -> None:
     parser.add_argument("--neurons", type=int, default=2000)
     parser.add_argument("--modes", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    found = {}
-    for form in FORMS:
-        found[form] = own = measured(form, options.neurons, options.modes, options.steps)
+    n, p, steps = options.neurons, options.modes, options.steps
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as programs:
+        forms = {name: Form(circuit_of(name, n, p, steps), Path(folder, name), programs) for name in FORMS}
+        for _ in range(options.rounds):  # by turns, so that both meet the same machine
+            for number in (steps // 10, steps):
+                for form in forms.values():
+                    form.run(number)
+    for name, form in forms.items():
+        rate = form.spikes / (n * steps * DT * 1e-3)
         print(
-            f"{form:>6}: {own['bytes'] / 1e6:8.3f} MB held, {own['files'] / 1e6:8.3f} MB of files, "
-            f"{own['step'] * 1e6:7.1f} µs a step, {own['spikes']} spikes at {own['rate']:.1f} Hz"
+            f"{name:>6}: {form.bytes / 1e6:8.3f} MB held, {form.files / 1e6:8.3f} MB of files, "
+            f"{form.step() * 1e6:7.1f} µs a step, {form.spikes} spikes at {rate:.1f} Hz"
         )
-    ratio = {name: found["matrix"][name] / found["modes"][name] for name in ("bytes", "files", "step")}
+    modes, matrix = forms.values()
     print(
-        f"N = {options.neurons}, P = {options.modes}: the matrix takes {ratio['bytes']:.0f} times the bytes, ", end=""
+        f"N = {n}, P = {p}: the matrix takes {matrix.bytes / modes.bytes:.0f} times the bytes, "
+        f"{matrix.files / modes.files:.0f} times the files, {matrix.step() / modes.step():.1f} times the time of a step"
     )
-    print(f"{ratio['files']:.0f} times the files, {ratio['step']:.1f} times the time of a step")
-    if found["matrix"]["spikes"] != found["modes"]["spikes"]:
+    if modes.spikes != matrix.spikes:
         raise SystemExit("the two forms fire differently")
 
 

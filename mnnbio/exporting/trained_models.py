@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from mnnbio.circuit import Circuit
 from mnnbio.exporting.moment_networks import export_moment
 from mnnbio.exporting.spiking_networks import Encoding, Weights, export_spiking
 from mnnbio.exporting.table_networks import export_table
 from mnnbio.machine import check_choice
 from mnnbio.nn import MomentNetwork
-from mnnbio.training import GradedTableNetwork, RateNetwork, SpikingNetwork, SpikingTableNetwork
+from mnnbio.training import GradedTableNetwork, RateNetwork, SpikingModeClassifier, SpikingNetwork, SpikingTableNetwork
 
 Neurons = Literal["discrete", "lif"]
 
@@ -57,7 +59,8 @@ def export(
     stimulus : array_like or Tensor
         What the network is shown. For a moment network as it takes it, shape (features,) or (stimulus, features). For a
         spiking one what every step brings, (step, stimulus, n_in), or what all steps have in common, (n_in,) or
-        (stimulus, n_in). With an axis of stimuli, the circuit has several stimuli.
+        (stimulus, n_in); a fitted `SpikingModeClassifier` also takes features and encodes them, as its first
+        presentation does. With an axis of stimuli, the circuit has several stimuli.
     labels : sequence, optional
         Names of the outputs; by default the classes of a fitted classifier.
     neurons : {"discrete", "lif"}, optional
@@ -93,6 +96,8 @@ def export(
     network = getattr(model, "model_", model)
     if neurons is not None:
         check_choice("neurons", neurons, ["discrete", "lif"])
+    if isinstance(model, SpikingModeClassifier) and np.ndim(stimulus) < 3:
+        stimulus = model.encode(np.atleast_2d(stimulus))
     if isinstance(network, SpikingNetwork):
         lif = neurons == "lif"
         return export_spiking(network, stimulus, lif=lif, weights=weights or "modes", encoding=encoding, labels=labels)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_iris
 
 from mnnbio import GaussianDrive, LIFParameters, ModeMatrix, PoissonSource, SpikeSource, States, build, export, simulate
 from mnnbio import predict as predict_circuit
@@ -13,6 +14,7 @@ from mnnbio.circuit import ChannelDrive
 from mnnbio.exporting import read_outputs, read_spikes
 from mnnbio.neurons import DiscreteLIF
 from mnnbio.nn.mlp import MomentMLP
+from mnnbio.training import SpikingModeClassifier
 from mnnbio.training.spiking import FullWeights, ModeWeights, RateNetwork, SpikeFilter, SpikingNetwork, SpikingNeuron
 
 DT, STEPS = 2.0, 150
@@ -330,3 +332,16 @@ def test_full_matrices_have_no_modes_to_keep():
     model = SpikingNetwork(torch.eye(3), FullWeights(torch.zeros(3, 3)), torch.ones(1, 3)).double()
     circuit = export(model, spikes(1)[..., :3])
     np.testing.assert_array_equal(circuit.projections[-1].weights, np.zeros((3, 3)))
+
+
+def test_a_classifier_decides_as_its_exported_spikes_do():
+    """Spikes of all samples side by side: the task performance is the same."""
+    x, y = load_iris(return_X_y=True)
+    options = {"steps": 15, "epochs": 10, "batch_size": 16, "learning_rate": 0.03, "random_state": 0}
+    classifier = SpikingModeClassifier(20, 2, **options).fit(x, y)
+    circuit = export(classifier, x)
+    assert circuit.n_stimuli == len(x)
+    result = simulate(circuit, 15 * DT, dt=DT, seed=0, codegen="runtime", covariance=False)
+    outputs = read_outputs(classifier.model_, result)
+    np.testing.assert_array_equal(classifier.classes_[outputs.argmax(-1)], classifier.predict(x))
+    np.testing.assert_allclose(outputs.softmax(-1), classifier.predict_proba(x), rtol=1e-9)

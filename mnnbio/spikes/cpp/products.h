@@ -46,20 +46,27 @@ public:
             double* const __restrict v = values + r * n_target;
             const double* const __restrict x = source + r * n_source;
             const double* __restrict w = weights.begin() + row[r] * n_source * n_target;
-            // Up to three sources at a time, so that `v` is read and written less often; the first ones set it.
-            int64_t i = n_source < 3 ? 1 : 3;
+            // Four sources at a time, so that `v` is read and written less often; the first ones set it.
+            const int64_t m = n_target;
+            int64_t i = n_source < 4 ? n_source : 4;
             if (i == 1)
-                for (int64_t k = 0; k < n_target; k++)
+                for (int64_t k = 0; k < m; k++)
                     v[k] = w[k] * x[0];
+            else if (i == 2)
+                for (int64_t k = 0; k < m; k++)
+                    v[k] = w[k] * x[0] + w[k + m] * x[1];
+            else if (i == 3)
+                for (int64_t k = 0; k < m; k++)
+                    v[k] = w[k] * x[0] + w[k + m] * x[1] + w[k + 2 * m] * x[2];
             else
-                for (int64_t k = 0; k < n_target; k++)
-                    v[k] = w[k] * x[0] + w[k + n_target] * x[1] + w[k + 2 * n_target] * x[2];
-            w += i * n_target;
-            for (; i + 2 < n_source; i += 3, w += 3 * n_target)
-                for (int64_t k = 0; k < n_target; k++)
-                    v[k] = v[k] + w[k] * x[i] + w[k + n_target] * x[i + 1] + w[k + 2 * n_target] * x[i + 2];
-            for (; i < n_source; i++, w += n_target)
-                for (int64_t k = 0; k < n_target; k++)
+                for (int64_t k = 0; k < m; k++)
+                    v[k] = w[k] * x[0] + w[k + m] * x[1] + w[k + 2 * m] * x[2] + w[k + 3 * m] * x[3];
+            w += i * m;
+            for (; i + 3 < n_source; i += 4, w += 4 * m)
+                for (int64_t k = 0; k < m; k++)
+                    v[k] = v[k] + w[k] * x[i] + w[k + m] * x[i + 1] + w[k + 2 * m] * x[i + 2] + w[k + 3 * m] * x[i + 3];
+            for (; i < n_source; i++, w += m)
+                for (int64_t k = 0; k < m; k++)
                     v[k] += w[k] * x[i];
         }
     }
