@@ -436,7 +436,7 @@ class _Work:
         job.rows = len(segment.current) if step is None else 2
         job.modes = 0 if self.stepwise else self.modes
         job.inputs = 0 if self.stepwise else self.few_inputs
-        job.readouts = self.few_outputs if "outputs" in pointers or "of_outputs" in pointers else 0
+        job.readouts = self.few_outputs if "outputs" in pointers or name == "backward" else 0
         job.plain, job.learn, job.late = self.plain, self.learn, self.options.reset == "late"
         job.slope, job.threads = self.options.slope, self.threads
         if self.options.clock is not None:
