@@ -123,9 +123,15 @@ def plot_examples(examples: xr.Dataset, spikes: xr.Dataset | None = None, *, v_t
     labels = {"given": "Input", "spikes": "Neuron", "voltage": "Potential (mV)", "modes": "Modes", "output": "Output"}
     for axes, row in zip(grid[:, 0], rows, strict=True):
         axes.set_ylabel(labels[row])
-    if number > 1 and "input" in examples:
-        grid[0, 0].legend(fontsize=5, loc="lower right", ncols=2, columnspacing=0.8, borderpad=0)
-    return Panels(grid[:, 0].tolist() + grid[:, 1:].ravel().tolist())
+    if "input" in examples:
+        _legend_above(panels)
+    return panels
+
+
+def _legend_above(panels: Panels) -> None:
+    """Explain the curves of the first panel above all panels, where nothing is covered."""
+    handles, labels = panels[0].get_legend_handles_labels()
+    panels.figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), columnspacing=1.2)
 
 
 def _draw_row(
@@ -196,7 +202,7 @@ def plot_conditions(conditions: xr.Dataset, variable: str = "output", *, most: i
         sparse_ticks(axes, x=4)
     for axes in panels[number:]:
         axes.set_visible(False)
-    panels[0].legend(fontsize=5.5, ncols=2 if conditions.sizes["condition"] > 4 else 1)
+    _legend_above(panels)
     return panels
 
 
@@ -215,7 +221,7 @@ def plot_trajectories(conditions: xr.Dataset) -> Panels:
         axes.set_xlabel(f"Mode {i + 1}")
         axes.set_ylabel(f"Mode {j + 1}")
         sparse_ticks(axes)
-    panels[0].legend(fontsize=5.5, ncols=2 if conditions.sizes["condition"] > 4 else 1)
+    _legend_above(panels)
     return panels
 
 

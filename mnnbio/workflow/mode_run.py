@@ -107,10 +107,8 @@ def do_everything(session: ModeSession) -> None:
     key = train(session)
     tree = test(session, key)
     report(session, tree)
-    lines = [f"{name:<42}{value}" for name, value in figures(tree)]
-    session.journal.tell(
-        "\n" + "\n".join([*lines, "", *(str(p) for p in (session.folder.result, session.folder.report))])
-    )
+    paths = f"{session.folder.result}\n{session.folder.report}"
+    session.journal.tell(f"\n{table(figures(tree))}\n\n{paths}")
 
 
 def train(session: ModeSession) -> str:
