@@ -131,7 +131,8 @@ def plot_examples(examples: xr.Dataset, spikes: xr.Dataset | None = None, *, v_t
 def _legend_above(panels: Panels) -> None:
     """Explain the curves of the first panel above all panels, where nothing is covered."""
     handles, labels = panels[0].get_legend_handles_labels()
-    panels.figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), columnspacing=1.2)
+    columns = len(labels) if len(panels) > 1 else 2
+    panels.figure.legend(handles, labels, loc="outside upper center", ncols=columns, columnspacing=1.2)
 
 
 def _draw_row(
