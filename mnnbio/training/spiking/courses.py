@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from mnnbio.training.spiking.fitting import EVALUATION_BATCH
-from mnnbio.training.spiking.networks import Activity, ModeWeights
+from mnnbio.training.spiking.networks import Activity, ModeWeights, RateActivity
 from mnnbio.training.spiking.stored_networks import Network
 from mnnbio.training.spiking.tasks import Trials, bernoulli_pixels, decisions
 
@@ -156,8 +156,10 @@ class _Sums:
         self.decided: list[Tensor] = []
 
     @torch.no_grad()
-    def add(self, rows: Tensor, inputs: Tensor, course: Activity | object, outputs: Tensor, score: Tensor) -> None:
-        filtered, voltages = course.filtered, course.voltages  # type: ignore[attr-defined]
+    def add(
+        self, rows: Tensor, inputs: Tensor, course: Activity | RateActivity, outputs: Tensor, score: Tensor
+    ) -> None:
+        filtered, voltages = course.filtered, course.voltages
         spikes = course.spikes if isinstance(course, Activity) else torch.full_like(voltages, torch.nan)
         modes = filtered @ self.readers if self.readers.numel() else filtered[..., :0]
         member = torch.nn.functional.one_hot(self.condition[rows], len(self.conditions)).double()

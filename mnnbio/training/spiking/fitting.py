@@ -97,10 +97,15 @@ class ContextualBatches:
 
     def draw(self, size: int, step: int, generator: torch.Generator) -> Batch:
         """Return new trials."""
-        own = {"onset": self.onset, "stimulus": self.stimulus, "offset": self.offset, "noise": self.noise}
+        own: dict[str, Any] = {
+            "onset": self.onset,
+            "stimulus": self.stimulus,
+            "offset": self.offset,
+            "noise": self.noise,
+        }
         if not self.switching:
             return Batch(*contextual_integration(size, self.steps, self.dt, seed=generator, **own))
-        change = {"last": self.last, "probability": self.switching, "together": self.together}
+        change: dict[str, Any] = {"last": self.last, "probability": self.switching, "together": self.together}
         return Batch(*context_switch(size, self.steps, self.dt, seed=generator, **own, **change))
 
     def identity(self) -> dict[str, Any]:
