@@ -23,6 +23,7 @@ from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.decisions import accuracy_against_time
 from mnnbio.analyses.dynamics import oscillation_sentence, state_sentence
 from mnnbio.analyses.figure_style import Illustration, figure_of, save_figure
+from mnnbio.analyses.table_plots import table_illustrations
 from mnnbio.machine import written_aside
 from mnnbio.results import rounded_to_steps
 
@@ -220,11 +221,12 @@ def _illustrations(
 ) -> Iterator[Illustration]:
     """Yield every figure that the result has data for, with its caption."""
     if "training" in tree.children:
-        text = "Loss and score of the moment network."
+        text = "Loss and score of the network."
         training = tree["training"].to_dataset()
         if "best_epoch" in training.attrs:
             text += " Dotted line: the epoch whose parameters were kept."
         yield Illustration("training", "Training", plots.plot_training(training).figure, text)
+        yield from table_illustrations(tree["training"])
     yield from _input_illustration(decider)
     if decisions is not None and {"true_class", "moment_decision", "spiking_decision"} <= set(decisions):
         yield _confusion_illustration(decider, decisions)

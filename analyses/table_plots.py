@@ -5,7 +5,7 @@ Models come as `mnnbio.analyses.model_table` puts them, each in its colour, the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,10 @@ from mnnbio.analyses.figure_style import (
     PALETTE,
     SINGLE_COLUMN,
     Colors,
+    Illustration,
     Panels,
     colours,
+    figure_of,
     lettered,
     panels_in,
     sparse_ticks,
@@ -339,6 +341,51 @@ def plot_unit_states(
         bar = panels.figure.colorbar(pictures[name], ax=part, aspect=14, pad=0.02, label=titles[name], extend=extend)
         bar.locator = MaxNLocator(3) if name == "v" or graded else MaxNLocator(1, integer=True)
     return panels
+
+
+def table_illustrations(tree: xr.DataTree) -> Iterator[Illustration]:
+    """Yield the figures of models side by side, and of the states of units, each with its caption.
+
+    Parameters
+    ----------
+    tree : DataTree
+        With the groups ``models``, as `model_table` returns it, and ``states``, as `unit_states` does, or one of them.
+    """
+    if "models" in tree.children:
+        yield from _model_illustrations(tree["models"].to_dataset())
+    if "states" in tree.children:
+        text = (
+            "Top: state of every unit through time; bottom: its spikes, or the sizes of its outputs. One column a test "
+        )
+        text += "sample. Lines divide layers."
+        figure = plot_unit_states(tree["states"].to_dataset()).figure
+        yield Illustration("unit_states", "Units through time", figure, text)
+
+
+def _model_illustrations(table: xr.Dataset) -> Iterator[Illustration]:
+    n = table.sizes["stimulus"]
+    text = f"Scores of all models on {n} test samples; bars: 95 % intervals."
+    if "same_spikes" in table.attrs:
+        text += f" {percent(table.attrs['same_spikes'], 4)} of the samples have the same spikes in PyTorch and Brian2."
+    yield Illustration("models", "Models side by side", figure_of(plot_scores(table)), text)
+    if "predicted" in table:
+        text = "Predicted against true values (top; line: equality) and residuals (bottom)."
+        yield Illustration("residuals", "Residuals", plot_residuals(table).figure, text)
+        return
+    shares = ", ".join(
+        f"{label}: {int((table['true_class'] == k).sum())}" for k, label in enumerate(_labels(table)[:_MANY_CLASSES])
+    )
+    text = (
+        f"Samples of each class (rows) by decision (columns): share of the class, and number. Test samples: {shares}."
+    )
+    yield Illustration("confusions", "Confusion matrices", plot_confusions(table).figure, text)
+    text = "True against false positive rate, each class against all others; dotted: chance."
+    yield Illustration("roc", "Receiver operating characteristics", plot_roc(table).figure, text)
+    text = "Precision against recall, each class against all others; dotted: share of the class."
+    yield Illustration("precision_recall", "Precision and recall", plot_precision_recall(table).figure, text)
+    text = "a, how often models are right against the probability that they give, with 95 % intervals; dotted: perfect "
+    text += "calibration. b, how often they give it."
+    yield Illustration("calibration", "Calibration", plot_calibration(table).figure, text)
 
 
 Draw = Callable[[Axes, npt.NDArray[np.int64], Array, str, str], None]

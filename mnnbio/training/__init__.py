@@ -1,6 +1,13 @@
 """Training: learning tasks, scikit-learn estimators, the training loop and its checkpoints."""
 
-from mnnbio.training.baselines import TwinClassifier, TwinRegressor, gradient_boosting, twin_of
+from mnnbio.training.baselines import (
+    TwinClassifier,
+    TwinRegressor,
+    answers,
+    baseline_answers,
+    gradient_boosting,
+    twin_of,
+)
 from mnnbio.training.checkpoint import MODEL_FILE, load_model, save_model
 from mnnbio.training.data import Task, load_task, read_idx
 from mnnbio.training.encoding import make_encoder
@@ -74,6 +81,8 @@ __all__ = [
     "Trials",
     "TwinClassifier",
     "TwinRegressor",
+    "answers",
+    "baseline_answers",
     "bernoulli_pixels",
     "context_switch",
     "contextual_course",

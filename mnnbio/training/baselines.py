@@ -16,9 +16,9 @@ from torch import nn
 
 from mnnbio.machine import check_choice
 from mnnbio.nn import Encoder, MomentLinear, MomentNetwork, Moments, ann_twin
-from mnnbio.training.data import Kind
+from mnnbio.training.data import Kind, Task
 from mnnbio.training.estimators import TableClassifier, TableEstimator, TableRegressor
-from mnnbio.training.loop import Loss
+from mnnbio.training.loop import EVALUATION_BATCH, Loss
 from mnnbio.units import shown
 
 # Losses that need no covariance, which a twin has not.
@@ -185,3 +185,39 @@ def gradient_boosting(kind: Kind, seed: int) -> HistGradientBoostingClassifier |
     check_choice("kind", kind, ["classification", "regression"])
     boosted = HistGradientBoostingClassifier if kind == "classification" else HistGradientBoostingRegressor
     return boosted(random_state=seed)
+
+
+@torch.no_grad()
+def answers(network: Any, features: npt.ArrayLike, kind: Kind) -> npt.NDArray[np.float64]:
+    """Return what a network answers: probabilities of classes (n, classes), or values (n,).
+
+    Parameters
+    ----------
+    network : Module
+        As estimators hold it in `model_`, in evaluation mode.
+    features : array_like, shape (n, features)
+    kind : {"classification", "regression"}
+    """
+    x = torch.as_tensor(np.asarray(features, dtype=np.float64)).to(network.dtype)
+    parts = network.encoder.clipped(x, stacklevel=3).split(EVALUATION_BATCH)
+    outputs = torch.cat([network(part).mean for part in parts]).double()
+    return (outputs.softmax(-1) if kind == "classification" else outputs[:, 0]).numpy()
+
+
+def baseline_answers(estimator: Any, task: Task, seed: int) -> dict[str, npt.NDArray[np.float64]]:
+    """Return what the non-spiking twin of an estimator, and gradient boosting, answer to a task's test data.
+
+    Parameters
+    ----------
+    estimator : MomentClassifier, MomentRegressor, SpikingClassifier or SpikingRegressor
+    task : Task
+    seed : int
+        Of the boosting.
+    """
+    twin = twin_of(estimator).fit(task.x_train, task.y_train)
+    boosted = gradient_boosting(task.kind, seed).fit(task.x_train, task.y_train)
+    found = boosted.predict_proba if task.kind == "classification" else boosted.predict
+    return {
+        "non-spiking twin": answers(twin.model_, task.x_test, task.kind),
+        "gradient boosting": found(task.x_test),
+    }

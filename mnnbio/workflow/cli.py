@@ -117,6 +117,11 @@ def _run(arguments: argparse.Namespace) -> None:
     from mnnbio.workflow.trained_run import compare, report, simulate, train
 
     with _session(arguments, compiled=True, simulated=True) as session:
+        if session.config.model.name == "spiking":
+            from mnnbio.workflow.table_run import run_spiking
+
+            run_spiking(session)
+            return
         for step in (train, simulate, compare, report):
             step(session)
         session.say("\n" + summary(session))
@@ -190,6 +195,8 @@ def _session(
     config = _config(arguments, folder)
     from mnnbio.workflow.trained_run import Session
 
+    if config.model.name == "spiking" and arguments.command != "run":
+        raise ConfigError(f"a run of a spiking network is done as a whole: mnnbio run --out {folder}")
     session = Session(folder, config, progress=progress_wanted(arguments))
     if compiled and config.simulation.codegen == "cpp_standalone":
         _require_compiler()

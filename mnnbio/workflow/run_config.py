@@ -62,6 +62,9 @@ class ModelOptions(Options):
 
     SECTION: ClassVar[str] = "model"
 
+    name: Literal["moment", "spiking"] = option(
+        "moment", "a moment network, or one trained directly as spikes (section spiking)", flag="model"
+    )
     hidden: Sizes = option((100,), "neurons in each hidden layer, such as 100 or 200,100")
     encoding: Literal["auto", "poisson", "on_off", "gaussian"] = option(
         "auto", "features as Poisson trains, as pairs of on and off trains, or as currents"
@@ -84,6 +87,23 @@ class ModelOptions(Options):
         if self.v_reset >= self.v_th:
             raise ConfigError(f"model.v_reset must be below model.v_th = {self.v_th:g} mV, got {self.v_reset:g} mV")
         return self
+
+
+class SpikingOptions(Options):
+    """Networks trained directly as spikes (--model spiking)."""
+
+    SECTION: ClassVar[str] = "spiking"
+
+    unit: Literal["lif", "graded"] = option("lif", "integrate-and-fire neurons, or the graded units of pynmsnn")
+    inputs: Literal["current", "flicker", "poisson", "latency"] = option(
+        "current", "features as constant or flickering currents, as Poisson trains, or as one spike each"
+    )
+    readout: Literal["auto", "count", "membrane", "first_spike"] = option("auto", "what is read of each spike train")
+    max_rate: Number = option(
+        0.5, "poisson: rate at full intensity", flag="spiking_max_rate", unit="spikes/ms", above=0
+    )
+    shown: Number = option(100.0, "time for which a sample is shown", unit="ms", above=0)
+    dt: Number = option(2.0, "time step", flag="spiking_dt", unit="ms", above=0)
 
 
 class TrainingOptions(Options):
@@ -163,6 +183,7 @@ class Config(Options):
 
     data: DataOptions = pydantic.Field(default_factory=DataOptions)
     model: ModelOptions = pydantic.Field(default_factory=ModelOptions)
+    spiking: SpikingOptions = pydantic.Field(default_factory=SpikingOptions)
     training: TrainingOptions = pydantic.Field(default_factory=TrainingOptions)
     simulation: SpikeOptions = pydantic.Field(default_factory=SpikeOptions)
     decisions: DecisionOptions = pydantic.Field(default_factory=DecisionOptions)
@@ -224,7 +245,15 @@ PRESETS: dict[str, dict[str, dict[str, Value]]] = {
 
 SECTIONS: dict[str, type[Options]] = {
     kind.SECTION: kind
-    for kind in (DataOptions, ModelOptions, TrainingOptions, SpikeOptions, DecisionOptions, StatisticsOptions)
+    for kind in (
+        DataOptions,
+        ModelOptions,
+        SpikingOptions,
+        TrainingOptions,
+        SpikeOptions,
+        DecisionOptions,
+        StatisticsOptions,
+    )
 }
 
 

@@ -129,7 +129,7 @@ class NotTrainedError(ValueError):
 
 def train(session: Session) -> None:
     """Train the network, or continue, or reuse the one that is there."""
-    from mnnbio.training import MODEL_FILE, TRAINING_FILE, save_model
+    from mnnbio.training import MODEL_FILE, TRAINING_FILE, load_model, save_model
 
     folder, task = session.folder.checkpoint, session.task
     record = read_json(folder / TRAINING_RECORD)
@@ -159,7 +159,14 @@ def train(session: Session) -> None:
             write_json(folder / TRAINING_RECORD, record)
             session.say(f"{'':<10} {_summary(record)}")
     if key_of(session.store.parts.get(TRAINING)) != key:
-        session.store.put(TRAINING, _curves(record))
+        curves = training_curves(record)
+        if session.config.data.name == "table":
+            from mnnbio.workflow.table_run import models_beside
+
+            estimator = _estimator(session).set_params(checkpoint_dir=None, progress=False)
+            table = models_beside(session, "moment network", load_model(folder), estimator)
+            curves = curves.assign({"models": xr.DataTree(table)})
+        session.store.put(TRAINING, curves)
 
 
 def trained_network(session: Session) -> MomentNetwork:
@@ -239,7 +246,7 @@ def _summary(record: dict[str, Any]) -> str:
     )
 
 
-def _curves(record: dict[str, Any]) -> xr.DataTree:
+def training_curves(record: dict[str, Any]) -> xr.DataTree:
     """Return the course of the training as a part of the result."""
     epochs = np.arange(1, len(record["history"]["train_loss"]) + 1)
     curves = xr.Dataset(
