@@ -138,5 +138,5 @@ def _provenance(tree: xr.DataTree) -> list[tuple[str, str]]:
         ("Training", f"{attrs['training_steps']} steps of {attrs['batch_size']} trials in "
                      f"{attrs['training_seconds']:.0f} s, seed {attrs['seed']}"),
     ]  # fmt: skip
-    versions = [f"{k.removesuffix('_version')} {v}" for k, v in attrs.items() if str(k).endswith("_version")]
+    versions = [f"{str(k).removesuffix('_version')} {v}" for k, v in attrs.items() if str(k).endswith("_version")]
     return [*entries, ("Versions", ", ".join(versions)), ("Options", str(attrs["options"]))]

@@ -277,7 +277,8 @@ def _contextual(session: ModeSession, network: Any, number: int) -> dict[str, xr
     """Return the groups of a network of contextual integration."""
     from mnnbio.training import contextual_course, integrated_stimuli
 
-    own, groups = session.config.test, {}
+    own = session.config.test
+    groups: dict[str, xr.Dataset] = {}
     for switch in (False, True):
         trials = session.trials(number, own.seed + switch, switch=switch)
         course = contextual_course(network, trials, examples=own.examples)

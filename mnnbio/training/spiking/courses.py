@@ -212,9 +212,9 @@ class _Sums:
 
 def pixel_baseline(
     x_train: npt.NDArray[np.floating],
-    y_train: npt.NDArray[np.integer],
+    y_train: npt.NDArray[Any],
     x_test: npt.NDArray[np.floating],
-    y_test: npt.NDArray[np.integer],
+    y_test: npt.NDArray[Any],
     *,
     most: int = 10_000,
 ) -> float:

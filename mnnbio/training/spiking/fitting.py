@@ -126,8 +126,8 @@ class ImageBatches:
         Length of a presentation.
     """
 
-    images: Tensor
-    labels: Tensor
+    images: Any
+    labels: Any
     steps: int = 50
 
     def __post_init__(self) -> None:
