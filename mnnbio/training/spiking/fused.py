@@ -323,7 +323,8 @@ class _Work:
         """Compute outputs and records; states at the beginnings of segments are kept for the backward pass."""
         options, cuts = self.options, self.cuts()
         shape = (self.steps, self.batch, self.size)
-        self.records = tuple(self.inputs.new_empty(shape) if options.record else None for _ in range(3))
+        made = [self.inputs.new_empty(shape) for _ in range(3)] if options.record else []
+        self.records: tuple[Tensor | None, ...] = tuple(made) or (None,) * 3
         if keep:
             self.states = [self.inputs.new_empty(len(State._fields), self.batch, self.size) for _ in cuts[1:]]
         if options.readout == "trace":
@@ -347,7 +348,7 @@ class _Work:
                     self.outputs[first:end, trials] = outputs
                 if options.record:
                     parts = (segment.flags[1:] & 1, segment.voltage[1:], segment.filtered[1:])
-                    for record, part in zip(self.records, parts, strict=True):
+                    for record, part in zip(made, parts, strict=True):
                         record[first:end, trials] = part.to(record)
         if options.readout == "maximum":
             self.outputs = self.best @ self.weight_out.T

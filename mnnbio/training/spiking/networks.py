@@ -396,8 +396,8 @@ class SpikingNetwork(_Recurrence):
             check_choice("learn", name, LEARNABLE)
             if name == "tau_rise" and self._filter.kind == "single":
                 raise ValueError("a single filter has no `tau_rise` to learn: use SpikeFilter(kind='double')")
-            value = np.broadcast_to(getattr(self._owner(name), name), self.size)
-            self.logarithms[name] = nn.Parameter(torch.as_tensor(np.log(value)).to(self.weight_in))
+            start = np.broadcast_to(getattr(self._owner(name), name), self.size)
+            self.logarithms[name] = nn.Parameter(torch.as_tensor(np.log(start)).to(self.weight_in))
         for owner in (self._neuron, self._filter):
             for name, value in vars(owner).items():
                 if isinstance(value, np.ndarray) and len(value) != self.size:

@@ -247,8 +247,8 @@ class State(NamedTuple):
     @classmethod
     def rest(cls, batch: int, neurons: int, like: Tensor, *, clock: bool = False) -> State:
         """Return the state before the first step: zeros, and by the clock in single precision a spike before 1 s."""
-        zeros = (like.new_zeros(batch, neurons) for _ in cls._fields[:-1])
-        return cls(*zeros, like.new_full((batch, neurons), -1.0 if clock else 0.0))
+        zeros = [like.new_zeros(batch, neurons) for _ in cls._fields[:-1]]
+        return cls._make([*zeros, like.new_full((batch, neurons), -1.0 if clock else 0.0)])
 
     def detach(self) -> State:
         """Return the same state, from which no gradient flows back."""
