@@ -95,7 +95,10 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path):
         assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize("estimator", [SpikingClassifier((12, 9), **QUICK), MomentClassifier((12, 9), epochs=12)])
+@pytest.mark.parametrize(
+    "estimator",
+    [SpikingClassifier((12, 9), **QUICK), MomentClassifier((12, 9), epochs=20, batch_size=16, random_state=0)],
+)
 def test_twins_have_the_same_layers_and_no_spikes(estimator):
     twin = twin_of(estimator).fit(X, Y)
     assert isinstance(twin, TwinClassifier)
