@@ -128,7 +128,7 @@ class TableEstimator(BaseEstimator):
         Features that are lower than its encoder can carry, as those of new data may be, are raised, with a warning.
         """
         check_is_fitted(self)
-        x = torch.tensor(validate_data(self, X, reset=False, dtype=INPUT_DTYPES), dtype=torch.float64)
+        x = torch.tensor(validate_data(self, X, reset=False, dtype=INPUT_DTYPES, order="C"), dtype=torch.float64)
         parts = self.model_.encoder.clipped(x, stacklevel=5).split(EVALUATION_BATCH)
         return torch.cat([self.model_(part).mean for part in parts]).numpy()
 

@@ -260,7 +260,7 @@ class SpikingEstimator(TableEstimator):
 
     def _features(self, X: npt.ArrayLike) -> torch.Tensor:
         check_is_fitted(self)
-        x = torch.tensor(validate_data(self, X, reset=False, dtype=INPUT_DTYPES), dtype=torch.float64)
+        x = torch.tensor(validate_data(self, X, reset=False, dtype=INPUT_DTYPES, order="C"), dtype=torch.float64)
         return self.model_.encoder.clipped(x, stacklevel=4)
 
 
