@@ -226,7 +226,7 @@ def _illustrations(
         if "best_epoch" in training.attrs:
             text += " Dotted line: the epoch whose parameters were kept."
         yield Illustration("training", "Training", plots.plot_training(training).figure, text)
-        yield from table_illustrations(tree["training"])
+        yield from table_illustrations(tree.children["training"])
     yield from _input_illustration(decider)
     if decisions is not None and {"true_class", "moment_decision", "spiking_decision"} <= set(decisions):
         yield _confusion_illustration(decider, decisions)

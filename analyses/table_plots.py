@@ -451,4 +451,4 @@ def _require(table: xr.Dataset, name: str, what: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    return number(value) if isinstance(value, float | np.floating) else str(value)
+    return number(float(value)) if isinstance(value, float | np.floating) else str(value)

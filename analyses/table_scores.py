@@ -560,7 +560,7 @@ def _r2_error(true: Array, residual: Array) -> float:
     return float(influence.std(ddof=1) / np.sqrt(len(true)))
 
 
-def _ratio(above: Array, below: Array) -> Array:
+def _ratio(above: npt.NDArray[Any], below: Array) -> Array:
     below = np.broadcast_to(below, np.shape(above))
     return np.divide(above, below, out=np.full(np.shape(above), np.nan), where=below > 0)
 

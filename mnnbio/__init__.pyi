@@ -58,7 +58,9 @@ from .theory import predict_oscillations as predict_oscillations
 from .theory import predict_spectra as predict_spectra
 from .theory import predict_time_course as predict_time_course
 from .training import TableWarning as TableWarning
+from .training.spiking import CollapsedTaskWarning as CollapsedTaskWarning
 from .training.spiking import ManyModesWarning as ManyModesWarning
+from .training.spiking import UntoldFilterWarning as UntoldFilterWarning
 from .values import LogNormal as LogNormal
 from .values import Normal as Normal
 from .values import Oscillation as Oscillation

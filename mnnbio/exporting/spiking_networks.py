@@ -88,6 +88,11 @@ class _Parts(NamedTuple):
 def _discrete_parts(network: SpikingNetwork, given: _Given, synapse: FilteredSpikes, weights: Weights) -> _Parts:
     """Return the parts that give the spikes of the network one for one."""
     own = network.neuron
+    if own.clock == "single":
+        raise ValueError(
+            "neurons with clock='single' compare times in single precision, which circuits do not: export networks "
+            "with clock='steps'; load_smnn(…, clock='steps') reads published files so"
+        )
     neuron = DiscreteLIF(
         tau_m=own.tau_m, tau_syn=own.tau_syn, v_th=own.v_th, v_reset=own.v_reset, t_ref=own.t_ref, reset=own.reset
     )

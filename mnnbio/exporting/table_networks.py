@@ -58,7 +58,9 @@ def export_table(network: SpikingTableNetwork, stimulus: Any, labels: Sequence[A
     readout = None
     if network.reads == "count":
         shown_labels = None if labels is None else tuple(str(label) for label in labels)
-        readout = Readout(names[-1], _array(network.readout.weight), _array(network.readout.bias), shown_labels)
+        bias = network.readout.bias
+        assert bias is not None
+        readout = Readout(names[-1], _array(network.readout.weight), _array(bias), shown_labels)
     return Circuit(populations, projections, drives, readout)
 
 

@@ -87,9 +87,10 @@ def plain_twin(model: Any, *, seed: int) -> PlainNetwork:
         If it is another network.
     """
     if isinstance(model, MomentNetwork):
-        encoded, *layers, last = ann_twin(model, seed=seed)
-        encoder = encoded.encoder
-        before, outputs = last.in_features, last.out_features
+        encoded, *found, last = ann_twin(model, seed=seed)
+        layers: list[nn.Module] = list(found)
+        encoder: Any = encoded.encoder
+        before, outputs = int(last.in_features), int(last.out_features)  # type: ignore[arg-type]
     else:
         from mnnbio.training.spiking.table_network import TableNetwork
 

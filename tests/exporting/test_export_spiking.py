@@ -289,6 +289,11 @@ def uneven_synapses():
             "are for spiking networks",
         ),
         (lambda: export(MomentMLP((4, 5, 2)), [0.1] * 4, weights="matrix"), ValueError, "are for spiking networks"),
+        (
+            lambda: export(network(neuron=SpikingNeuron(clock="single")), currents(1)),
+            ValueError,
+            "export networks with clock='steps'",
+        ),
     ],
 )
 def test_what_cannot_be_exported_is_refused(call, error, message):
