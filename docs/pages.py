@@ -90,7 +90,7 @@ def tutorial(path: Path) -> tuple[str, dict[str, bytes]]:
     pictures: dict[str, bytes] = {}
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "markdown":
-            parts.append(cell.source)
+            parts.append(cell.source.replace("](../docs/", "](../"))
         elif cell.cell_type == "code":
             parts.append(fenced(cell.source, "python"))
             for output in cell.outputs:

@@ -33,6 +33,12 @@ n_excitatory, n_inhibitory = 80, 20
 milliseconds, warmup, trials = 200, 50, 1
 codegen = "runtime"
 """,
+    "05_modes": """
+n_neurons, training_steps, batch = 20, 2, 4
+steps, n_trials = 100, 16
+n_lif, milliseconds, lif_trials, window = 60, 2000, 2, 200
+codegen = "runtime"
+""",
 }
 
 execute = SimpleNamespace(**runpy.run_path(str(NOTEBOOKS / "execute.py")))
