@@ -99,10 +99,10 @@ def test_notebooks_become_pages(tmp_path):
         nbformat.v4.new_output("stream", text="\x1b[31mred\x1b[0m\n"),
         nbformat.v4.new_output("display_data", data={"image/png": "aGVsbG8=", "text/plain": "<Figure>"}),
     ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title"), cell])
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title\n\n[a](../docs/a.md)"), cell])
     nbformat.write(notebook, tmp_path / "demo.ipynb")
     text, pictures = PAGES.tutorial(tmp_path / "demo.ipynb")
-    assert text == "# Title\n\n```python\nx\n```\n\n```text\nred\n```\n\n![Title](demo_1.png)\n"
+    assert text == "# Title\n\n[a](../a.md)\n\n```python\nx\n```\n\n```text\nred\n```\n\n![Title](demo_1.png)\n"
     assert pictures == {"demo_1.png": b"hello"}
 
 
