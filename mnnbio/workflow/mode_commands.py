@@ -106,11 +106,11 @@ def _config(arguments: argparse.Namespace, folder: RunFolder) -> ModeConfig:
         kept = read_layer(folder.config, MODE_SECTIONS)
     base = read_layer(arguments.config, MODE_SECTIONS) if arguments.config else kept or {}
     named = {"task": {"name": arguments.data_set}} if arguments.data_set else {}
-    config = make_mode_config(base, named, layer_of(arguments))
-    if kept is not None and make_mode_config(kept).task.name != config.task.name:
+    if kept is not None and arguments.data_set is not None:
         other = make_mode_config(kept).task.name
-        raise ConfigError(f"{folder} holds a run of {other}, not of {config.task.name}; choose another folder")
-    return config
+        if other != arguments.data_set:
+            raise ConfigError(f"{folder} holds a run of {other}, not of {arguments.data_set}; choose another folder")
+    return make_mode_config(base, named, layer_of(arguments))
 
 
 def _keep(config: ModeConfig, folder: RunFolder, tell: Callable[[str], None]) -> None:
