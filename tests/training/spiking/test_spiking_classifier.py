@@ -18,7 +18,7 @@ FAST = {"steps": 15, "epochs": 25, "batch_size": 16, "learning_rate": 0.03, "ran
 
 
 @pytest.mark.slow
-@parametrize_with_checks([SpikingModeClassifier(12, 2, **FAST)])
+@parametrize_with_checks([SpikingModeClassifier(30, 2, **{**FAST, "steps": 40, "epochs": 40})])
 @pytest.mark.filterwarnings("ignore::mnnbio.nn.FeatureRangeWarning")  # the checks draw training and test data apart
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
