@@ -99,10 +99,10 @@ class SpikingModeClassifier(ClassifierMixin, BaseEstimator):
 
     Examples
     --------
-    >>> from sklearn.datasets import load_iris
-    >>> x, y = load_iris(return_X_y=True)
-    >>> classifier = SpikingModeClassifier(30, 2, steps=30, epochs=20, random_state=0).fit(x, y)
-    >>> bool(classifier.score(x, y) > 0.85)
+    >>> from sklearn.datasets import load_digits
+    >>> x, y = load_digits(return_X_y=True)
+    >>> classifier = SpikingModeClassifier(100, 3, scaling="global", epochs=10, random_state=0).fit(x[:1000], y[:1000])
+    >>> bool(classifier.score(x[1000:], y[1000:]) > 0.85)
     True
     """
 
