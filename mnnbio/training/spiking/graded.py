@@ -111,9 +111,9 @@ class GradedTableNetwork(TableNetwork):
         the number of steps has.
     unit : GradedUnit, optional
     head : int or tuple of int
-        Units of dense layers (ReLU) between the summed states and the outputs. Without any, the last layer of graded
-        units are the outputs, as in published classifiers; published regressions have two, which makes three layers of
-        weights with the readout.
+        Units of dense layers (ReLU) between the states, averaged over time, and the outputs. Without any, the last
+        layer of graded units are the outputs, as in published classifiers; published regressions have two, which makes
+        three layers of weights with the readout.
     dtype : torch.dtype, optional
 
     Attributes
@@ -170,8 +170,9 @@ class GradedTableNetwork(TableNetwork):
         return activity
 
     def read(self, activity: Sequence[UnitActivity]) -> Tensor:
-        """Return the summed inner states of the last layer, after the head if there is one, shape (B, N)."""
-        found = activity[-1].voltages[self.timing.settle :].sum(0)
+        """Return the summed inner states of the last layer, or what the head makes of their mean, shape (B, N)."""
+        states = activity[-1].voltages[self.timing.settle :]
+        found = states.mean(0) if self.head else states.sum(0)  # dense layers start from numbers of order one
         for layer in self.dense:
             found = torch.relu(layer(found))
         return found

@@ -25,7 +25,7 @@ QUICK = {"epochs": 12, "batch_size": 16, "duration": 60, "random_state": 0}
 
 @pytest.mark.parametrize("encoding", ["current", "flicker", "poisson", "latency"])
 def test_iris_is_learned_with_every_encoding(encoding):
-    model = SpikingClassifier((20,), encoding=encoding, **QUICK).fit(X, Y)
+    model = SpikingClassifier((20,), encoding=encoding, **(QUICK | {"epochs": 30})).fit(X, Y)
     assert model.score(X, Y) > 0.85
     assert model.encode(X).shape == (30, 150, 4)
     assert set(np.unique(model.unit_states(X).spikes)) == {0.0, 1.0}
@@ -45,7 +45,7 @@ def test_graded_units_learn_too():
     model = SpikingClassifier((20,), unit=GradedUnit(), encoding="flicker", **QUICK).fit(X, Y)
     assert model.score(X, Y) > 0.85
     assert model.unit_states(X[:2]).populations == ("hidden",) * 20 + ("output",) * 3
-    values = SpikingRegressor((20,), unit="graded", head=(8, 4), **QUICK).fit(X[:, :3], X[:, 3])
+    values = SpikingRegressor((20,), unit="graded", head=(32, 16), **QUICK).fit(X[:, :3], X[:, 3])
     assert values.score(X[:, :3], X[:, 3]) > 0.8
 
 
