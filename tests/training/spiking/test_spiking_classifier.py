@@ -18,7 +18,7 @@ FAST = {"steps": 15, "epochs": 25, "batch_size": 16, "learning_rate": 0.03, "ran
 
 
 @pytest.mark.slow
-@parametrize_with_checks([SpikingModeClassifier(30, 2, **{**FAST, "steps": 40, "epochs": 40})])
+@parametrize_with_checks([SpikingModeClassifier(30, 2, steps=100, batch_size=16, random_state=0)])
 @pytest.mark.filterwarnings("ignore::mnnbio.nn.FeatureRangeWarning")  # the checks draw training and test data apart
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
@@ -99,7 +99,7 @@ def test_two_classes_full_weights_and_learned_constants(iris):
 @pytest.mark.slow
 def test_inside_pipeline_and_grid_search(iris):
     x, y = iris
-    pipeline = make_pipeline(StandardScaler(), SpikingModeClassifier(20, 2, **FAST))
+    pipeline = make_pipeline(StandardScaler(), SpikingModeClassifier(20, 1, **FAST))
     with pytest.warns(FeatureRangeWarning):  # of folds that hold the extremes
         search = GridSearchCV(pipeline, {"spikingmodeclassifier__neurons": [1, 20]}, cv=2).fit(x, y)
     assert search.best_params_ == {"spikingmodeclassifier__neurons": 20}
