@@ -5,8 +5,10 @@ Every room may use it, so it imports the standard library alone.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
+import hashlib
 import logging
 import os
 import platform
@@ -19,11 +21,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 FOLDER_VARIABLE = "MNNBIO_CACHE_DIR"
 
@@ -370,6 +374,139 @@ def processor() -> str:
     except OSError:  # not Linux
         return platform.processor()
     return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features", "CPU part"))}))
+
+
+KERNEL_VARIABLE = "MNNBIO_KERNEL"
+# Tried in turn, for compilers that lack one or both.
+_OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-fopenmp",), ())
+
+
+class LibrarySource(NamedTuple):
+    """A C++ file that becomes a library of this process, and how.
+
+    Attributes
+    ----------
+    kind : str
+        What the file's name begins with.
+    what : str
+        What it is to users, for messages.
+    source : Path
+    flags : tuple of str
+        Options of the compiler, constants included.
+    content : tuple
+        Whatever else tells libraries of the same source and options apart.
+    time_limit : float
+        Seconds for one run of the compiler.
+    """
+
+    kind: str
+    what: str
+    source: Path
+    flags: tuple[str, ...]
+    content: tuple[Any, ...] = ()
+    time_limit: float = 120.0
+
+
+def load_library(source: LibrarySource) -> tuple[ctypes.CDLL | None, str]:
+    """Return a library and its path, from the cache or built now, or None and the reason.
+
+    It is built once for each version of the source, compiler and processor, and kept in `cache_folder`; where that
+    cannot be written it is built anew by every process. ``MNNBIO_KERNEL=torch`` in the environment turns it off.
+
+    Raises
+    ------
+    ValueError
+        If ``MNNBIO_KERNEL`` is neither "compiled" nor "torch".
+
+    Warns
+    -----
+    CacheWarning
+        If the cache folder is not safe.
+    """
+    wanted = os.environ.get(KERNEL_VARIABLE, "compiled")
+    check_choice(KERNEL_VARIABLE, wanted, ["compiled", "torch"])
+    if wanted == "torch":
+        return None, f"turned off by {KERNEL_VARIABLE}=torch"
+    parts = [*source.flags, platform.machine(), processor(), *source.content]
+    start = f"{source.kind}-{_digest(source.source.read_bytes() + repr(parts).encode(), 24)}-"
+    command = compiler_command()
+    compiler = shutil.which(command[0])
+    if compiler is None:
+        reason = f"there is no C++ compiler {command[0]!r}: install one, or name yours in the variable CXX"
+        with suppress(OSError):
+            return _kept_library(start) or (None, reason)
+        return None, reason
+    command = [compiler, *command[1:], *source.flags]
+    name = f"{start}{_fingerprint_of_compiler(command)}"
+    reasons = []
+    try:
+        return _kept_library(f"{name}-") or _built_library(source, command, private_folder(cache_folder()), name)
+    except (OSError, subprocess.SubprocessError) as error:
+        reasons.append(_reason(error))
+        if isinstance(error, UnsafeFolder):
+            text = f"{source.what} cannot be kept, and is built anew by every process: {error}"
+            warnings.warn(text, CacheWarning, stacklevel=3)
+    try:
+        with tempfile.TemporaryDirectory(prefix="mnnbio-") as folder:  # once loaded, the file is not needed any more
+            return _built_library(source, command, Path(folder), name)
+    except (OSError, subprocess.SubprocessError) as error:
+        reasons.append(_reason(error))
+    return None, "the library could not be built: " + "; then ".join(reasons)
+
+
+def _fingerprint_of_compiler(command: list[str]) -> str:
+    """Return what tells libraries of different compilers and options apart."""
+    compiler = Path(command[0]).resolve()
+    status = compiler.stat()
+    parts = [*command, str(compiler), status.st_size, status.st_mtime_ns, _OPTIONAL_FLAGS]
+    return _digest(repr(parts).encode(), 8)
+
+
+def _kept_library(start: str) -> tuple[ctypes.CDLL, str] | None:
+    """Return the library in the cache whose name starts so, the newest of several; those that are damaged are removed.
+
+    The name ends in the checksum of the content: a damaged library can end the process that loads it.
+    """
+    folder = cache_folder()
+    with suppress(FileNotFoundError):
+        require_private(folder)
+        found = [(path.stat().st_mtime, path) for path in folder.glob(f"{start}*.so")]
+        for _, path in sorted(found, reverse=True):
+            if path.stem.endswith(f"-{_digest(path.read_bytes(), 16)}"):
+                with suppress(OSError):
+                    return ctypes.CDLL(str(path)), str(path)
+            path.unlink(missing_ok=True)
+    return None
+
+
+def _built_library(source: LibrarySource, command: list[str], folder: Path, name: str) -> tuple[ctypes.CDLL, str]:
+    """Compile aside and rename, so that several processes may build at once."""
+    for left in folder.glob("building-*"):
+        with suppress(OSError):  # of a process that was killed
+            if time.time() - left.stat().st_mtime > 10 * source.time_limit:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+    with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as own:
+        made = Path(own) / f"{name}.so"
+        for flags in _OPTIONAL_FLAGS:
+            call = [*command, *flags, str(source.source), "-o", str(made)]
+            done = run_tool(call, Path(own), time_limit=source.time_limit)
+            if done.returncode == 0:
+                break
+        done.check_returncode()
+        path = folder / f"{name}-{_digest(made.read_bytes(), 16)}.so"
+        with written_aside(path) as aside:
+            aside.write_bytes(made.read_bytes())
+    return ctypes.CDLL(str(path)), str(path)
+
+
+def _digest(content: bytes, length: int) -> str:
+    return hashlib.sha256(content).hexdigest()[:length]
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "stderr", None) or str(error)
+    lines = text.strip().splitlines()
+    return next((line for line in lines if "error" in line.lower()), lines[0] if lines else type(error).__name__)
 
 
 # What is given

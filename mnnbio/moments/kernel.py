@@ -16,17 +16,8 @@ the work to PyTorch.
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 import threading
-import time
-import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -34,27 +25,13 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mnnbio.machine import (
-    CacheWarning,
-    UnsafeFolder,
-    cache_folder,
-    check_choice,
-    compiler_command,
-    private_folder,
-    processor,
-    require_private,
-    run_tool,
-    written_aside,
-)
+from mnnbio.machine import LibrarySource, load_library
 from mnnbio.moments.drive import SILENT, Neuron, NeuronTensors, from_rest
 from mnnbio.moments.integrals import Tables, load_tables
 
-VARIABLE = "MNNBIO_KERNEL"
 SOURCE = Path(__file__).with_name("kernel.cpp")
 # Comparisons need not trap nor functions set errno, which would keep loops from being vectorised; sums stay in order.
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
-# Tried in turn, for compilers that lack one or both.
-OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-fopenmp",), ())
 TIME_LIMIT = 120.0  # s, for one run of the compiler
 
 
@@ -103,34 +80,17 @@ def load_kernel() -> tuple[Kernel | None, str]:
 
 @cache
 def _load() -> tuple[Kernel | None, str]:
-    wanted = os.environ.get(VARIABLE, "compiled")
-    check_choice(VARIABLE, wanted, ["compiled", "torch"])
-    if wanted == "torch":
-        return None, f"turned off by {VARIABLE}=torch"
-    command = compiler_command()
-    compiler = shutil.which(command[0])
     tables = load_tables(torch.float64, torch.device("cpu"))
-    if compiler is None:
-        reason = f"there is no C++ compiler {command[0]!r}: install one, or name yours in the variable CXX"
-        with suppress(OSError):
-            return _find(f"moments-{_fingerprint(tables)}-", tables), reason
-        return None, reason
-    command = [compiler, *command[1:], *FLAGS, *_definitions(tables)]
-    name = f"moments-{_fingerprint(tables)}-{_fingerprint_of_compiler(command)}"
-    reasons = []
-    try:
-        return _find(f"{name}-", tables) or _build(command, private_folder(cache_folder()), name, tables), ""
-    except (OSError, subprocess.SubprocessError) as error:
-        reasons.append(_reason(error))
-        if isinstance(error, UnsafeFolder):
-            text = f"the compiled moment activation cannot be kept, and is built anew by every process: {error}"
-            warnings.warn(text, CacheWarning, stacklevel=2)
-    try:
-        with tempfile.TemporaryDirectory(prefix="mnnbio-") as folder:  # once loaded, the file is not needed any more
-            return _build(command, Path(folder), name, tables), ""
-    except (OSError, subprocess.SubprocessError) as error:
-        reasons.append(_reason(error))
-    return None, "the library could not be built: " + "; then ".join(reasons)
+    source = LibrarySource(
+        "moments",
+        "the compiled moment activation",
+        SOURCE,
+        (*FLAGS, *_definitions(tables)),
+        (tables.pieces.shape, tables.tonic.shape),
+        TIME_LIMIT,
+    )
+    library, detail = load_library(source)
+    return (None, detail) if library is None else (_opened(library, Path(detail), tables), "")
 
 
 def _definitions(tables: Tables) -> list[str]:
@@ -146,64 +106,7 @@ def _definitions(tables: Tables) -> list[str]:
     return [f"-D{name}={value}" for name, value in values.items()]
 
 
-def _fingerprint(tables: Tables) -> str:
-    """Return what tells kernels of different sources, constants and processors apart."""
-    parts = [*_definitions(tables), platform.machine(), processor(), tables.pieces.shape, tables.tonic.shape]
-    digest = hashlib.sha256(SOURCE.read_bytes())
-    digest.update(repr(parts).encode())
-    return digest.hexdigest()[:24]
-
-
-def _fingerprint_of_compiler(command: list[str]) -> str:
-    """Return what tells kernels of different compilers and options apart."""
-    compiler = Path(command[0]).resolve()
-    status = compiler.stat()
-    parts = [*command, str(compiler), status.st_size, status.st_mtime_ns, OPTIONAL_FLAGS]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
-
-
-def _find(start: str, tables: Tables) -> Kernel | None:
-    """Return the kernel in the cache whose name starts so, the newest of several; those that are damaged are removed.
-
-    The name ends in the checksum of the content: a damaged library can end the process that loads it.
-    """
-    folder = cache_folder()
-    with suppress(FileNotFoundError):
-        require_private(folder)
-        found = [(path.stat().st_mtime, path) for path in folder.glob(f"{start}*.so")]
-        for _, path in sorted(found, reverse=True):
-            if path.stem.endswith(f"-{_checksum(path)}"):
-                with suppress(OSError):
-                    return _open(path, tables)
-            path.unlink(missing_ok=True)
-    return None
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-def _build(command: list[str], folder: Path, name: str, tables: Tables) -> Kernel:
-    """Compile aside and rename, so that several processes may build at once."""
-    for left in folder.glob("building-*"):
-        with suppress(OSError):  # of a process that was killed
-            if time.time() - left.stat().st_mtime > 10 * TIME_LIMIT:
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
-    with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as own:
-        made = Path(own) / f"{name}.so"
-        for flags in OPTIONAL_FLAGS:
-            done = run_tool([*command, *flags, str(SOURCE), "-o", str(made)], Path(own), time_limit=TIME_LIMIT)
-            if done.returncode == 0:
-                break
-        done.check_returncode()
-        path = folder / f"{name}-{_checksum(made)}.so"
-        with written_aside(path) as aside:
-            aside.write_bytes(made.read_bytes())
-    return _open(path, tables)
-
-
-def _open(path: Path, tables: Tables) -> Kernel:
-    library = ctypes.CDLL(str(path))
+def _opened(library: ctypes.CDLL, path: Path, tables: Tables) -> Kernel:
     pointer, number, size = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64
     for dtype in ("float32", "float64"):
         for name, pointers in (("forward", 4), ("backward", 7), ("combine", 4)):
@@ -216,12 +119,6 @@ def _open(path: Path, tables: Tables) -> Kernel:
     slopes = (tables.tonic[:2] * powers * 2 * tables.edge**2).roll(-1, dims=1)
     tonic = torch.cat([tables.tonic[:4], slopes]).T.contiguous()
     return Kernel(library, path, (pointer * 2)(pieces.data_ptr(), tonic.data_ptr()), (pieces, tonic))
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "stderr", None) or str(error)
-    lines = text.strip().splitlines()
-    return next((line for line in lines if "error" in line.lower()), lines[0] if lines else type(error).__name__)
 
 
 NAMES = {torch.float64: "float64", torch.float32: "float32"}

@@ -13,17 +13,9 @@ environment turns it off; `spiking_backend` says which way is taken and why.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import itertools
 import math
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -31,27 +23,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mnnbio.machine import (
-    CacheWarning,
-    UnsafeFolder,
-    cache_folder,
-    check_choice,
-    compiler_command,
-    private_folder,
-    processor,
-    require_private,
-    run_tool,
-    written_aside,
-)
+from mnnbio.machine import LibrarySource, load_library
 from mnnbio.training.spiking.steps import Constants, Course, SequenceOptions, State
 
-VARIABLE = "MNNBIO_KERNEL"
 SOURCE = Path(__file__).with_name("fused.cpp")
 # Products and sums stay apart, as in PyTorch: spikes are then the same. Comparisons need not trap.
 FLAGS = ("-std=c++17", "-O3", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off")
-# Tried in turn, for compilers that lack one or both.
-OPTIONAL_FLAGS = (("-march=native", "-fopenmp"), ("-march=native",), ("-fopenmp",), ())
-TIME_LIMIT = 120.0  # s, for one run of the compiler
 NAMES = {torch.float64: "float64", torch.float32: "float32"}
 
 # Elements of a buffer. Segments of a trial are to fit into the processor's cache, several buffers of them; but not more
@@ -84,77 +61,15 @@ def spiking_backend() -> SpikingBackend:
     ValueError
         If the environment variable ``MNNBIO_KERNEL`` is neither "compiled" nor "torch".
     """
-    library, detail = load_library()
+    library, detail = _load()
     return SpikingBackend("torch" if library is None else "compiled", detail)
 
 
 @cache
-def load_library() -> tuple[ctypes.CDLL | None, str]:
-    """Return the library and its path, built and loaded once for each process, or None and the reason."""
-    wanted = os.environ.get(VARIABLE, "compiled")
-    check_choice(VARIABLE, wanted, ["compiled", "torch"])
-    if wanted == "torch":
-        return None, f"turned off by {VARIABLE}=torch"
-    command = compiler_command()
-    compiler = shutil.which(command[0])
-    if compiler is None:
-        return None, f"there is no C++ compiler {command[0]!r}: install one, or name yours in the variable CXX"
-    command = [compiler, *command[1:], *FLAGS, f"-DFEW={FEW}"]
-    status = Path(compiler).resolve().stat()
-    parts = [*command, OPTIONAL_FLAGS, status.st_size, status.st_mtime_ns, platform.machine(), processor()]
-    name = f"spiking-{hashlib.sha256(SOURCE.read_bytes() + repr(parts).encode()).hexdigest()[:24]}"
-    reasons = []
-    try:
-        return _kept(name) or _built(command, private_folder(cache_folder()), name)
-    except (OSError, subprocess.SubprocessError) as error:
-        reasons.append(_reason(error))
-        if isinstance(error, UnsafeFolder):
-            text = f"the compiled spiking networks cannot be kept, and are built anew by every process: {error}"
-            warnings.warn(text, CacheWarning, stacklevel=2)
-    try:
-        with tempfile.TemporaryDirectory(prefix="mnnbio-") as folder:  # once loaded, the file is not needed any more
-            return _built(command, Path(folder), name)
-    except (OSError, subprocess.SubprocessError) as error:
-        reasons.append(_reason(error))
-    return None, "the library could not be built: " + "; then ".join(reasons)
-
-
-def _kept(name: str) -> tuple[ctypes.CDLL, str] | None:
-    """Return the library of that name in the cache; what is damaged is removed, as it could end the process."""
-    folder = cache_folder()
-    with suppress(FileNotFoundError):
-        require_private(folder)
-        for path in folder.glob(f"{name}-*.so"):
-            if path.stem.endswith(f"-{_checksum(path)}"):
-                with suppress(OSError):
-                    return ctypes.CDLL(str(path)), str(path)
-            path.unlink(missing_ok=True)
-    return None
-
-
-def _built(command: list[str], folder: Path, name: str) -> tuple[ctypes.CDLL, str]:
-    """Compile aside and rename, so that several processes may build at once."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as own:
-        made = Path(own) / f"{name}.so"
-        for flags in OPTIONAL_FLAGS:
-            done = run_tool([*command, *flags, str(SOURCE), "-o", str(made)], Path(own), time_limit=TIME_LIMIT)
-            if done.returncode == 0:
-                break
-        done.check_returncode()
-        path = folder / f"{name}-{_checksum(made)}.so"
-        with written_aside(path) as aside:
-            aside.write_bytes(made.read_bytes())
-    return ctypes.CDLL(str(path)), str(path)
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "stderr", None) or str(error)
-    lines = text.strip().splitlines()
-    return next((line for line in lines if "error" in line.lower()), lines[0] if lines else type(error).__name__)
+def _load() -> tuple[ctypes.CDLL | None, str]:
+    return load_library(
+        LibrarySource("spiking", "the compiled step of spiking networks", SOURCE, (*FLAGS, f"-DFEW={FEW}"))
+    )
 
 
 def fused_sequence(
@@ -183,7 +98,7 @@ def fused_sequence(
         return None
     if inputs.dtype not in NAMES or inputs.device.type != "cpu" or inputs.layout != torch.strided:
         return None
-    library, _ = load_library()
+    library, _ = _load()
     if library is None:
         return None
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):

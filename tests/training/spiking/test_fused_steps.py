@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from mnnbio import machine
 from mnnbio.training.spiking import SpikeFilter, SpikingNetwork, SpikingNeuron, fused, spiking_backend
 from mnnbio.training.spiking.fused import fused_sequence
 from mnnbio.training.spiking.steps import SequenceOptions, sequence
@@ -170,9 +171,10 @@ def test_environment_turns_it_off(setting, name):
     assert done.stdout.strip() == f"{name} {name == 'torch'} torch.Size([20, 2, 1])"
 
 
-def test_a_compiler_that_fails_is_told(monkeypatch):
+def test_a_compiler_that_fails_is_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("MNNBIO_CACHE_DIR", str(tmp_path / "cache"))  # without a compiler, what is kept is loaded
     monkeypatch.setenv("CXX", "no-such-compiler")
-    library, reason = fused.load_library.__wrapped__()
+    library, reason = fused._load.__wrapped__()
     assert library is None
     assert "no C++ compiler 'no-such-compiler'" in reason
 
@@ -181,9 +183,9 @@ def test_damaged_libraries_are_built_anew(monkeypatch, tmp_path):
     monkeypatch.setenv("MNNBIO_CACHE_DIR", str(tmp_path / "cache"))
     folder = tmp_path / "cache"
     folder.mkdir(mode=0o700)
-    monkeypatch.setattr(fused, "_built", lambda command, where, name: (name, str(where)))
-    name, _ = fused.load_library.__wrapped__()
+    monkeypatch.setattr(machine, "_built_library", lambda source, command, where, name: (name, str(where)))
+    name, _ = fused._load.__wrapped__()
     broken = folder / f"{name}-0123456789abcdef.so"
     broken.write_bytes(b"broken")
-    assert fused.load_library.__wrapped__()[0] == name
+    assert fused._load.__wrapped__()[0] == name
     assert not broken.exists()
