@@ -178,7 +178,7 @@ measured(simulate)
 
 def measure(script: str, options: dict) -> dict:
     """Return what a script says of itself."""
-    command = [sys.executable, "-c", COMMON + script, json.dumps(options)]
+    command = [sys.executable, "-c", script, json.dumps(options)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(done.stderr[-3000:])
@@ -205,7 +205,7 @@ def compare_times(name: str, seconds: float, rounds: int, seed: int) -> None:
         own = {"name": name, "seconds": seconds, "seed": seed, "folder": f"{folder}/project"}
         for _ in range(rounds):
             for who, script in zip(found, (BRIAN, OURS), strict=True):
-                found[who].append(measure(script, own | {"spikes": f"{folder}/{who}.npz"}))
+                found[who].append(measure(COMMON + script, own | {"spikes": f"{folder}/{who}.npz"}))
         same = agreement(f"{folder}/ours.npz", f"{folder}/script.npz")
     least = {who: {key: min(one[key] for one in all_) for key in ("seconds", "program")} for who, all_ in found.items()}
     for who, all_ in found.items():
@@ -225,7 +225,7 @@ def compare_statistics(name: str, seconds: float, seeds: range) -> None:
         for seed in seeds:
             own = {"name": name, "seconds": seconds, "seed": seed, "folder": f"{folder}/project"}
             for who, script in zip(found, (BRIAN, OURS), strict=True):
-                found[who].append(measure(script, own | {"spikes": f"{folder}/{who}.npz"}))
+                found[who].append(measure(COMMON + script, own | {"spikes": f"{folder}/{who}.npz"}))
     for key, label in (("rate", "rate (Hz)"), ("cv", "CV of intervals"), ("synchrony", "synchrony")):
         theirs, ours = ([one[key] for one in found[who]] for who in found)
         difference = [a - b for a, b in zip(ours, theirs, strict=True)]

@@ -14,11 +14,9 @@ the program's peak.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 
+from biophysics import agreement, measure
 from ei_network import WATCH
 
 # What both scripts share: sources, weights, and how they measure themselves.
@@ -97,25 +95,12 @@ measured(run)
 """
 
 
-def measure(script: str, options: dict) -> dict:
-    """Return what a script says of itself."""
-    command = [sys.executable, "-c", COMMON + script, json.dumps(options)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr[-3000:])
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def agreement(ours: str, theirs: str) -> str:
+def agreement_of_both(ours: str, theirs: str) -> str:
     """Return how far spikes and weights of the two are the same."""
     import numpy as np
 
-    a, b = np.load(ours), np.load(theirs)
-    k = min(len(a["step"]), len(b["step"]))
-    differ = np.flatnonzero((a["step"][:k] != b["step"][:k]) | (a["neuron"][:k] != b["neuron"][:k]))
-    same = differ[0] if len(differ) else k
-    largest = np.abs(a["weights"] - b["weights"]).max() / b["weights"].max()
-    return f"first {same} of {len(b['step'])} spikes equal, weights differ by {largest:.1e} of the largest"
+    a, b = np.load(ours)["weights"], np.load(theirs)["weights"]
+    return f"{agreement(ours, theirs)}, weights differ by {np.abs(a - b).max() / b.max():.1e} of the largest"
 
 
 def main() -> None:
@@ -130,8 +115,8 @@ def main() -> None:
         own = {"seconds": options.seconds, "size": options.size, "seed": options.seed, "folder": f"{folder}/project"}
         for _ in range(options.rounds):
             for who, script in zip(found, (BRIAN, OURS), strict=True):
-                found[who].append(measure(script, own | {"found": f"{folder}/{who}.npz"}))
-        same = agreement(f"{folder}/ours.npz", f"{folder}/script.npz")
+                found[who].append(measure(COMMON + script, own | {"found": f"{folder}/{who}.npz"}))
+        same = agreement_of_both(f"{folder}/ours.npz", f"{folder}/script.npz")
     keys = ("seconds", "core", "program")
     least = {who: {key: min(one[key] for one in all_) for key in keys} for who, all_ in found.items()}
     for who, all_ in found.items():

@@ -7,12 +7,11 @@ from mnnbio.theory.jumps import Exponent, Jumps, asymmetry_delay, joint_exponent
 from mnnbio.theory.mode_dynamics import (
     ModeAnswer,
     ModeDynamics,
-    mode_basins,
     mode_dynamics,
-    mode_fixed_points,
     predict_mode_course,
     predict_modes,
 )
+from mnnbio.theory.mode_states import mode_basins, mode_fixed_points
 from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
 from mnnbio.theory.predict import predict
 from mnnbio.theory.renewal import (

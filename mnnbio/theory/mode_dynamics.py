@@ -1,4 +1,4 @@
-"""Activity in mode space: its latent dynamics, their fixed points, stability and basins, and stationary fluctuations.
+"""Activity in mode space: its latent dynamics, its course in time, and stationary fluctuations.
 
 In a circuit whose weights are ``W = ξ_in diag(λ) ξ_outᵀ``, neurons hear of each other through P numbers alone, the
 filtered activity ``κ`` that the output modes read. With exponential synapses of time constant tau_syn, neurons that
@@ -29,20 +29,18 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
-from scipy.interpolate import RegularGridInterpolator
 from scipy.linalg import expm
 
 from mnnbio.circuit import Circuit, ModeMatrix, require_circuit
-from mnnbio.machine import require_integer, require_memory
+from mnnbio.machine import require_memory
 from mnnbio.moments import NotConverged, effective_lif, interval_skewness, moment_activation
 from mnnbio.neurons import LIFParameters
 from mnnbio.results import array, versions
@@ -68,18 +66,9 @@ from mnnbio.values import Distribution
 Array = npt.NDArray[np.float64]
 
 VARIANCE_STEPS, VARIANCE_TOLERANCE = 100, 1e-9  # of the noise that trains bring, relative to all noise
-NEWTON_STEPS, HALVINGS = 25, 6
-RESIDUAL = 1e-9  # of a fixed point, relative to the reach of the mode
-SAME = 1e-5  # fixed points closer than this part of the reach are one
-REACHES = (-0.4, -0.05, 0.05, 0.4)  # starts, as parts of the reach of each mode
-STARTS = 200  # drawn at random where a grid would hold more
-SEARCHES = 3  # rounds of further starts while fixed points are known to be missing
 DIFFERENCE = 1e-5  # for Jacobians, relative to the reach
 STEPS_PER_TAU = 5  # of the integration in time
-BASIN_STEP, BASIN_TIME = 0.2, 100.0  # of the flow, in the shortest and longest time constants
-COURSE_TOLERANCE, BASIN_TOLERANCE = 1e-7, 1e-4  # as VARIANCE_TOLERANCE, in time and in basins
-KNOTS, MARGIN = {1: 129, 2: 27, 3: 13}, 0.05  # of the table of a flow, a mode; around what has to lie within
-ARRIVED = 0.02  # of the smallest distance between fixed points
+COURSE_TOLERANCE = 1e-7  # as VARIANCE_TOLERANCE, in time
 AT_ONCE = 500_000  # neurons times points that are evaluated together
 LONGEST_DELAY = 0.2  # in time constants of the synapses
 
@@ -390,204 +379,13 @@ def predict_modes(circuit: Circuit, *, dt: Any = None, closure: Closure | None =
         {
             "mode_mean": array("mode_mean", ("mode",), right.T @ state.rate * 1e3),
             "mode_covariance": array("mode_covariance", pair, covariance * 1e3),
-            "mode_covariance_independent": _labelled(pair, independent * 1e3, "Hz", "the same of independent neurons"),
-            "loop_gain": _labelled(pair, loop, "1", "gain of a deviation around the loop"),
-            "loop_gain_real": _labelled(("eigenvalue",), gains.real, "1", "real part of a loop gain"),
-            "loop_gain_imag": _labelled(("eigenvalue",), gains.imag, "1", "imaginary part of a loop gain"),
+            "mode_covariance_independent": described(pair, independent * 1e3, "Hz", "the same of independent neurons"),
+            "loop_gain": described(pair, loop, "1", "gain of a deviation around the loop"),
+            "loop_gain_real": described(("eigenvalue",), gains.real, "1", "real part of a loop gain"),
+            "loop_gain_imag": described(("eigenvalue",), gains.imag, "1", "imaginary part of a loop gain"),
         },
-        attrs={**_attributes(circuit, dynamics), "status": state.status},
+        attrs={**mode_attributes(circuit, dynamics), "status": state.status},
     )
-
-
-# Fixed points
-
-
-def mode_fixed_points(
-    circuit: Circuit,
-    starts: Any = None,
-    *,
-    dt: Any = None,
-    closure: Closure | None = None,
-    tau: Any = None,
-    seed: int = 0,
-) -> xr.Dataset:
-    """Return the fixed points in mode space that a search from many starts finds, and their stability.
-
-    Up to three modes, a grid over all κ that rates can bring is searched by Newton's method, then both sides of
-    unstable points and the middles between points. Indices of fixed points of a bounded continuous map add up to 1
-    (Brouwer): while those found do not, the search goes on from random points, and `index_sum` tells how it ended. A
-    sum other than 1 says that points are missing; a sum of 1 does not prove that none is.
-
-    Parameters
-    ----------
-    circuit, dt, closure, tau
-        As for `mode_dynamics`.
-    starts : array_like or Quantity, shape (start, P), optional
-        κ to start from instead, 1/ms.
-    seed : int
-        Of random starts, which more than three modes have from the beginning.
-
-    Returns
-    -------
-    Dataset
-        Over ``fixed_point``, by the first mode: `kappa` (and `mode`), Hz; `rate`, mean over neurons, Hz; `index`, the
-        sign of ``det(1 - loop gains)``; `stable`, whether all loop gains have real parts below 1 (delta synapses) or
-        all `growth` is negative; `growth` and `frequency` over ``eigenvalue``, of small deviations, 1/s and Hz, NaN
-        where time constants are unknown.
-
-    Raises
-    ------
-    NotConverged
-        If no start leads to a fixed point.
-    ValueError, TypeError
-        As of `mode_dynamics`.
-    """
-    require_integer("seed", seed, 0)
-    dynamics = mode_dynamics(circuit, dt=dt, closure=closure, tau=tau)
-    found = _all_fixed_points(dynamics, _given_points(starts, dynamics, "starts") if starts is not None else None, seed)
-    pair = ("fixed_point", "mode")
-    each = ("fixed_point", "eigenvalue")
-    kappa = np.stack([point.kappa for point in found.points])
-    growth = np.stack([point.growth for point in found.points])
-    index = [point.sign for point in found.points]
-    rate = dynamics.answers(kappa).rate.mean(-1)
-    return xr.Dataset(
-        {
-            "kappa": _labelled(pair, kappa * 1e3, "Hz", "activity in mode space"),
-            "rate": _labelled(("fixed_point",), rate * 1e3, "Hz", "mean rate of the neurons"),
-            "stable": _labelled(("fixed_point",), [p.stable for p in found.points], "1", "whether deviations decay"),
-            "index": _labelled(("fixed_point",), index, "1", "index of the fixed point"),
-            "growth": _labelled(each, growth.real * 1e3, "1/s", "growth rate of small deviations"),
-            "frequency": _labelled(each, np.abs(growth.imag) * 1e3 / (2 * np.pi), "Hz", "frequency of deviations"),
-        },
-        attrs={**_attributes(circuit, dynamics), "starts": found.starts, "index_sum": int(sum(index))},
-    )
-
-
-class _Point(NamedTuple):
-    """Fixed point with what is linear around it."""
-
-    kappa: Array
-    loop: Array
-    growth: npt.NDArray[np.complex128]  # eigenvalues of the Jacobian, 1/ms
-    stable: bool
-    sign: int  # index of the fixed point
-
-
-class _Search(NamedTuple):
-    """Fixed points, by the first mode, and how many starts led to them."""
-
-    points: list[_Point]
-    starts: int
-
-
-def _all_fixed_points(dynamics: ModeDynamics, starts: Array | None, seed: int) -> _Search:
-    reach, rng = dynamics.reach, np.random.default_rng(seed)
-    center = dynamics.returned(np.zeros(dynamics.n_modes))
-    if starts is None:
-        if dynamics.n_modes <= 3:
-            parts = np.array(list(product(REACHES, repeat=dynamics.n_modes)))
-        else:
-            parts = rng.uniform(-1.0, 1.0, (STARTS, dynamics.n_modes)) ** 3
-        starts = center + parts * reach
-        starts = np.concatenate([starts, center[None], _relaxed(dynamics, starts, 5)])
-    points: list[_Point] = []
-    tried = 0
-    for turn in range(2 + SEARCHES):
-        new: list[_Point] = []
-        for kappa in _newton(dynamics, starts):
-            if all((np.abs(kappa - p.kappa) > SAME * reach).any() for p in points + new):
-                new.append(_point(dynamics, kappa))
-        tried += len(starts)
-        points += new
-        complete = sum(p.sign for p in points) == 1
-        if turn and complete and not new:
-            break
-        starts = np.array(list(_further(dynamics, points)))
-        if turn and not complete:
-            spread = rng.uniform(-1.0, 1.0, (STARTS, dynamics.n_modes)) ** 3
-            starts = np.concatenate([*([starts] if len(starts) else []), center + spread * reach])
-        if not len(starts):
-            break
-    if not points:
-        raise NotConverged(
-            f"none of {tried} starts led to a fixed point in mode space. Give `starts` nearer to what you expect, "
-            "per ms"
-        )
-    return _Search(sorted(points, key=lambda p: tuple(p.kappa)), tried)
-
-
-def _further(dynamics: ModeDynamics, points: list[_Point]) -> Iterator[Array]:
-    """Yield where to look next: away from unstable points, and between points."""
-    for point in points:
-        values, vectors = np.linalg.eig(point.loop)
-        for k in np.flatnonzero(values.real >= 1):
-            direction = vectors[:, k].real
-            for size in (0.01, 0.1):
-                for sign in (-1, 1):
-                    yield from _relaxed(
-                        dynamics, (point.kappa + sign * size * dynamics.reach.max() * direction)[None], 10
-                    )
-    for k, one in enumerate(points):
-        for other in points[:k]:
-            for part in (0.25, 0.5, 0.75):
-                yield part * one.kappa + (1 - part) * other.kappa
-
-
-def _relaxed(dynamics: ModeDynamics, starts: Array, steps: int) -> Array:
-    """Return points after some steps of a damped iteration, which carry them to where activity can be."""
-    for _ in range(steps):
-        starts = 0.5 * (starts + dynamics.returned(starts))
-    return starts
-
-
-def _newton(dynamics: ModeDynamics, starts: Array) -> list[Array]:
-    """Return the points, different or not, to which Newton's method with halved steps leads from many starts."""
-    left, scores, right = dynamics.modes
-    reach, identity = dynamics.reach, np.eye(len(scores))
-    x = np.array(starts)
-    going = np.ones(len(x), dtype=bool)
-    arrived: list[Array] = []
-    answers = dynamics.answers(x)
-    residual = answers.rate @ right - x
-    for _ in range(NEWTON_STEPS):
-        size = np.abs(residual / reach).max(1)
-        arrived += list(x[going & (size <= RESIDUAL)])
-        going &= size > RESIDUAL
-        if not going.any():
-            break
-        rows = np.flatnonzero(going)
-        loop = np.einsum("ni,sn,nj->sij", right, answers.gain[rows], left * scores, optimize=True)
-        move = np.stack(
-            [np.linalg.lstsq(identity - m, r, rcond=None)[0] for m, r in zip(loop, residual[rows], strict=True)]
-        )
-        scale = np.ones(len(rows))
-        waiting = np.arange(len(rows))
-        for _ in range(HALVINGS):
-            trial = x[rows[waiting]] + scale[waiting, None] * move[waiting]
-            found = dynamics.answers(trial)
-            rest = found.rate @ right - trial
-            better = np.abs(rest / reach).max(1) < (1 - 1e-4 * scale[waiting]) * size[rows[waiting]]
-            taken = rows[waiting[better]]
-            x[taken], residual[taken] = trial[better], rest[better]
-            for old, fresh in zip(answers, found, strict=True):
-                old[taken] = fresh[better]
-            waiting = waiting[~better]
-            if not len(waiting):
-                break
-            scale[waiting] *= 0.5
-        going[rows[waiting]] = False  # a minimum of the residual that is no fixed point
-    return arrived
-
-
-def _point(dynamics: ModeDynamics, kappa: Array) -> _Point:
-    loop = dynamics.loop(kappa)
-    known = bool((dynamics.tau > 0).all())
-    values = np.linalg.eigvals(dynamics.jacobian(kappa)) if known else np.full(len(loop), np.nan + 0j)
-    values = np.asarray(values[np.argsort(-values.real)], dtype=np.complex128)
-    stable = bool((values.real < 0).all() if known else (np.linalg.eigvals(loop).real < 1).all())
-    index = int(np.sign(np.linalg.det(np.eye(len(loop)) - loop)))
-    return _Point(kappa, loop, values, stable, index)
 
 
 # Course in time
@@ -643,7 +441,7 @@ def predict_mode_course(
     first.require_times()
     _require_short_delays(circuit, first)
     width = float(first.tau.min()) / STEPS_PER_TAU if step is None else _width(step)
-    kappa = _given_points(np.zeros(first.n_modes) if start is None else start, first, "start")
+    kappa = given_points(np.zeros(first.n_modes) if start is None else start, first, "start")
     spread = np.zeros((len(kappa), first.n_modes, first.n_modes))
     require_memory(
         8.0 * len(wanted) * kappa.size * (1 + first.n_modes), "the course of all modes", "Ask for fewer times"
@@ -662,16 +460,16 @@ def predict_mode_course(
     over, spreads, rates = (np.stack(values, 1) for values in zip(*courses, strict=True))
     many = ("start", "time")
     found = {
-        "mode_activity": _labelled((*many, "mode"), over * 1e3, "Hz", "filtered activity of the modes"),
-        "rate": _labelled((*many, "population"), rates * 1e3, "Hz", "rate"),
+        "mode_activity": described((*many, "mode"), over * 1e3, "Hz", "filtered activity of the modes"),
+        "rate": described((*many, "population"), rates * 1e3, "Hz", "rate"),
     }
     if covariance:
-        found["mode_activity_covariance"] = _labelled(
+        found["mode_activity_covariance"] = described(
             (*many, "mode", "mode_j"), spreads * 1e6, "Hz²", "covariance of the filtered activity of the modes"
         )
     clock = ("time", wanted * 1e-3, {"units": "s"})
     coords: dict[str, Any] = {"time": clock, "population": [p.name for p in circuit.neurons]}
-    result = xr.Dataset(found, coords=coords, attrs=_attributes(circuit, first))
+    result = xr.Dataset(found, coords=coords, attrs=mode_attributes(circuit, first))
     single = start is None or np.ndim(in_unit(start, "1/ms", "start")) == 1
     return result.isel(start=0) if single else result
 
@@ -744,108 +542,11 @@ def _width(step: Any) -> float:
     return number
 
 
-# Basins
+# What answers share
 
 
-def mode_basins(
-    circuit: Circuit,
-    axes: Sequence[Any],
-    *,
-    dt: Any = None,
-    closure: Closure | None = None,
-    tau: Any = None,
-    seed: int = 0,
-) -> xr.Dataset:
-    """Return which fixed point the activity goes to, from every point of a grid in mode space.
-
-    Parameters
-    ----------
-    circuit, dt, closure, tau, seed
-        As for `mode_fixed_points`; up to three modes.
-    axes : sequence of array_like or Quantity
-        For each mode the κ of the grid, 1/ms, one or more.
-
-    Returns
-    -------
-    Dataset
-        That of `mode_fixed_points`, and `basin` over ``(kappa_1, …, kappa_P)``: the position of a fixed point, -1 where
-        none is reached in a hundred time constants (limit cycles, borders). Coordinates in Hz.
-
-    Raises
-    ------
-    ValueError
-        If there are more than three modes, or not one axis for each.
-    """
-    dynamics = mode_dynamics(circuit, dt=dt, closure=closure, tau=tau)
-    dynamics.require_times()
-    if dynamics.n_modes > 3:
-        raise ValueError(f"basins are drawn for up to 3 modes, the circuit has {dynamics.n_modes}")
-    if len(axes) != dynamics.n_modes:
-        raise ValueError(f"`axes` must be one array for each of {dynamics.n_modes} modes, got {len(axes)}")
-    grid = [np.atleast_1d(np.asarray(in_unit(axis, "1/ms", "axes"), dtype=np.float64)) for axis in axes]
-    if any(axis.ndim != 1 or not len(axis) or not np.isfinite(axis).all() for axis in grid):
-        raise ValueError("`axes` must hold finite numbers, 1/ms, one dimension each")
-    points = mode_fixed_points(circuit, dt=dt, closure=closure, tau=tau, seed=seed)
-    kappa = points["kappa"].to_numpy() * 1e-3
-    stable = points["stable"].to_numpy().astype(bool)
-    starts = np.stack(np.meshgrid(*grid, indexing="ij"), -1)
-    basin = _flow(dynamics, starts.reshape(-1, dynamics.n_modes), kappa, stable).reshape(starts.shape[:-1])
-    names = [f"kappa_{k + 1}" for k in range(dynamics.n_modes)]
-    coords = {name: (name, axis * 1e3, {"units": "Hz"}) for name, axis in zip(names, grid, strict=True)}
-    where = _labelled(tuple(names), basin, "1", "fixed point that is reached").assign_coords(coords)
-    return points.assign(basin=where)
-
-
-def _flow(dynamics: ModeDynamics, x: Array, kappa: Array, stable: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Return the position of the stable point that each start ends at, -1 for none.
-
-    The right-hand side is interpolated from a table, which costs the same for any number of starts.
-    """
-    basin = np.full(len(x), -1, dtype=np.int64)
-    if not stable.any():
-        return basin
-    apart = [np.abs(a - b).max() for k, a in enumerate(kappa) for b in kappa[:k]]
-    near = ARRIVED * (min(apart) if apart else float(dynamics.reach.max()))
-    returned = _tabulated(dynamics, np.concatenate([x, kappa]))
-    h = BASIN_STEP * float(dynamics.tau.min())
-    rows, attractors = np.arange(len(x)), np.flatnonzero(stable)
-    x = np.array(x)
-    for k in range(int(BASIN_TIME * dynamics.tau.max() / h)):
-        one = (returned(x) - x) / dynamics.tau
-        two = (returned(x + h * one) - x - h * one) / dynamics.tau
-        x = x + h / 2 * (one + two)
-        if k % 4 == 0:
-            distance = np.abs(x[:, None] - kappa[attractors]).max(-1)
-            done = distance.min(1) < near
-            basin[rows[done]] = attractors[distance[done].argmin(1)]
-            rows, x = rows[~done], x[~done]
-            if not len(rows):
-                break
-    return basin
-
-
-def _tabulated(dynamics: ModeDynamics, points: Array) -> Callable[[Array], Array]:
-    """Return `ModeDynamics.returned` as a spline over a box that holds the points and where they can go."""
-    dynamics = replace(dynamics, accuracy=BASIN_TOLERANCE)
-    low, high = points.min(0), points.max(0)
-    for _ in range(2):  # steps mix points with what returns from them
-        low, high = low - MARGIN * (high - low + SAME), high + MARGIN * (high - low + SAME)
-        coarse = dynamics.returned(_box(low, high, 4))
-        low, high = np.minimum(low, coarse.min(0)), np.maximum(high, coarse.max(0))
-    knots = KNOTS[dynamics.n_modes]
-    values = dynamics.returned(_box(low, high, knots))
-    axes = tuple(np.linspace(a, b, knots) for a, b in zip(low, high, strict=True))
-    table = values.reshape(*(knots,) * dynamics.n_modes, dynamics.n_modes)
-    spline = RegularGridInterpolator(axes, table, method="cubic", bounds_error=False, fill_value=None)
-    return lambda x: np.asarray(spline(x))
-
-
-def _box(low: Array, high: Array, knots: int) -> Array:
-    axes = [np.linspace(a, b, knots) for a, b in zip(low, high, strict=True)]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
-
-
-def _given_points(value: Any, dynamics: ModeDynamics, name: str) -> Array:
+def given_points(value: Any, dynamics: ModeDynamics, name: str) -> Array:
+    """Return activities of the modes that a user gave, shape (n, P), 1/ms."""
     found = np.atleast_2d(np.asarray(in_unit(value, "1/ms", name), dtype=np.float64))
     if found.ndim != 2 or found.shape[1] != dynamics.n_modes or not len(found) or not np.isfinite(found).all():
         raise ValueError(
@@ -855,11 +556,13 @@ def _given_points(value: Any, dynamics: ModeDynamics, name: str) -> Array:
     return found
 
 
-def _labelled(dims: tuple[str, ...], values: Any, units: str, long_name: str) -> xr.DataArray:
+def described(dims: tuple[str, ...], values: Any, units: str, long_name: str) -> xr.DataArray:
+    """Return labelled values with their units."""
     return xr.DataArray(np.asarray(values), dims=dims, attrs={"units": units, "long_name": long_name})
 
 
-def _attributes(circuit: Circuit, dynamics: ModeDynamics) -> dict[str, Any]:
+def mode_attributes(circuit: Circuit, dynamics: ModeDynamics) -> dict[str, Any]:
+    """Return the attributes of an answer: theory, closure, step, circuit and versions."""
     return {
         "group": "prediction",
         "theory": "mode dynamics",

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from mnnbio.machine import check_choice
-from mnnbio.nn import DTYPES, Encoder, MomentLinear, Moments, encoder_from_config
+from mnnbio.nn import Encoder, MomentLinear, Moments
 from mnnbio.training.spiking.encodings import InputEncoding
 from mnnbio.training.spiking.fused import SequenceOptions, fused_sequence
 from mnnbio.training.spiking.steps import (
@@ -166,6 +166,8 @@ class SpikingTableNetwork(TableNetwork):
         If an option is out of range.
     """
 
+    UNIT = ("neuron", SpikingNeuron)
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -291,25 +293,6 @@ class SpikingTableNetwork(TableNetwork):
         """Return what builds this network again (as JSON can hold it), apart from its state dict."""
         neuron = {field.name: plain_parameter(getattr(self.neuron, field.name)) for field in fields(self.neuron)}
         return super().config() | {"neuron": neuron, "readout": self.reads, "slope": self.slope}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> SpikingTableNetwork:
-        """Build the network that `config` describes; its weights come with the state dict.
-
-        Raises
-        ------
-        ValueError
-            If it is the configuration of another network.
-        """
-        options = dict(config)
-        check_choice("network", options.pop("network", None), [cls.__name__])
-        return cls(
-            options.pop("sizes"),
-            encoder_from_config(options.pop("encoder")),
-            neuron=SpikingNeuron(**options.pop("neuron")),
-            dtype=DTYPES[options.pop("dtype")],
-            **options,
-        )
 
 
 def delayed(spikes: Tensor) -> Tensor:

@@ -20,8 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mnnbio.machine import check_choice
-from mnnbio.nn import DTYPES, Encoder, MomentLinear, encoder_from_config
+from mnnbio.nn import Encoder, MomentLinear
 from mnnbio.training.spiking.encodings import InputEncoding
 from mnnbio.training.spiking.table_network import TableNetwork, UnitActivity
 from mnnbio.units import checked_counts, real_number, require, shown
@@ -131,6 +130,8 @@ class GradedTableNetwork(TableNetwork):
         If an option is out of range.
     """
 
+    UNIT = ("unit", GradedUnit)
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -199,26 +200,6 @@ class GradedTableNetwork(TableNetwork):
     def config(self) -> dict[str, Any]:
         """Return what builds this network again (as JSON can hold it), apart from its state dict."""
         return super().config() | {"unit": asdict(self.unit), "head": list(self.head)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> GradedTableNetwork:
-        """Build the network that `config` describes; its weights come with the state dict.
-
-        Raises
-        ------
-        ValueError
-            If it is the configuration of another network.
-        """
-        options = dict(config)
-        check_choice("network", options.pop("network", None), [cls.__name__])
-        return cls(
-            options.pop("sizes"),
-            encoder_from_config(options.pop("encoder")),
-            unit=GradedUnit(**options.pop("unit")),
-            head=tuple(options.pop("head")),
-            dtype=DTYPES[options.pop("dtype")],
-            **options,
-        )
 
 
 def _dense_layers(sizes: Sequence[int], generator: torch.Generator, dtype: torch.dtype | None) -> nn.ModuleList:

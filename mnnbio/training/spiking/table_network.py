@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mnnbio.machine import require_integer
-from mnnbio.nn import DTYPES, Encoder, MomentLinear, Moments
+from mnnbio.machine import check_choice, require_integer
+from mnnbio.nn import DTYPES, Encoder, MomentLinear, Moments, encoder_from_config
 from mnnbio.training.spiking.encodings import InputEncoding, StepEncoder
 from mnnbio.units import checked_counts, count_steps, in_unit, require
 
@@ -84,6 +84,7 @@ class TableNetwork(nn.Module):
     sizes : tuple of int
     """
 
+    UNIT: ClassVar[tuple[str, type]]  # the parameter that describes the units, and its type
     readout: MomentLinear
 
     def __init__(
@@ -155,6 +156,21 @@ class TableNetwork(nn.Module):
             "seed": self.seed,
             "dtype": names[self.dtype],
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Build the network that `config` describes; its weights come with the state dict.
+
+        Raises
+        ------
+        ValueError
+            If it is the configuration of another network.
+        """
+        options = dict(config)
+        check_choice("network", options.pop("network", None), [cls.__name__])
+        name, kind = cls.UNIT
+        made = {name: kind(**options.pop(name)), "dtype": DTYPES[options.pop("dtype")]}
+        return cls(options.pop("sizes"), encoder_from_config(options.pop("encoder")), **made, **options)
 
 
 def spread(values: Tensor) -> Tensor:
