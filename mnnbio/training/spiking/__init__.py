@@ -18,16 +18,8 @@ from mnnbio.training.spiking.fitting import (
 from mnnbio.training.spiking.fused import SpikingBackend, spiking_backend
 from mnnbio.training.spiking.graded import GradedTableNetwork, GradedUnit
 from mnnbio.training.spiking.mode_classifier import SpikingModeClassifier
-from mnnbio.training.spiking.networks import (
-    Activity,
-    FullWeights,
-    ManyModesWarning,
-    ModeWeights,
-    RateActivity,
-    RateNetwork,
-    SpikingNetwork,
-    read_out,
-)
+from mnnbio.training.spiking.networks import Activity, RateActivity, RateNetwork, SpikingNetwork, read_out
+from mnnbio.training.spiking.recurrent_weights import FullWeights, ManyModesWarning, ModeWeights
 from mnnbio.training.spiking.smnn_files import (
     CollapsedTaskWarning,
     TaskCheck,

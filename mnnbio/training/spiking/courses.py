@@ -13,7 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from mnnbio.training.spiking.fitting import EVALUATION_BATCH
-from mnnbio.training.spiking.networks import Activity, ModeWeights, RateActivity
+from mnnbio.training.spiking.networks import Activity, RateActivity
+from mnnbio.training.spiking.recurrent_weights import ModeWeights
 from mnnbio.training.spiking.stored_networks import Network
 from mnnbio.training.spiking.tasks import Trials, bernoulli_pixels, decisions
 

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from mnnbio.machine import check_choice
-from mnnbio.training.spiking.networks import ModeWeights, RateNetwork, Readout, SpikingNetwork
+from mnnbio.training.spiking.networks import RateNetwork, Readout, SpikingNetwork
+from mnnbio.training.spiking.recurrent_weights import ModeWeights
 from mnnbio.training.spiking.steps import SpikeFilter, SpikingNeuron
 from mnnbio.training.spiking.tasks import bernoulli_pixels, contextual_integration, decisions
 from mnnbio.units import shown

@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from mnnbio.training.checkpoint import read_file, write_file
-from mnnbio.training.spiking.networks import FullWeights, ModeWeights, RateNetwork, SpikingNetwork
+from mnnbio.training.spiking.networks import RateNetwork, SpikingNetwork
+from mnnbio.training.spiking.recurrent_weights import FullWeights, ModeWeights
 from mnnbio.training.spiking.steps import SpikeFilter, SpikingNeuron
 
 NETWORK_FILE = "network.safetensors"
