@@ -79,7 +79,7 @@ def test_a_convolutional_network_comes_back_whole(tmp_path):
 
 
 def test_other_networks_are_refused(tmp_path):
-    with pytest.raises(TypeError, match=r"must be one of \['MomentCNN', 'MomentMLP'\], got Linear"):
+    with pytest.raises(TypeError, match=r"must be one of \['GradedTableNetwork', 'MomentCNN', 'MomentMLP', 'SpikingTableNetwork'\], got Linear"):
         save_model(torch.nn.Linear(2, 2), tmp_path)
     model = network()
     checkpoint_module.write_file(
