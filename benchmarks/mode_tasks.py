@@ -12,7 +12,7 @@ context; MNIST, accuracy 0.960, 0.963 and 0.958 with 3 modes (arXiv 2310.14621 a
 What trains well: Adam with a learning rate that rises to 0.01 and falls to 0 (one cycle) and small batches, of 32
 trials or 64 images. In contextual integration one cycle of 400 batches of 100 leaves an error of 0.028, one of 1500
 batches of 32, of nearly the same cost, 0.020. On MNIST the accuracy grows with the epochs: 0.937 after 1.3 of them in
-batches of 256, 0.957 after 2.6 in batches of 64 (3 modes, one seed).
+batches of 256 and 0.957 after 2.6 in batches of 64 (3 modes, one seed), 0.964 after 5.3 (median of five seeds).
 """
 
 from __future__ import annotations
