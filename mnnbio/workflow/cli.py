@@ -7,12 +7,11 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnnbio.workflow.arguments import Parser, add_options, layer_of, path_argument, progress_wanted, shown
 from mnnbio.workflow.commands import add_cache, add_circuit, add_completion, add_sweep
-from mnnbio.workflow.mode_commands import holds_mode_run, mode_parser
-from mnnbio.workflow.mode_config import MODE_RUNS
+from mnnbio.workflow.mode_commands import MODE_RUN
 from mnnbio.workflow.options import ConfigError, require_known
 from mnnbio.workflow.run_config import (
     PRESETS,
@@ -30,6 +29,7 @@ from mnnbio.workflow.run_config import (
     to_yaml,
 )
 from mnnbio.workflow.run_folder import RunFolder, write_text
+from mnnbio.workflow.run_kinds import RunKind
 
 if TYPE_CHECKING:
     from mnnbio.workflow.trained_run import Session
@@ -74,7 +74,8 @@ MOST_LINES = 4  # of an error
 BAD_INPUT = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
 EXPECTED = (*BAD_INPUT, OSError, RuntimeError, ArithmeticError, MemoryError)
 
-
+# Runs with options of their own; a new kind is listed here.
+RUN_KINDS: tuple[RunKind[Any], ...] = (MODE_RUN,)
 SIMULATED = (SpikeOptions, DecisionOptions, StatisticsOptions)
 
 
@@ -210,6 +211,11 @@ def _session(
         yield session
 
 
+def _parser_of_kind(words: Sequence[str]) -> Parser | None:
+    """Return the parser of a run with options of its own, None where words mean a trained moment network."""
+    return next((parser for kind in RUN_KINDS if (parser := kind.parser(words)) is not None), None)
+
+
 def _require_compiler() -> None:
     """Say before the training, not after it, that there is no compiler."""
     from mnnbio.spikes import CompilerNotFound, require_compiler
@@ -222,10 +228,9 @@ def _require_compiler() -> None:
 
 def _config(arguments: argparse.Namespace, folder: RunFolder) -> Config:
     """Return the options of a run: of its folder or a file, changed by those of the command line."""
-    if holds_mode_run(folder):
-        raise ConfigError(
-            f"{folder} holds a spiking network of few modes, whose steps are done by: mnnbio run --out {folder}"
-        )
+    other = next((kind for kind in RUN_KINDS if kind.holds(folder)), None)
+    if other is not None:
+        raise ConfigError(f"{folder} holds {other.named}, whose steps are done by: mnnbio run --out {folder}")
     kept = read_layer(folder.config) if folder.config.is_file() else None
     named = _named(arguments)
     file = getattr(arguments, "config", None)
@@ -248,7 +253,9 @@ def _named(arguments: argparse.Namespace) -> dict[str, dict[str, str]]:
     """Return the data set that positional arguments name."""
     data: dict[str, str] = {}
     if getattr(arguments, "data_set", None):
-        require_known([arguments.data_set], [*PRESETS, *MODE_RUNS], "data set")
+        require_known(
+            [arguments.data_set], [*PRESETS, *(task for kind in RUN_KINDS for task in kind.tasks)], "data set"
+        )
         data["name"] = arguments.data_set
     if getattr(arguments, "file", None):
         if data.get("name") != "table":
@@ -305,7 +312,7 @@ def _parser() -> Parser:
         return own
 
     everything = command("run", _run, "do everything that is not done yet", RUN)
-    everything.instead = mode_parser
+    everything.instead = _parser_of_kind
     _add_data(everything)
     everything.add_argument(
         "--out", dest="folder", metavar="RUN", type=path_argument, required=True, help="the run folder"

@@ -9,7 +9,7 @@ import yaml
 
 from mnnbio.training import context_switch, contextual_integration, load_network
 from mnnbio.workflow.cli import main
-from mnnbio.workflow.mode_commands import mode_parser
+from mnnbio.workflow.mode_commands import MODE_RUN
 from mnnbio.workflow.mode_config import MODE_PRESETS, MODE_SECTIONS, make_mode_config
 from mnnbio.workflow.options import ConfigError
 from mnnbio.workflow.run_config import all_fields, to_yaml
@@ -146,12 +146,12 @@ def test_options_survive_their_file():
 
 
 def test_words_that_mean_a_network_of_few_modes(context, tmp_path):
-    assert mode_parser(["modes-digits", "--out", "x"]) is not None
-    assert mode_parser(["--out", str(context)]) is not None
-    assert mode_parser([f"--out={context}"]) is not None
-    assert mode_parser(["--config", str(context / "config.yaml"), "--out", "x"]) is not None
-    assert mode_parser(["digits", "--out", "modes-digits"]) is None
-    assert mode_parser(["--out", str(tmp_path)]) is None
+    assert MODE_RUN.parser(["modes-digits", "--out", "x"]) is not None
+    assert MODE_RUN.parser(["--out", str(context)]) is not None
+    assert MODE_RUN.parser([f"--out={context}"]) is not None
+    assert MODE_RUN.parser(["--config", str(context / "config.yaml"), "--out", "x"]) is not None
+    assert MODE_RUN.parser(["digits", "--out", "modes-digits"]) is None
+    assert MODE_RUN.parser(["--out", str(tmp_path)]) is None
 
 
 @pytest.mark.parametrize(
