@@ -32,16 +32,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "circuits": {"circuit", "neurons", "synapses", "theory"},
     "analyses": {"results"},
     "validation": {"circuit", "neurons", "theory", "moments", "spikes", "results", "analyses"},
+    "learning": {"circuit", "neurons", "synapses", "theory", "spikes", "training", "results", "analyses"},
 }
 MAY_IMPORT["workflow"] = set(MAY_IMPORT)
 # Heavy or optional packages, and the rooms that may use them. Equations of a user's own are read by Brian2.
 HOMES = {
     "brian2": {"formats", "machine", "neurons", "spikes", "units"},
-    "torch": {"exporting", "moments", "nn", "theory", "training", "validation"},
+    "torch": {"exporting", "learning", "moments", "nn", "theory", "training", "validation"},
     "safetensors": {"training"},
-    "sklearn": {"training"},
+    "sklearn": {"learning", "training"},
     "pandas": {"training"},
-    "xarray": {"analyses", "results", "spikes", "theory", "validation", "workflow"},
+    "xarray": {"analyses", "learning", "results", "spikes", "theory", "validation", "workflow"},
     "netCDF4": {"results"},
     "matplotlib": {"analyses", "circuit", "validation"},
     "jinja2": {"analyses"},
