@@ -35,8 +35,16 @@ from mnnbio.analyses.modes import (
     principal_angles,
     switch_success,
 )
+from mnnbio.analyses.paired_trains import SpikeTrains
 from mnnbio.analyses.responses import phase_diagram, step_response
 from mnnbio.analyses.spectra import oscillation, population_spectra
+from mnnbio.analyses.spike_matching import (
+    SpikePairs,
+    chance_match,
+    match_spikes,
+    match_spikes_least_shift,
+    spike_match,
+)
 from mnnbio.analyses.spike_trains import spike_statistics
 from mnnbio.analyses.states import network_state, synchrony
 from mnnbio.analyses.table_scores import (
@@ -96,11 +104,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Comparison",
     "ComparisonWarning",
+    "SpikePairs",
+    "SpikeTrains",
     "ablation_curve",
     "accuracy_against_time",
     "attractor_separation",
     "binned_counts",
     "calibration_curve",
+    "chance_match",
     "class_scores",
     "classification",
     "compare",
@@ -112,6 +123,8 @@ __all__ = [
     "curve_difference",
     "curve_intervals",
     "dynamics",
+    "match_spikes",
+    "match_spikes_least_shift",
     "mean_covariances",
     "membrane_statistics",
     "mode_activity",
@@ -164,6 +177,7 @@ __all__ = [
     "regression_scores",
     "report",
     "roc_curve",
+    "spike_match",
     "spike_statistics",
     "state_sentence",
     "step_response",
