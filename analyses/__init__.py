@@ -38,6 +38,14 @@ from mnnbio.analyses.modes import (
 from mnnbio.analyses.paired_trains import SpikeTrains
 from mnnbio.analyses.responses import phase_diagram, step_response
 from mnnbio.analyses.spectra import oscillation, population_spectra
+from mnnbio.analyses.spike_distances import (
+    interval_histogram_distance,
+    smoothed_population_distance,
+    smoothed_train_distance,
+    spike_distance,
+    van_rossum_distance,
+    victor_purpura_distance,
+)
 from mnnbio.analyses.spike_matching import (
     SpikePairs,
     chance_match,
@@ -123,6 +131,7 @@ __all__ = [
     "curve_difference",
     "curve_intervals",
     "dynamics",
+    "interval_histogram_distance",
     "match_spikes",
     "match_spikes_least_shift",
     "mean_covariances",
@@ -177,6 +186,9 @@ __all__ = [
     "regression_scores",
     "report",
     "roc_curve",
+    "smoothed_population_distance",
+    "smoothed_train_distance",
+    "spike_distance",
     "spike_match",
     "spike_statistics",
     "state_sentence",
@@ -186,6 +198,8 @@ __all__ = [
     "synchrony",
     "task_report",
     "unit_states",
+    "van_rossum_distance",
+    "victor_purpura_distance",
 ]
 
 

@@ -70,6 +70,27 @@ class PairedTrains(NamedTuple):
         return pooled
 
     @property
+    def pooled_rows(self) -> Integers:
+        """Place of each train when trials are pooled, flat, shape (train,)."""
+        kept = [size for dim, size in zip(self.dims, self.shape, strict=True) if dim != "trial"]
+        rows = np.arange(int(np.prod(kept))).reshape(kept)
+        if "trial" in self.dims:
+            rows = np.expand_dims(rows, self.dims.index("trial"))
+        return np.broadcast_to(rows, self.shape).ravel()
+
+    def runs(self) -> list[tuple[SpikeTrains, SpikeTrains]]:
+        """Return own and target trains of all neurons, of every stimulus and trial."""
+        neurons = self.shape[-1]
+        sides = []
+        for trains in (self.own, self.target):
+            starts = trains.starts[::neurons] if neurons else np.zeros(1, dtype=np.int64)
+            blocks = list(trains.counts.reshape(-1, max(neurons, 1)))
+            sides.append(
+                [SpikeTrains(trains.times[starts[k] : starts[k + 1]], block) for k, block in enumerate(blocks)]
+            )
+        return list(zip(*sides, strict=True))
+
+    @property
     def kept_coords(self) -> dict[str, Any]:
         """Coordinates that are left when trials are pooled."""
         return {name: c for name, c in self.coords.items() if "trial" not in c.dims}
@@ -184,6 +205,28 @@ def checked_window(window: Any, name: str = "window") -> float:
     if not length >= 0:
         raise ValueError(f"`{name}` must be a time ≥ 0 ms, got {length:g} ms")
     return length
+
+
+def recording_length(trains: PairedTrains | tuple[SpikeTrains, SpikeTrains], duration: Any) -> float:
+    """Return the length of a recording, ms: what is given, else what the trains know.
+
+    Raises
+    ------
+    ValueError
+        If neither is known, it is not > 0, or spikes lie before 0 or after it.
+    """
+    known = trains.duration if isinstance(trains, PairedTrains) else None
+    total = known if duration is None else single_time(duration, "duration")
+    if total is None:
+        raise ValueError("trains of plain arrays need `duration`, the length of the recording in ms")
+    if not total > 0:
+        raise ValueError(f"`duration` must be a time > 0 ms, got {total:g} ms")
+    times = np.concatenate([trains[0].times, trains[1].times])
+    if len(times) and not (times.min() >= 0 and times.max() <= total * (1 + 1e-12)):
+        raise ValueError(
+            f"spikes must lie between 0 and the duration, {total:g} ms, got {times.min():g} ms to {times.max():g} ms"
+        )
+    return total
 
 
 def _is_train(part: Any) -> bool:

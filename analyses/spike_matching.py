@@ -11,14 +11,13 @@ import xarray as xr
 from mnnbio.analyses.paired_trains import (
     Array,
     Integers,
-    PairedTrains,
     SpikeTrains,
     both_trains,
     checked_window,
     paired_trains,
+    recording_length,
 )
 from mnnbio.machine import require_integer
-from mnnbio.results import single_time
 
 _WINDOW = 4.0  # ms
 _ROUNDING = 1e-11  # of the largest time: times that are sums of steps miss a window's edge by less
@@ -256,7 +255,7 @@ def chance_match(
     require_integer("seed", seed, 0)
     if not 0 < level < 1:
         raise ValueError(f"`level` must be between 0 and 1, got {level!r}")
-    total = _recording(both, duration)
+    total = recording_length(both, duration)
     if total <= 2 * least:
         raise ValueError(
             f"a recording of {total:g} ms must be longer than two smallest shifts of {least:g} ms: lower `least_shift`"
@@ -376,18 +375,6 @@ def _shifted(trains: SpikeTrains, shifts: Array, duration: float) -> SpikeTrains
     owner = trains.owner
     times = (trains.times + shifts[owner]) % duration
     return SpikeTrains(times[np.lexsort((times, owner))], trains.counts)
-
-
-def _recording(both: PairedTrains, duration: Any) -> float:
-    total = both.duration if duration is None else single_time(duration, "duration")
-    if total is None:
-        raise ValueError("trains of plain arrays need `duration`, the length of the recording in ms")
-    times = np.concatenate([both.own.times, both.target.times])
-    if len(times) and not (times.min() >= 0 and times.max() <= total):
-        raise ValueError(
-            f"spikes must lie between 0 and the duration, {total:g} ms, got {times.min():g} ms to {times.max():g} ms"
-        )
-    return total
 
 
 def _ratio(top: Any, bottom: Any) -> npt.NDArray[np.float64]:
