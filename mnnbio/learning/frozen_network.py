@@ -124,12 +124,7 @@ class FrozenNetwork:
             length = own if length is None else length
             if length > own * (1 + 1e-9):
                 raise ValueError(f"`currents` must be as long as the run, {length:g} ms, got {own:g} ms")
-            parts = {
-                name: Samples(np.ascontiguousarray(samples.values[:, part]), samples.dt, unit="mV/ms")
-                for name, part in self._slices.items()
-            }
-            made: list[Drive] = [GaussianDrive(name, mean=part) for name, part in parts.items()]
-            circuit = circuit.with_parts(drives=made)
+            circuit = circuit.with_parts(drives=self._drives(samples))
             return circuit, self._at_steps(samples, length), length
         circuit = circuit if drives is None else circuit.with_parts(drives=list(drives))
         if circuit.n_stimuli not in (None, 1):
@@ -145,6 +140,13 @@ class FrozenNetwork:
         if length is None:
             length = self._length_of_drives(circuit)
         return circuit, self._means(circuit, length), length
+
+    def _drives(self, samples: Samples) -> list[Drive]:
+        """Return the drives that give each population its part of the currents."""
+        return [
+            GaussianDrive(name, mean=Samples(np.ascontiguousarray(samples.values[:, part]), samples.dt, unit="mV/ms"))
+            for name, part in self._slices.items()
+        ]
 
     def _samples(self, currents: Any) -> Samples:
         if isinstance(currents, Samples):
@@ -237,6 +239,11 @@ class FrozenNetwork:
                 "the frozen input is not a current in mV/ms: only rules that need none, such as credit='pool', work"
             )
         return self._currents
+
+    @property
+    def has_currents(self) -> bool:
+        """Whether the frozen input is a current in mV/ms."""
+        return self._currents is not None
 
     @property
     def is_lif(self) -> bool:
@@ -333,6 +340,15 @@ class FrozenNetwork:
         return self._by_source(delays, "delay").astype(np.int64)
 
     @property
+    def delay_steps_of_any(self) -> Int64:
+        """Delay of every source in steps, (n,), rounded down to the shortest of a source that has several."""
+        found = np.zeros(self.size)
+        for name, part in self._slices.items():
+            own = [delay_steps(self.circuit, p, self.dt).min() for p in self.circuit.projections if p.source == name]
+            found[part] = min(own, default=0)
+        return found.astype(np.int64)
+
+    @property
     def delay(self) -> Array:
         """Delay of every source, ms, (n,)."""
         return np.asarray(self.delay_steps * self.dt, dtype=np.float64)
@@ -362,8 +378,23 @@ class FrozenNetwork:
             self._stack.__exit__(*exception)
         self._stack, self._program = None, None
 
-    def run(self, weights: npt.ArrayLike | None = None, *, report: Callable[[int, int], None] | None = None) -> Passed:
-        """Run the network from its start values under recurrent weights, mV, (n, n); by default its own.
+    def run(
+        self,
+        weights: npt.ArrayLike | None = None,
+        *,
+        currents: npt.ArrayLike | None = None,
+        report: Callable[[int, int], None] | None = None,
+    ) -> Passed:
+        """Run the network from its start values.
+
+        Parameters
+        ----------
+        weights : array_like, shape (n, n), optional
+            Recurrent weights, mV; by default its own.
+        currents : array_like, shape (step, n), optional
+            Another current than the frozen one, mV/ms, one row per step, where the network has been given `currents`.
+        report : callable, optional
+            Called with the numbers of steps taken and to take.
 
         Raises
         ------
@@ -375,7 +406,8 @@ class FrozenNetwork:
         if self._program is None:
             raise RuntimeError("a FrozenNetwork runs within its `with` block: with FrozenNetwork(...) as network: ...")
         given = None if weights is None else self.blocks(weights)
-        recording = self._program.run(self.duration, weights=given, seed=0, processes=1, report=report)
+        drives = None if currents is None else self._drives(self._samples(currents))
+        recording = self._program.run(self.duration, weights=given, drives=drives, seed=0, processes=1, report=report)
         counts = recording.row_size.reshape(-1, self.size)[0].astype(np.int64)
         return Passed(np.repeat(np.arange(self.size), counts), recording.step.astype(np.int64), counts)
 
