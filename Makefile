@@ -9,8 +9,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/digits
-# One process a core; the tests of a file stay together, for they share what is slow to make.
-PARALLEL ?= --numprocesses auto --dist loadfile
+# One process a core; the tests of a file stay together, for they share what is slow to make; tests/conftest.py sorts files.
+PARALLEL ?= --numprocesses auto --dist loadfile --no-loadscope-reorder
 INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test quick reproduce lint docs notebooks figures clean compiler
