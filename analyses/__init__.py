@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mnnbio.analyses.alignment import ComparisonWarning
+from mnnbio.analyses.avalanches import avalanches, branching_ratio, fit_power_law
 from mnnbio.analyses.balance import current_balance, current_correlation
 from mnnbio.analyses.binned_counts import binned_counts, population_rates
 from mnnbio.analyses.circuit_text import stored_readout
@@ -17,6 +18,7 @@ from mnnbio.analyses.comparison_table import Comparison
 from mnnbio.analyses.covariances import mean_covariances, population_covariances
 from mnnbio.analyses.decisions import accuracy_against_time, classification
 from mnnbio.analyses.dynamics import dynamics, state_sentence
+from mnnbio.analyses.learned_weights import weight_recovery
 from mnnbio.analyses.membrane import compare_membrane, membrane_statistics
 from mnnbio.analyses.mode_importance import (
     ablation_curve,
@@ -117,7 +119,9 @@ __all__ = [
     "ablation_curve",
     "accuracy_against_time",
     "attractor_separation",
+    "avalanches",
     "binned_counts",
+    "branching_ratio",
     "calibration_curve",
     "chance_match",
     "class_scores",
@@ -131,6 +135,7 @@ __all__ = [
     "curve_difference",
     "curve_intervals",
     "dynamics",
+    "fit_power_law",
     "interval_histogram_distance",
     "match_spikes",
     "match_spikes_least_shift",
@@ -200,6 +205,7 @@ __all__ = [
     "unit_states",
     "van_rossum_distance",
     "victor_purpura_distance",
+    "weight_recovery",
 ]
 
 
