@@ -79,6 +79,12 @@ if TYPE_CHECKING:
         plot_stimuli,
     )
     from mnnbio.analyses.html_report import report
+    from mnnbio.analyses.learning_plots import (
+        plot_avalanches,
+        plot_learning_history,
+        plot_spike_match,
+        plot_weight_recovery,
+    )
     from mnnbio.analyses.membrane_plots import plot_voltages
     from mnnbio.analyses.mode_plots import (
         plot_dimensions,
@@ -150,6 +156,7 @@ __all__ = [
     "participation_ratio",
     "phase_diagram",
     "plot_accuracy",
+    "plot_avalanches",
     "plot_calibration",
     "plot_confusion",
     "plot_confusions",
@@ -159,6 +166,7 @@ __all__ = [
     "plot_dimensions",
     "plot_inputs",
     "plot_intervals",
+    "plot_learning_history",
     "plot_mode_importance",
     "plot_mode_trajectories",
     "plot_phase_diagram",
@@ -174,11 +182,13 @@ __all__ = [
     "plot_scores",
     "plot_separation",
     "plot_spectra",
+    "plot_spike_match",
     "plot_stimuli",
     "plot_switch_success",
     "plot_training",
     "plot_unit_states",
     "plot_voltages",
+    "plot_weight_recovery",
     "plot_weights",
     "plot_z",
     "population_covariances",
@@ -215,6 +225,7 @@ def __getattr__(name: str) -> Any:
         from mnnbio.analyses import (
             dynamics_plots,
             html_report,
+            learning_plots,
             membrane_plots,
             mode_plots,
             plots,
@@ -233,6 +244,7 @@ def __getattr__(name: str) -> Any:
             mode_plots,
             table_plots,
             weights,
+            learning_plots,
             task_page,
         )
         return next(getattr(module, name) for module in modules if hasattr(module, name))

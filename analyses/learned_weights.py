@@ -21,6 +21,28 @@ def weight_classes(true: Array) -> dict[str, npt.NDArray[np.bool_]]:
     return dict(zip(SIGNS, (true > 0, true < 0, true == 0, np.ones(true.shape, dtype=bool)), strict=True))
 
 
+def weight_matrix(weights: Any, name: str) -> Array:
+    """Return weights as a matrix of numbers, mV where they are quantities; NaN are unknown.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they are no matrix of numbers, or infinite.
+    """
+    given = weights.toarray() if hasattr(weights, "toarray") else weights
+    if is_quantity(given):
+        given = in_unit(given, "mV", name)
+    try:
+        matrix = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`{name}` must be a matrix of numbers, got {shown(weights)}") from error
+    if matrix.ndim != 2:
+        raise ValueError(f"`{name}` must be over (target, source), got shape {matrix.shape}")
+    if np.isinf(matrix).any():
+        raise ValueError(f"`{name}` must be finite, or NaN where unknown, got infinite weights")
+    return matrix
+
+
 def weight_recovery(learned: Any, true: Any, *, autapses: bool = True) -> xr.Dataset:
     """Compare learned with true weights, class by class.
 
@@ -52,7 +74,7 @@ def weight_recovery(learned: Any, true: Any, *, autapses: bool = True) -> xr.Dat
     TypeError
         If weights are not numbers.
     """
-    mine, truth = _matrix(learned, "learned"), _matrix(true, "true")
+    mine, truth = weight_matrix(learned, "learned"), weight_matrix(true, "true")
     if mine.shape != truth.shape:
         raise ValueError(f"`learned` and `true` must have one shape, got {mine.shape} and {truth.shape}")
     if np.isnan(truth).any():
@@ -123,18 +145,3 @@ def _add_spectra(out: xr.Dataset, mine: Array, truth: Array) -> None:
         out[f"eigenvalue_{part}"] = (("matrix", "eigenvalue"), values, {"units": "mV"})
     out["spectral_radius"] = ("matrix", np.abs(table).max(axis=1), {"units": "mV"})
     out["spectral_distance"] = ((), float(cost[pairs].mean()), {"units": "mV", "long_name": "distance of spectra"})
-
-
-def _matrix(weights: Any, name: str) -> Array:
-    given = weights.toarray() if hasattr(weights, "toarray") else weights
-    if is_quantity(given):
-        given = in_unit(given, "mV", name)
-    try:
-        matrix = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"`{name}` must be a matrix of numbers, got {shown(weights)}") from error
-    if matrix.ndim != 2:
-        raise ValueError(f"`{name}` must be over (target, source), got shape {matrix.shape}")
-    if np.isinf(matrix).any():
-        raise ValueError(f"`{name}` must be finite, or NaN where unknown, got infinite weights")
-    return matrix
