@@ -4,11 +4,23 @@ from mnnbio.learning.frozen_network import FrozenNetwork, Passed
 from mnnbio.learning.membrane_input import filtered_arrivals, membrane_ratio, postsynaptic_potentials
 from mnnbio.learning.outcome import Learned, make_history
 from mnnbio.learning.pspm import PSPM, CheckpointError, ShrinkingWindow
-from mnnbio.learning.spike_tasks import SpikeTask, frozen_current, spike_task
+from mnnbio.learning.published_pspm import (
+    probabilistic_target,
+    published_currents,
+    published_network,
+    published_pspm,
+    published_ratio,
+    published_task,
+    recorded_pspm,
+    recorded_task,
+)
+from mnnbio.learning.spike_tasks import TAU_CURRENT, SpikeTask, frozen_current, spike_task
+from mnnbio.learning.stationary_moments import compare_moments, with_stationary_noise
 from mnnbio.learning.targets import SpikeTargets, read_targets, require_window
 
 __all__ = [
     "PSPM",
+    "TAU_CURRENT",
     "CheckpointError",
     "FrozenNetwork",
     "Learned",
@@ -16,12 +28,22 @@ __all__ = [
     "ShrinkingWindow",
     "SpikeTargets",
     "SpikeTask",
+    "compare_moments",
     "filtered_arrivals",
     "frozen_current",
     "make_history",
     "membrane_ratio",
     "postsynaptic_potentials",
+    "probabilistic_target",
+    "published_currents",
+    "published_network",
+    "published_pspm",
+    "published_ratio",
+    "published_task",
+    "recorded_pspm",
+    "recorded_task",
     "read_targets",
     "require_window",
     "spike_task",
+    "with_stationary_noise",
 ]

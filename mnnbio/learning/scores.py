@@ -37,5 +37,5 @@ def spike_distance(network: FrozenNetwork, own: Passed, target: Passed, tau: flo
 
     See `mnnbio.analyses.van_rossum_distance`; τ, ms, is that of its exponential kernel.
     """
-    times = [SpikeTrains(side.step * network.dt, side.counts) for side in (own, target)]
-    return float(np.sqrt(van_rossum_distance(*times, tau, squared=True).sum()))
+    mine, theirs = (SpikeTrains(side.step.astype(np.float64) * network.dt, side.counts) for side in (own, target))
+    return float(np.sqrt(van_rossum_distance(mine, theirs, tau, squared=True).sum()))
