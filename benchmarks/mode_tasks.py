@@ -1,7 +1,8 @@
 """Spiking networks of few modes learn their tasks: error, decisions, accuracy, steps and time, over seeds.
 
     python benchmarks/mode_tasks.py context                  contextual integration, 100 neurons, 3 modes
-    python benchmarks/mode_tasks.py switch --modes 1,2,3     ... whose context may change after the stimulus, by number
+    python benchmarks/mode_tasks.py switch --modes 1,2,3 --figure docs/context_switch.png
+                                                             ... whose context may change after the stimulus, by number
                                                              of modes
     python benchmarks/mode_tasks.py mnist --data-dir DIR --modes 3,100
 
@@ -66,14 +67,19 @@ def main() -> None:
     parser.add_argument("--presentation", type=int, default=50, help="steps that an image is shown (default: 50)")
     parser.add_argument("--data-dir", help="folder with the IDX files of MNIST")
     parser.add_argument("--out", type=Path, help="folder for the trained networks")
+    parser.add_argument("--figure", type=Path, help="switch: where to draw right decisions against the number of modes")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     images = load_task("mnist", arguments.data_dir) if arguments.task == "mnist" else None
+    right: dict[int, list[float]] = {}
     for modes in map(int, arguments.modes.split(",")):
         rows = [train_one(arguments, modes, seed, images) for seed in range(arguments.seeds)]
+        right[modes] = [row.get("right_switch", np.nan) for row in rows]
         median = {name: float(np.median([row[name] for row in rows])) for name in rows[0]}
         print(f"{arguments.task}, {modes} modes, median of {len(rows)} seeds: {shown(median)}", flush=True)
     print(PUBLISHED[arguments.task])
+    if arguments.figure is not None:
+        draw(right, arguments.figure)
 
 
 def train_one(arguments: argparse.Namespace, modes: int, seed: int, images: Any) -> dict[str, float]:
@@ -106,6 +112,31 @@ def train_one(arguments: argparse.Namespace, modes: int, seed: int, images: Any)
         save_network(network, arguments.out / f"{task}_{modes}_modes_seed_{seed}.safetensors")
     print(f"{task}, {modes} modes, seed {seed}, {steps} steps: {shown(measures | cost)}", flush=True)
     return measures | cost
+
+
+def draw(right: dict[int, list[float]], path: Path) -> None:
+    """Draw the share of right decisions after a change of context against the number of modes."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})
+    figure, axes = plt.subplots(figsize=(3.6, 2.6), layout="constrained")
+    modes = sorted(right)
+    for p in modes:
+        across = p + 0.06 * (np.arange(len(right[p])) - (len(right[p]) - 1) / 2)
+        axes.plot(across, right[p], "o", ms=3.5, color="#0072B2", label="seeds" if p == modes[0] else None)
+        axes.hlines(
+            np.median(right[p]), p - 0.25, p + 0.25, color="#222222", lw=1.5, label="median" if p == modes[0] else None
+        )
+    axes.axhline(0.54, color="#D55E00", lw=1, ls="--", label="published parameters (P = 3)")
+    axes.axhline(0.5, color="#767676", lw=0.8, ls=":", label="chance")
+    axes.set(
+        xlabel="Modes P", ylabel="Right decisions,\ncontext changed after the stimuli", xticks=modes, ylim=(0.45, 1.02)
+    )
+    axes.legend(loc="center right", fontsize=7)
+    figure.savefig(path, dpi=150)
 
 
 def shown(measures: dict[str, float]) -> str:
