@@ -79,6 +79,8 @@ if TYPE_CHECKING:
         plot_stimuli,
     )
     from mnnbio.analyses.html_report import report
+    from mnnbio.analyses.learner_scores import plot_learner_scores, plot_shared_moments
+    from mnnbio.analyses.learning_page import learning_report
     from mnnbio.analyses.learning_plots import (
         plot_avalanches,
         plot_learning_history,
@@ -143,6 +145,7 @@ __all__ = [
     "dynamics",
     "fit_power_law",
     "interval_histogram_distance",
+    "learning_report",
     "match_spikes",
     "match_spikes_least_shift",
     "mean_covariances",
@@ -166,6 +169,7 @@ __all__ = [
     "plot_dimensions",
     "plot_inputs",
     "plot_intervals",
+    "plot_learner_scores",
     "plot_learning_history",
     "plot_mode_importance",
     "plot_mode_trajectories",
@@ -181,6 +185,7 @@ __all__ = [
     "plot_roc",
     "plot_scores",
     "plot_separation",
+    "plot_shared_moments",
     "plot_spectra",
     "plot_spike_match",
     "plot_stimuli",
@@ -221,10 +226,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the report or a figure at first use: Matplotlib takes most of a second to load."""
-    if name in __all__ and (name in ("report", "task_report") or name.startswith("plot_")):
+    if name in __all__ and (name in ("report", "task_report", "learning_report") or name.startswith("plot_")):
         from mnnbio.analyses import (
             dynamics_plots,
             html_report,
+            learner_scores,
+            learning_page,
             learning_plots,
             membrane_plots,
             mode_plots,
@@ -245,6 +252,8 @@ def __getattr__(name: str) -> Any:
             table_plots,
             weights,
             learning_plots,
+            learner_scores,
+            learning_page,
             task_page,
         )
         return next(getattr(module, name) for module in modules if hasattr(module, name))

@@ -12,6 +12,7 @@ from scipy import optimize, stats
 
 from mnnbio.analyses.binned_counts import binned_counts, recorded
 from mnnbio.machine import require_integer
+from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
 
@@ -141,9 +142,9 @@ def fit_power_law(
     661-703. Deluca, A., Corral, Á. (2013). Fitting and goodness-of-fit test of non-truncated and truncated power-law
     distributions. *Acta Geophys.* 61, 1351-1394.
     """
-    data = np.asarray(values, dtype=np.float64).ravel()
-    if not (np.isfinite(data).all() and (data > 0).all()):
-        raise ValueError("values of a power law must be finite and > 0, got others: leave them out")
+    data = np.ravel(in_unit(values, "1", "values"))
+    if not (data > 0).all():
+        raise ValueError(f"values of a power law must be > 0, got {data.min():g}: leave them out")
     if discrete and (data != np.round(data)).any():
         raise ValueError("values must be whole numbers: give `discrete=False` for a continuous law")
     if not 0 < level < 1:
@@ -261,11 +262,11 @@ def _summed(activity: Any, bin: Any) -> tuple[Array, float | None]:
         return counts.reshape(-1, counts.shape[-1]), length
     if bin is not None:
         raise ValueError("`bin` is of results, counts that are given have their bins")
-    counts = np.atleast_2d(np.asarray(activity, dtype=np.float64))
+    counts = np.atleast_2d(in_unit(activity, "1", "activity"))
     if counts.ndim != 2 or not counts.shape[1]:
         raise ValueError(f"activity must be over ([trial,] time), got shape {np.shape(activity)}")
-    if not (np.isfinite(counts).all() and (counts >= 0).all()):
-        raise ValueError("activity must be numbers of spikes, finite and ≥ 0")
+    if not (counts >= 0).all():
+        raise ValueError(f"activity must be numbers of spikes ≥ 0, got {counts.min():g}")
     return counts, None
 
 

@@ -30,6 +30,7 @@ from mnnbio.analyses.paired_trains import checked_window, paired_trains
 from mnnbio.analyses.spike_matching import match_spikes, spike_match
 from mnnbio.machine import require_integer
 from mnnbio.results import single_time
+from mnnbio.units import shown
 
 Array = npt.NDArray[np.float64]
 
@@ -150,9 +151,7 @@ def plot_learning_history(
         If there are no passes with an F.
     """
     several = not isinstance(history, xr.Dataset)
-    histories: Mapping[str, xr.Dataset] = {"": history} if isinstance(history, xr.Dataset) else history
-    if not histories:
-        raise ValueError("a history needs a learner, the mapping is empty")
+    histories = _by_name(history, "history")
     (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN * 1.25, 60))
     for k, (name, one) in enumerate(histories.items()):
         if "F" not in one or "pass" not in one["F"].dims or not np.isfinite(one["F"]).any():
@@ -189,11 +188,13 @@ def plot_weight_recovery(
     Raises
     ------
     ValueError
-        As of `weight_recovery`.
+        As of `weight_recovery`, or if no learned weight is known.
     """
     require_integer("points", points, 1)
     found = weight_recovery(learned, true, autapses=autapses)
     truth, mine = weight_matrix(true, "true"), weight_matrix(learned, "learned")
+    if not np.isfinite(mine).any():
+        raise ValueError("a figure of weights needs learned weights that are known, all are NaN or there are none")
     counted = np.isfinite(mine) & (np.ones(truth.shape, dtype=bool) if autapses else ~np.eye(len(truth), dtype=bool))
     rng = np.random.default_rng(0)
     kept = np.zeros(truth.size, dtype=bool)
@@ -244,13 +245,11 @@ def plot_avalanches(
     ValueError
         If a network has no avalanche.
     """
-    networks: Mapping[str, xr.Dataset] = {"": found} if isinstance(found, xr.Dataset) else found
+    networks = _by_name(found, "found")
     for name, one in networks.items():
         if not one.sizes.get("avalanche", 0):
             whose = f" of {name!r}" if name else ""
             raise ValueError(f"the activity{whose} has no avalanches: {one.attrs.get('note') or 'none is complete'}")
-    if not networks:
-        raise ValueError("a figure of avalanches needs a network, the mapping is empty")
     panels = panels_in(ax, 1, 2, (DOUBLE_COLUMN * 0.85, 62))
     for axes, quantity, text in zip(
         panels, ("size", "duration"), ("Avalanche size (spikes)", "Duration (bins)"), strict=True
@@ -273,6 +272,18 @@ def plot_avalanches(
         if any(line.get_label() and not str(line.get_label()).startswith("_") for line in axes.get_lines()):
             axes.legend(loc="lower left")
     return panels
+
+
+def _by_name(data: xr.Dataset | Mapping[str, xr.Dataset], name: str) -> Mapping[str, xr.Dataset]:
+    """Return datasets by the names of what they are of; one alone has none."""
+    if isinstance(data, xr.Dataset):
+        return {"": data}
+    named: Any = data  # a dataset is a mapping too, which types cannot tell from one of datasets
+    if not isinstance(named, Mapping) or not all(isinstance(one, xr.Dataset) for one in named.values()):
+        raise TypeError(f"`{name}` must be a dataset, or a mapping of names to datasets, got {shown(named)}")
+    if not named:
+        raise ValueError(f"`{name}` must have at least one dataset, the mapping is empty")
+    return named
 
 
 def _draw_curve(axes: Axes, values: xr.DataArray, colour: str, label: str, smooth: int | None) -> None:

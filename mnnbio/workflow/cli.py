@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mnnbio.workflow.arguments import Parser, add_options, layer_of, path_argument, progress_wanted, shown
 from mnnbio.workflow.commands import add_cache, add_circuit, add_completion, add_sweep
+from mnnbio.workflow.learn_commands import LEARN_RUN
 from mnnbio.workflow.mode_commands import MODE_RUN
 from mnnbio.workflow.options import ConfigError, require_known
 from mnnbio.workflow.run_config import (
@@ -64,6 +65,8 @@ Do everything that is not done yet: train, simulate, compare, report.
   mnnbio run --config my.yaml --out runs/mine         every option from a file
   mnnbio run modes-digits --out runs/modes            a spiking network of few modes; so modes-context: see
                                                       mnnbio run modes-digits --help
+  mnnbio run pspm --out runs/pspm                     a network that learns to fire given spikes: see
+                                                      mnnbio run pspm --help
 
 A run folder keeps its options in config.yaml. The next run starts from them; options given on the command line change
 them, and the steps that depend on a changed option are done anew."""
@@ -75,7 +78,7 @@ BAD_INPUT = (ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryErro
 EXPECTED = (*BAD_INPUT, OSError, RuntimeError, ArithmeticError, MemoryError)
 
 # Runs with options of their own; a new kind is listed here.
-RUN_KINDS: tuple[RunKind[Any], ...] = (MODE_RUN,)
+RUN_KINDS: tuple[RunKind[Any], ...] = (MODE_RUN, LEARN_RUN)
 SIMULATED = (SpikeOptions, DecisionOptions, StatisticsOptions)
 
 
