@@ -154,14 +154,22 @@ def test_activity_without_memory_has_no_decay():
 def test_wrong_input_is_refused():
     with pytest.raises(ValueError, match="`percentile` must be ≥ 0 and < 100"):
         avalanches([1, 2], percentile=120)
-    with pytest.raises(ValueError, match="numbers of spikes, finite and ≥ 0"):
+    with pytest.raises(ValueError, match="`activity` must be finite, got nan at index 1"):
         avalanches([1, np.nan])
+    with pytest.raises(ValueError, match="numbers of spikes ≥ 0, got -1"):
+        avalanches([1, -1])
+    with pytest.raises(TypeError, match="`activity` must be numeric"):
+        avalanches("a")
     with pytest.raises(ValueError, match=r"over \(\[trial,\] time\)"):
         avalanches(np.zeros((2, 3, 4)))
     with pytest.raises(ValueError, match="`bin` is of results"):
         avalanches([1, 2], bin=2.0)
-    with pytest.raises(ValueError, match="finite and > 0"):
+    with pytest.raises(ValueError, match="must be > 0, got 0"):
         fit_power_law([0, 1, 2])
+    with pytest.raises(ValueError, match="`values` must be finite"):
+        fit_power_law([1, np.inf])
+    with pytest.raises(TypeError, match="`values` must be numeric"):
+        fit_power_law(["a"])
     with pytest.raises(ValueError, match="must be whole numbers"):
         fit_power_law([1.5, 2])
     with pytest.raises(ValueError, match="0 < least < most"):

@@ -100,6 +100,8 @@ def test_histories_without_scores_are_refused():
         plot_learning_history(history() * np.nan)
     with pytest.raises(ValueError, match="mapping is empty"):
         plot_learning_history({})
+    with pytest.raises(TypeError, match="`history` must be a dataset"):
+        plot_learning_history([history()])
     with pytest.raises(ValueError, match="`smooth` must be an integer ≥ 1"):
         plot_learning_history(history(), smooth=0)
 
@@ -121,6 +123,8 @@ def test_weights_are_drawn_by_sign_with_their_correlation():
     known = np.isfinite(learned)
     expected = np.stack([true[known], learned[known]], axis=1)
     np.testing.assert_allclose(drawn[np.lexsort(drawn.T)], expected[np.lexsort(expected.T)])
+    with pytest.raises(ValueError, match="needs learned weights that are known"):
+        plot_weight_recovery(np.full((2, 2), np.nan), np.ones((2, 2)))
     few = plot_weight_recovery(learned, true, points=50, autapses=False)
     assert sum(len(line.get_xdata()) for line in few.get_lines()[:3]) <= 50
 
@@ -151,6 +155,8 @@ def test_activity_without_avalanches_is_refused():
         plot_avalanches({"a": avalanches(np.zeros(9))})
     with pytest.raises(ValueError, match="mapping is empty"):
         plot_avalanches({})
+    with pytest.raises(TypeError, match="`found` must be a dataset, or a mapping of names to datasets, got 3"):
+        plot_avalanches(3)
 
 
 def test_figures_draw_in_axes_that_are_given():
