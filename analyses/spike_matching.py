@@ -17,9 +17,10 @@ from mnnbio.analyses.paired_trains import (
     paired_trains,
     recording_length,
 )
-from mnnbio.machine import require_integer
+from mnnbio.machine import require_integer, require_memory
 
 _WINDOW = 4.0  # ms
+_MUCH = 3e8  # bytes
 _ROUNDING = 1e-11  # of the largest time: times that are sums of steps miss a window's edge by less
 
 
@@ -89,6 +90,8 @@ def match_spikes_least_shift(own: Any, target: Any, window: Any) -> SpikePairs:
     ------
     ValueError
         As of `match_spikes`.
+    NotEnoughMemory
+        If thousands of spikes follow each other within a window.
 
     References
     ----------
@@ -124,7 +127,7 @@ def least_cost_pairs(own: SpikeTrains, target: SpikeTrains, *, window: float, un
     for size in np.unique(level):
         chosen = np.flatnonzero(level == size)
         # A table of costs for each cluster: few at a time where they are large.
-        for some in np.array_split(chosen, max(1, int(len(chosen) * 4.0**size / 2e6))):
+        for some in np.array_split(chosen, min(len(chosen), 1 + int(len(chosen) * 4.0**size / 2e6))):
             _align(
                 own.times, target.times, own_start[some], n[some], target_start[some], m[some], reach, unmatched, pairs
             )
@@ -344,6 +347,13 @@ def _align(
     a cluster are filled but never read.
     """
     rows, columns = int(n.max()), int(m.max())
+    needed = 4 * 8 * len(n) * (rows + 1) * (columns + 1)
+    if needed > _MUCH:  # asking what is free takes longer than most pairings
+        require_memory(
+            needed,
+            f"tables that pair {rows} with {columns} spikes, which no pause parts,",
+            "Take a shorter window, a higher cost of time, or shorter trains.",
+        )
     place_own = np.minimum(own_start[:, None] + np.arange(rows), len(own) - 1)
     place_target = np.minimum(target_start[:, None] + np.arange(columns), len(target) - 1)
     apart = np.abs(own[place_own][:, :, None] - target[place_target][:, None, :])

@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from brian2 import ms, mV
 
+from mnnbio import machine
 from mnnbio.analyses import (
     SpikeTrains,
     chance_match,
@@ -106,6 +107,33 @@ def test_pairing_is_fast(match, neurons, spikes, limit):
         match(own, target, window)
         taken.append(time.perf_counter() - begin)
     assert min(taken) < 3 * limit  # of a machine that is busy otherwise
+
+
+def test_of_equal_costs_the_latest_pairs_are_taken():
+    assert match_spikes_least_shift([0.0, 2.0], [1.0], 1.0).own_partner.tolist() == [-1, 0]
+    assert match_spikes([0.0, 2.0], [1.0], 1.0).own_partner.tolist() == [0, -1]
+
+
+def test_fewer_pairs_may_cost_less():
+    own, target = 4.0 * np.arange(6), 4.0 * np.arange(1, 7)
+    assert match_spikes(own, target, 4.0).own_matched.sum() == 6
+    assert match_spikes_least_shift(own, target, 4.0).own_matched.sum() == 5  # 2 · 5 against 6 · 4
+
+
+def test_a_long_train_without_pauses_is_paired():
+    long = np.arange(1500.0)
+    found = match_spikes_least_shift([long, long[:9]], [long + 0.4, long[:9]], 4.0)
+    np.testing.assert_array_equal(found.own_partner, np.arange(1509))
+
+
+def test_trains_without_pauses_need_memory_that_is_there(monkeypatch):
+    monkeypatch.setattr(machine, "free_memory", lambda: 1e8)
+    long = np.arange(5000.0)
+    assert match_spikes_least_shift(long, long + 0.2, 0.4).own_matched.all()  # pauses part it
+    with pytest.raises(
+        machine.NotEnoughMemory, match="tables that pair 5000 with 5000 spikes, which no pause parts, take"
+    ):
+        match_spikes_least_shift(long, long + 0.5, 4.0)
 
 
 def test_a_silent_neuron_and_no_neuron_have_no_pairs():
