@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -12,7 +14,6 @@ from mnnbio.analyses.figure_style import (
     INK,
     MUTED,
     PALETTE,
-    SINGLE_COLUMN,
     Panels,
     lettered,
     panels_in,
@@ -44,7 +45,7 @@ def plot_learner_scores(scores: xr.Dataset, held_out: xr.Dataset | None = None, 
     if "f_score" not in scores or scores["f_score"].dims != ("network",):
         raise ValueError(f"`scores` must have `f_score` over network, got {list(scores.data_vars)}")
     names = [str(name) for name in scores["network"].values]
-    (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN, 14 + 7 * len(names)))
+    (axes,) = panels_in(ax, 1, 1, (DOUBLE_COLUMN * 0.75, 12 + 7 * len(names)))
     place = np.arange(len(names))[::-1]
     if "chance" in scores.attrs:
         axes.axvspan(scores.attrs["chance_low"], scores.attrs["chance_high"], color=FAINT, linewidth=0, zorder=0)
@@ -58,7 +59,7 @@ def plot_learner_scores(scores: xr.Dataset, held_out: xr.Dataset | None = None, 
                 axes.plot(values, np.full(len(values), y - 0.22), "|", color=PALETTE[1], markersize=5, label=label)
     axes.set_yticks(place, names)
     axes.set(xlabel="F", xlim=(0, 1.03), ylim=(-0.6, len(names) - 0.4))
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, columnspacing=1.0)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return axes
 
 
@@ -88,7 +89,7 @@ def plot_shared_moments(moments: xr.Dataset, *, ax: tuple[Axes, ...] | None = No
     reference = str(moments.attrs.get("reference"))
     if reference not in names:
         raise ValueError(f"the attribute `reference` must name one of {names}, got {reference!r}")
-    panels = panels_in(ax, 1, 2, (DOUBLE_COLUMN * 0.75, 62))
+    panels = panels_in(ax, 1, 2, (DOUBLE_COLUMN * 0.85, 66))
     size = moments.sizes["neuron"]
     pairs = np.flatnonzero(~np.eye(size, dtype=bool).ravel())
     if len(pairs) > _MOST_PAIRS:
@@ -107,11 +108,11 @@ def plot_shared_moments(moments: xr.Dataset, *, ax: tuple[Axes, ...] | None = No
             ),
         ):
             label = f"{name}, r = {float(r):.2f}" if np.isfinite(float(r)) else name
-            style = {"markersize": width, "markeredgewidth": 0, "alpha": 0.6, "rasterized": True}
+            style: Any = {"markersize": width, "markeredgewidth": 0, "alpha": 0.6, "rasterized": True}
             axes.plot(x, y, "o", color=PALETTE[k % len(PALETTE)], label=label, **style)
     units = {"rate": "Hz", "covariance": "spikes²"}
     for axes, what in zip(panels, ("rate", "covariance"), strict=True):
-        low, high = axes.dataLim.min.min(), axes.dataLim.max.max()
+        low, high = float(np.min(axes.dataLim.get_points())), float(np.max(axes.dataLim.get_points()))
         margin = 0.05 * (high - low or 1.0)
         limits = (low - margin, high + margin)
         axes.plot(limits, limits, color=INK, linewidth=0.6, linestyle="--")
@@ -123,5 +124,5 @@ def plot_shared_moments(moments: xr.Dataset, *, ax: tuple[Axes, ...] | None = No
             ylabel=f"{what.capitalize()} ({units[what]})",
         )
         sparse_ticks(axes)
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
+        axes.legend(loc="upper left", markerscale=2, borderaxespad=0.2)
     return panels

@@ -75,8 +75,9 @@ def _findings(tree: xr.DataTree) -> list[tuple[str, str]]:
             "Spikes",
             f"F = {_f(tree, 'best'):.3f} within ± {window:g} ms in the best of {passes} passes, {_f(tree, 'last'):.3f} "
             f"after the last. The naive learner has {_f(tree, 'naive'):.3f}, a network without recurrence "
-            f"{_f(tree, 'without recurrence'):.3f}, shifted trains {scores.attrs['chance']:.3f}; the true weights with "
-            f"a little noise {_f(tree, 'true, with noise'):.3f}.",
+            f"{_f(tree, 'without recurrence'):.3f}, shifted trains {scores.attrs['chance']:.3f}. True weights with "
+            f"{scores.attrs['noise']:.0%} noise have {scores.attrs['nearly_true']:.3f} ± "
+            f"{scores.attrs['nearly_true_sd']:.3f}: small differences grow in time.",
         ),
         (
             "Strength of recurrence",
@@ -134,10 +135,12 @@ def _illustrations(tree: xr.DataTree) -> Iterator[Illustration]:
     target = tree["target"].to_dataset()
     length = 1e3 * float(target.attrs["duration"])
     shifted = _chance(target, window, length)
-    text = "F, precision and recall of every pass. Lines: level of chance, naive learner, and the true weights with a "
-    text += "little noise, which no learner can be expected to beat."
+    text = "F, precision and recall of every pass. Lines: level of chance, naive learner, and as ceiling true weights "
+    text += (
+        f"with {scores.attrs['noise']:.0%} noise. A learner that was fitted to these spikes may do better than they."
+    )
     drawn = learning_plots.plot_learning_history(
-        tree["history"].to_dataset(), chance=shifted, naive=_f(tree, "naive"), ceiling=_f(tree, "true, with noise")
+        tree["history"].to_dataset(), chance=shifted, naive=_f(tree, "naive"), ceiling=scores.attrs["nearly_true"]
     )
     yield Illustration("history", "Learning", figure_of(drawn), text)
     text = "F of networks under the current that was learned, and under others; the band is of shifted trains."

@@ -104,11 +104,12 @@ def outcome_of(
     status, message, scores, details
         As of `Learned`.
     columns : mapping of str to sequence of float, optional
-        More variables of the history, one entry per run.
+        More variables of the history, one entry per run; where F is among them they are all of it, of any length.
     """
     last, best = runs[-1], max(runs, key=lambda run: run.F)
     names = ("F", "precision", "recall", "rate")
-    history = {name: [getattr(run, name) for run in runs] for name in names} | dict(columns or {})
+    own = dict(columns or {})
+    history = own if "F" in own else {name: [getattr(run, name) for run in runs] for name in names} | own
     circuit = network.with_weights(best.weights)
     return Learned(
         circuit=network.with_weights(last.weights),

@@ -63,6 +63,7 @@ from mnnbio.training.spiking import (
     read_out,
     repeated_stimulus,
     save_network,
+    spike,
     spiking_backend,
 )
 from mnnbio.training.table_files import TableWarning
@@ -137,6 +138,7 @@ __all__ = [
     "repeated_stimulus",
     "save_model",
     "save_network",
+    "spike",
     "spiking_backend",
     "train",
     "twin_of",

@@ -55,7 +55,8 @@ class JudgingOptions(Options):
 
     held_out: int = option(3, "currents that were not learned", at_least=0)
     shifts: int = option(50, "sets of shifted trains, for the level of chance", at_least=2)
-    noise: Number = option(0.01, "relative noise of the true weights, for the ceiling", at_least=0)
+    noise: Number = option(0.01, "relative noise of nearly true weights, beside which a learner is judged", at_least=0)
+    draws: int = option(10, "draws of that noise", at_least=1)
     codegen: Literal["cpp_standalone", "runtime"] = option(
         "cpp_standalone", "generated C++ (needs a compiler), or NumPy, slow"
     )

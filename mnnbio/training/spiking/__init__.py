@@ -27,7 +27,7 @@ from mnnbio.training.spiking.smnn_files import (
     check_smnn,
     load_smnn,
 )
-from mnnbio.training.spiking.steps import SpikeFilter, SpikingNeuron
+from mnnbio.training.spiking.steps import SpikeFilter, SpikingNeuron, spike
 from mnnbio.training.spiking.stored_networks import NETWORK_FILE, load_network, save_network
 from mnnbio.training.spiking.table_estimators import SpikingClassifier, SpikingRegressor, UnitStates
 from mnnbio.training.spiking.tasks import (
@@ -90,5 +90,6 @@ __all__ = [
     "read_out",
     "repeated_stimulus",
     "save_network",
+    "spike",
     "spiking_backend",
 ]
