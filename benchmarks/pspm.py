@@ -4,7 +4,7 @@ Fifty neurons (40/10), a frozen Ornstein-Uhlenbeck current, 10 Hz, one second, w
 fit and means with spread at the end.
 
     python benchmarks/pspm.py                        # all, about an hour
-    python benchmarks/pspm.py --rho 0.6 --seeds 5    # one strength
+    python benchmarks/pspm.py --rho 0.6 --seeds 0 1  # one strength, two seeds
 """
 
 import argparse
@@ -83,13 +83,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rho", type=float, nargs="+", default=list(PASSES))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--rules", nargs="+", choices=list(RULES), default=list(RULES))
     parser.add_argument("--passes", type=int, help="by default 2,000, and 6,000 for ρ = 1.2")
     given = parser.parse_args()
     rows = defaultdict(list)
     for rho in given.rho:
-        for seed in range(given.seeds):
+        for seed in given.seeds:
             for name in given.rules:
                 row = measure(rho, seed, name, given.passes or PASSES.get(rho, 2000))
                 rows[rho, name].append(row)

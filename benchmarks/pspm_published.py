@@ -4,7 +4,7 @@ Prints one line of JSON per fit: D_P and D_A (smoothed trains and their sum) and
 naive learner, and statistics of avalanches of reference, naive and learned network. Published code, one run: D_P 15.9
 of 61.8, D_A 4.2 of 28.0, |W - W_ref| 0.521 of 0.501 mV, control D_P 68.5.
 
-    python benchmarks/pspm_published.py --seeds 3
+    python benchmarks/pspm_published.py --seeds 0 1 2
 """
 
 import argparse
@@ -14,7 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from mnnbio.analyses import SpikeTrains, smoothed_population_distance, smoothed_train_distance
+from mnnbio.analyses import (
+    SpikeTrains,
+    avalanches,
+    branching_ratio,
+    fit_power_law,
+    smoothed_population_distance,
+    smoothed_train_distance,
+)
 from mnnbio.learning import Passed, published_pspm, published_ratio, published_task
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -29,6 +36,20 @@ LEAK = 0.09
 def trains(passed: Passed, dt: float) -> SpikeTrains:
     """Return the spikes of a run in ms."""
     return SpikeTrains((passed.step + 0.5) * dt, passed.counts)
+
+
+def avalanche_statistics(passed: Passed, n_steps: int) -> dict[str, float]:
+    """Return exponents of sizes and durations, and the branching ratio, of a run's summed activity in steps."""
+    activity = np.bincount(passed.step, minlength=n_steps)
+    found = avalanches(activity)
+    size, duration = (fit_power_law(found[name]) for name in ("size", "duration"))
+    return {
+        "number": found.sizes["avalanche"],
+        "mean_size": float(found["size"].mean()),
+        "size_exponent": float(size["exponent"]),
+        "duration_exponent": float(duration["exponent"]),
+        "branching_ratio": float(branching_ratio(activity)["naive"]),
+    }
 
 
 def measure(seed: int, n: int, n_steps: int, passes: int, variants: list[str]) -> None:
@@ -76,6 +97,9 @@ def measure(seed: int, n: int, n_steps: int, passes: int, variants: list[str]) -
                 "F_zero": learned.scores["zero-weight F"],
                 "F_chance": learned.scores["chance F"],
                 "F_last": learned.scores["last F"],
+                "avalanches_reference": avalanche_statistics(wanted, network.n_steps),
+                "avalanches_naive": avalanche_statistics(naive, network.n_steps),
+                "avalanches_learned": avalanche_statistics(last, network.n_steps),
                 "rho": published_ratio(network, reference, wanted),
                 "seconds": seconds,
             }
@@ -85,13 +109,13 @@ def measure(seed: int, n: int, n_steps: int, passes: int, variants: list[str]) -
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--neurons", type=int, default=400)
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--passes", type=int, default=150)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
     given = parser.parse_args()
-    for seed in range(given.seeds):
+    for seed in given.seeds:
         measure(seed, given.neurons, given.steps, given.passes, given.variants)
 
 

@@ -494,7 +494,7 @@ class _Fit:
             If it is of another fit, or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 found = {name: stored[name] for name in stored.files}
             state = json.loads(str(found["state"]))
             columns = {name: found[f"history_{name}"].tolist() for name in _COLUMNS}
