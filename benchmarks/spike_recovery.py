@@ -22,11 +22,16 @@ import resource
 
 import numpy as np
 
-from mnnbio.learning import PSPM, SpikeTargets, spike_task
-from mnnbio.learning.backpropagation import BackPropagation
-from mnnbio.learning.clamped_rules import ClampedPerceptron, ClampedTempotron
+from mnnbio.learning import (
+    PSPM,
+    BackPropagation,
+    ClampedPerceptron,
+    ClampedTempotron,
+    LinearProgramme,
+    SpikeTargets,
+    spike_task,
+)
 from mnnbio.learning.free_run import matched
-from mnnbio.learning.linear_programme import LinearProgramme
 
 WINDOW = 4.0  # ms
 

@@ -1,6 +1,10 @@
 """Learning from spikes: rules that change the weights of a recurrent network until it fires given spike trains."""
 
+from mnnbio.learning.backpropagation import BackPropagation
+from mnnbio.learning.clamped import AffinePotential, ClampedNeurons
+from mnnbio.learning.clamped_rules import ClampedPerceptron, ClampedRule, ClampedTempotron
 from mnnbio.learning.frozen_network import FrozenNetwork, Passed
+from mnnbio.learning.linear_programme import LinearProgramme
 from mnnbio.learning.membrane_input import filtered_arrivals, membrane_ratio, postsynaptic_potentials
 from mnnbio.learning.outcome import Learned, make_history
 from mnnbio.learning.pspm import PSPM, CheckpointError, ShrinkingWindow
@@ -21,9 +25,16 @@ from mnnbio.learning.targets import SpikeTargets, read_targets, require_window
 __all__ = [
     "PSPM",
     "TAU_CURRENT",
+    "AffinePotential",
+    "BackPropagation",
     "CheckpointError",
+    "ClampedNeurons",
+    "ClampedPerceptron",
+    "ClampedRule",
+    "ClampedTempotron",
     "FrozenNetwork",
     "Learned",
+    "LinearProgramme",
     "Passed",
     "ShrinkingWindow",
     "SpikeTargets",
