@@ -85,14 +85,17 @@ class Learned:
 
     @property
     def last_f(self) -> float:
-        """Mean F of the last 100 passes."""
-        return float(self.history["F"][-100:].mean()) if self.passes else float("nan")
+        """Mean F of the last 100 passes; where learning has converged, that of the last one, which would stay."""
+        last = self.history["F"][-1 if self.status == "converged" else -100 :]
+        return float(last.mean()) if self.passes else float("nan")
 
     def summary(self) -> str:
         """Return the outcome in a few lines."""
         lines = [
             f"{self.rule}: {self.status} after {self.passes} passes. {self.message}",
-            f"F: best {self.best_f:.3f}, mean of the last {min(self.passes, 100)} passes {self.last_f:.3f}",
+            f"F: best {self.best_f:.3f}, "
+            + ("last" if self.status == "converged" else f"mean of the last {min(self.passes, 100)} passes")
+            + f" {self.last_f:.3f}",
             f"ρ = {self.rho:.2f} (recurrent over external input to the membrane, standard deviations)",
             f"target {self.target.n_spikes} spikes, best {self.best_spikes.n_spikes}, last {self.spikes.n_spikes}",
         ]

@@ -79,6 +79,7 @@ def test_a_true_learner_has_nothing_to_learn(task, network):
     circuit = network.with_weights(task.reference.projections[0].weights)
     found = PSPM(passes=5).fit(task.target, circuit, dt=task.dt)
     assert (found.status, found.passes, found.best_f) == ("converged", 1, 1.0)
+    assert found.last_f == 1.0
     assert np.array_equal(found.circuit.projections[0].weights, task.reference.projections[0].weights)
     assert "Every spike is matched within 4 ms" in found.message
 
