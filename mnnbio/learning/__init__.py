@@ -18,8 +18,19 @@ from mnnbio.learning.published_pspm import (
     recorded_pspm,
     recorded_task,
 )
+from mnnbio.learning.reservoir import RewardReservoir, TimedPattern, TimedPatterns, timed_patterns
+from mnnbio.learning.spatial_patterns import (
+    DetectionRates,
+    SpatialPatternDetector,
+    SpatialPatterns,
+    TemplateDetector,
+    detection_rates,
+    overlap_curve,
+    spatial_patterns,
+)
 from mnnbio.learning.spike_tasks import TAU_CURRENT, SpikeTask, frozen_current, spike_task
 from mnnbio.learning.stationary_moments import compare_moments, with_stationary_noise
+from mnnbio.learning.symmetric_digits import SymmetricDigits, label_neurons
 from mnnbio.learning.targets import SpikeTargets, read_targets, require_window
 
 __all__ = [
@@ -32,18 +43,29 @@ __all__ = [
     "ClampedPerceptron",
     "ClampedRule",
     "ClampedTempotron",
+    "DetectionRates",
     "FrozenNetwork",
     "Learned",
     "LinearProgramme",
     "Passed",
+    "RewardReservoir",
     "ShrinkingWindow",
+    "SpatialPatternDetector",
+    "SpatialPatterns",
     "SpikeTargets",
     "SpikeTask",
+    "SymmetricDigits",
+    "TemplateDetector",
+    "TimedPattern",
+    "TimedPatterns",
     "compare_moments",
+    "detection_rates",
     "filtered_arrivals",
     "frozen_current",
+    "label_neurons",
     "make_history",
     "membrane_ratio",
+    "overlap_curve",
     "postsynaptic_potentials",
     "probabilistic_target",
     "published_currents",
@@ -55,6 +77,8 @@ __all__ = [
     "recorded_pspm",
     "recorded_task",
     "require_window",
+    "spatial_patterns",
     "spike_task",
+    "timed_patterns",
     "with_stationary_noise",
 ]
