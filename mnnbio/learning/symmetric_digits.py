@@ -59,6 +59,7 @@ class _Numbers(NamedTuple):
     tau_m: float
     tau: float
     inhibition: float
+    test_inhibition: float
     threshold: float
     activity: float
     speeds: tuple[_Speed, _Speed]
@@ -107,6 +108,8 @@ class SymmetricDigits(ClassifierMixin, BaseEstimator):
         How often an image is shown, with other spikes, for a decision by all spikes, and for the labels.
     test_rate : float or Quantity
         The sum of rates in these, spikes/ms: higher, so that images of many pixels make neurons fire, too.
+    test_inhibition : float or Quantity
+        The inhibition in these, mV: weaker, so that more than one neuron decides.
     random_state : int, RandomState or None
         Of weights, order and spikes.
 
@@ -158,6 +161,7 @@ class SymmetricDigits(ClassifierMixin, BaseEstimator):
         labelled: int | None = None,
         presentations: int = 10,
         test_rate: Any = 7.5,
+        test_inhibition: Any = 30.0,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.neurons = neurons
@@ -177,6 +181,7 @@ class SymmetricDigits(ClassifierMixin, BaseEstimator):
         self.labelled = labelled
         self.presentations = presentations
         self.test_rate = test_rate
+        self.test_inhibition = test_inhibition
         self.random_state = random_state
 
     def __sklearn_tags__(self) -> Tags:
@@ -314,6 +319,7 @@ class SymmetricDigits(ClassifierMixin, BaseEstimator):
                     SymmetricSTDP(w_max=w_max, eta=speed.scaling * own.total_weight / (w_max * pairs), tau=own.tau),
                     EquationPlasticity(on_post="w = w*(1 - scaling)", parameters={"scaling": speed.scaling}),
                 ]
+        inhibition = own.inhibition if speed is not None else own.test_inhibition
         neuron = EquationNeuron(
             equations=_EQUATIONS,
             threshold="theta > 0*mV and v > theta",  # before the threshold has come, no neuron fires
@@ -341,7 +347,7 @@ class SymmetricDigits(ClassifierMixin, BaseEstimator):
                     synapse=Into("theta", "mV"),
                     plasticity=remember,
                 ),
-                Projection("neurons", "neurons", weights=-own.inhibition * (1 - np.eye(self.neurons))),
+                Projection("neurons", "neurons", weights=-inhibition * (1 - np.eye(self.neurons))),
             ],
         )
 
@@ -377,6 +383,7 @@ class SymmetricDigits(ClassifierMixin, BaseEstimator):
             tau_m=_positive("tau_m", self.tau_m, "ms"),
             tau=_positive("tau", self.tau, "ms"),
             inhibition=_positive("inhibition", self.inhibition, "mV"),
+            test_inhibition=_positive("test_inhibition", self.test_inhibition, "mV"),
             threshold=_positive("threshold", self.threshold, "mV"),
             activity=_positive("activity", self.activity, "1"),
             speeds=(_Speed(scaling[0], steps[0]), _Speed(scaling[1], steps[1])),
