@@ -49,7 +49,7 @@ def correlations(found, true):
     off = ~np.eye(len(true), dtype=bool)
     inhibitory = np.arange(len(true)) >= len(true) - len(true) // 5
     groups = off, off & ~inhibitory, off & inhibitory
-    return [np.corrcoef(found[g], true[g])[0, 1] if found[g].std() else np.nan for g in groups]
+    return [np.corrcoef(found[g], true[g])[0, 1] if found[g].std() else 0.0 for g in groups]
 
 
 def score(network, weights, currents, target):
@@ -83,8 +83,7 @@ def moved(target, jitter, rng, hold):
 def told(name, rows, columns):
     rows = np.array(rows, dtype=float)
     texts = [
-        f"{c} {m:.3f} ± {s:.3f}"
-        for c, m, s in zip(columns, np.nanmean(rows, axis=0), np.nanstd(rows, axis=0), strict=True)
+        f"{c} {m:.3f} ± {s:.3f}" for c, m, s in zip(columns, np.mean(rows, axis=0), np.std(rows, axis=0), strict=True)
     ]
     print(f"{name:<28}", ", ".join(texts), f"(n = {len(rows)})", flush=True)
 

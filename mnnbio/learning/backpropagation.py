@@ -75,7 +75,7 @@ def step_numbers(network: FrozenNetwork) -> StepNumbers:
         jump=torch.from_numpy(delta.astype(np.float64)),
         moves=torch.from_numpy(np.where(delta, 0.0, moves)),
         hold=np.rint(network.t_ref / network.dt).astype(np.int64),
-        delay=network.delay_steps,
+        delay=np.maximum(network.delay_steps, 1),  # a spike without delay arrives in the next step
     )
 
 
@@ -274,7 +274,7 @@ class BackPropagation:
     rate: Any = 0.1
     tau: Any = 8.0
     rate_cost: float = 0.05
-    slope: float = 10.0
+    slope: float = 30.0
     signs: bool = True
     window: Any = 4.0
 

@@ -106,7 +106,8 @@ class ClampedNeurons:
         self.targets, self.currents = targets, currents
         self.size, self.n_steps, self.dt = targets.size, targets.n_steps, targets.dt
         self.tau_m, self.tau_syn, self.v_th, self.v_reset = tau_m, tau_syn, v_th, v_reset
-        self.start, self.delay_steps = start, np.asarray(delay_steps, dtype=np.int64)
+        # A spike without delay arrives in the next step: its own step has taken its arrivals before the threshold.
+        self.start, self.delay_steps = start, np.maximum(np.asarray(delay_steps, dtype=np.int64), 1)
         self.hold = np.rint(np.asarray(t_ref) / self.dt).astype(np.int64)
         self._raster = targets.raster
         delta = tau_syn == 0

@@ -101,7 +101,7 @@ def test_learns_and_keeps_signs_and_best(network):
     assert len(told) == found.passes <= 80
     assert found.best_f == max(f for _, f in told)
     assert found.best_f > history["F"].values[0] + 0.1
-    assert history["loss"].values[-20:].mean() < 0.8 * history["loss"].values[0]
+    assert history["loss"].values[-20:].mean() < 0.9 * history["loss"].values[0]
     weights = np.zeros((N, N))
     slices = found.best.slices()
     for projection in found.best.projections:

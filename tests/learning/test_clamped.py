@@ -42,6 +42,7 @@ CASES = {
     "exponential": (5.0, 1.0, 2.0, 0),
     "equal time constants": (20.0, 1.5, 2.0, 1),
     "delta": (0.0, 1.0, 2.0, 2),
+    "no delay": (5.0, 0.0, 2.0, 4),
     "delta, no refractoriness": (0.0, 0.5, 0.0, 3),
 }
 
