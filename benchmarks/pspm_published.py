@@ -74,15 +74,17 @@ def measure(seed: int, n: int, n_steps: int, passes: int, variants: list[str]) -
             seconds = time.perf_counter() - started
             weights = learned.details["weights"]
             last = network.run(weights)
-            after = distances(last)
+            after, best = distances(last), distances(network.run(learned.details["best_weights"]))
             row = {
                 "seed": seed,
                 "variant": name,
                 "status": learned.status,
                 "D_P_naive": before[0],
                 "D_P_ratio": after[0] / before[0],
+                "D_P_ratio_best": best[0] / before[0],
                 "D_A_naive": before[1],
                 "D_A_ratio": after[1] / before[1],
+                "D_A_ratio_best": best[1] / before[1],
                 "weights_ratio": float(np.abs(weights - reference).mean()) / apart,
                 "weights_naive_mV": apart / LEAK,
                 "correlation_of_magnitudes": float(

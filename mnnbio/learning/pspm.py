@@ -319,10 +319,12 @@ class _Fit:
                 self.good = self.weights
                 errors, window = self._score(passed, forced)
                 f = self.columns["F"][-1]
+                # Passes under windows that shrink are compared within the last one.
+                comparable = f if window <= self.last_window else self._errors(passed, self.last_window).f
                 while not len(errors.step) and window > self.narrowest:
                     window -= 1
                     errors = self._errors(passed, window)
-                score = f, errors.f - window
+                score = comparable, errors.f - window
                 if not forced and score > self.best_score:
                     self.best, self.best_score = self.weights, score
                 matched = not len(errors.step) and not forced
