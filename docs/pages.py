@@ -36,6 +36,7 @@ ROOMS = {
     "results": "results",
     "analyses": "analyses",
     "validation": "validation",
+    "learning": "learning",
     "circuits": "ready",
     "workflow": "workflow",
 }

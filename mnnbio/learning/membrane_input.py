@@ -29,7 +29,8 @@ def postsynaptic_potentials(network: FrozenNetwork, passed: Passed, tau_m: float
         Membrane time constant, ms.
     """
     arrivals = np.zeros((network.n_steps, network.size))
-    step = passed.step + network.delay_steps[passed.neuron]
+    # Without a delay spikes arrive in the next step: they are found after the synapses of their own.
+    step = passed.step + np.maximum(network.delay_steps, 1)[passed.neuron]
     inside = step < network.n_steps
     arrivals[step[inside], passed.neuron[inside]] = 1.0
     return filtered_arrivals(arrivals, network.tau_syn, tau_m, network.dt)

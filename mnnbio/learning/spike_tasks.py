@@ -20,7 +20,9 @@ from mnnbio.units import in_unit, real_number
 
 Array = npt.NDArray[np.float64]
 
-TAU_M, TAU_SYN, T_REF, DELAY, TAU_CURRENT = 20.0, 5.0, 2.0, 1.0, 5.0  # ms
+TAU_M, TAU_SYN, T_REF, DELAY = 20.0, 5.0, 2.0, 1.0  # ms
+TAU_CURRENT = 5.0
+"""Correlation time of the frozen currents of tasks, ms."""
 V_TH = 20.0  # mV
 _EXTERNAL = 0.25  # standard deviation of the external part of the membrane potential, of the threshold
 _INHIBITION = 4.0  # magnitude of inhibitory weights over that of excitatory ones

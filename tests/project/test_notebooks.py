@@ -39,6 +39,10 @@ steps, n_trials = 100, 16
 n_lif, milliseconds, lif_trials, window = 60, 2000, 2, 200
 codegen = "runtime"
 """,
+    "06_do_spikes_determine_weights": """
+n_neurons, milliseconds = 15, 500
+passes, lengths = 5, [300]
+""",
 }
 
 execute = SimpleNamespace(**runpy.run_path(str(NOTEBOOKS / "execute.py")))
