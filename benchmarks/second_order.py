@@ -12,6 +12,7 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -86,6 +87,12 @@ CIRCUITS: dict[str, Callable[[], Circuit]] = {
 }
 
 
+def realised(circuit: Circuit) -> Circuit:
+    """Return a circuit with the very synapses that were drawn: means over populations differ by draws of them."""
+    drawn = [replace(p, weight=None, connectivity=None, weights=circuit.matrix(p)) for p in circuit.projections]
+    return circuit.with_parts(projections=drawn)
+
+
 def simulated(circuit: Circuit, seconds: float) -> np.ndarray:
     """Return rate, Fano factor and covariances of each trial, (trial, 5)."""
     trials = max(2, round(seconds / TRIAL))
@@ -135,7 +142,7 @@ def main() -> None:
     print(f"{'circuit':14}{'':18}{'rate (Hz)':>16}{'Fano':>17}{'E-E (Hz)':>17}{'E-I':>17}{'I-I':>17}{'s':>7}")
     for name in options.circuit or CIRCUITS:
         circuit = CIRCUITS[name]()
-        began = time.perf_counter()
+        drawn, began = realised(circuit), time.perf_counter()
         trials = simulated(circuit, options.seconds)
         mean, error = trials.mean(0), trials.std(0, ddof=1) / len(trials) ** 0.5
         cells = "".join(f"{m:10.4f} ±{e:.4f}"[:17].rjust(17) for m, e in zip(mean, error, strict=True))
@@ -148,7 +155,7 @@ def main() -> None:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", UserWarning)  # their effect is what is measured
-                    row = compute(circuit)
+                    row = compute(drawn)
             except ValueError as error:
                 print(f"{'':14}{label:16}{error}")
                 continue
