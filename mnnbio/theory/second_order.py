@@ -35,6 +35,9 @@ Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
 
+LEAST = 0.05  # factor by which correlations may lower the spectrum of an input
+
+
 class SecondOrder(NamedTuple):
     """Second-order statistics of the mean activity of populations, at the frequencies of a state."""
 
@@ -88,6 +91,29 @@ def second_order(circuit: Circuit, system: System, state: SpectralState, dt: flo
     own = noise[:, :, None] * np.eye(len(sizes)) + shared @ shared.conj().swapaxes(1, 2)
     K = np.linalg.inv(np.eye(len(sizes)) - effective)
     return SecondOrder(K @ own @ K.conj().swapaxes(1, 2), float(np.linalg.eigvals(effective[0].real).real.max()))
+
+
+def shared_input(circuit: Circuit, system: System, state: SpectralState, found: SecondOrder, dt: float) -> Array:
+    """Return the factor that correlations among trains bring to the spectra of inputs, (population, frequency).
+
+    A neuron sees ``Σ_j w_j² S_j`` and, of the mean cross-spectra of pairs, ``W C W†`` with the sums W of its weights.
+    """
+    names, omega = system.names, (2j * np.pi * state.frequency).astype(np.complex128)
+    sums = np.zeros((len(omega), len(names), len(names)), complex)
+    for projection in circuit.projections:
+        if projection.source in names:
+            row, column = names.index(projection.target), names.index(projection.source)
+            total = received_sums(circuit, projection, dt).total
+            filtered = synaptic_filter(state.frequency, float(projection.tau_syn), dt)
+            sums[:, row, column] += total * mean_phase(projection, omega) * filtered
+    pairs = found.cross - state.spectrum.T[:, :, None] * (np.eye(len(names)) / system.sizes)
+    added = np.einsum("fab,fbc,fac->fa", sums, pairs, sums.conj()).real
+    factors = []
+    for row, power in enumerate(state.power):
+        known = np.interp(state.frequency, state.records, power)
+        factor = np.maximum(1 + added[:, row] / np.where(known > 0, known, np.inf), LEAST)
+        factors.append(np.interp(state.records, state.frequency, factor))
+    return np.array(factors)
 
 
 def window_covariance(state: SpectralState, found: SecondOrder, sizes: Array, window: float) -> tuple[Array, Array]:
@@ -174,7 +200,15 @@ def predict_second_order(
     if step is None:
         raise ValueError("surrogate neurons run in time steps: give `dt`, that of the simulation to be predicted")
     span = None if window is None else in_unit(window, "ms", "window")
-    system, state = spectral_state(circuit, step, input=input, seed=seed, start=population_start(circuit, start))
+    first = population_start(circuit, start)
+    system, state = spectral_state(circuit, step, input=input, seed=seed, start=first)
+    coupled = any(projection.source in system.names for projection in circuit.projections)
+    if coupled and state.status == "converged":
+        found = second_order(circuit, system, state, step)
+        if found.largest_real < 1:  # what trains share is part of what their targets receive
+            # Half a step (of the logarithm): quieter input makes the trains share less in turn.
+            shared = np.sqrt(shared_input(circuit, system, state, found, step))
+            system, state = spectral_state(circuit, step, input=input, seed=seed, start=first, shared=shared)
     if unconverged == "raise":
         require_converged(state.status, state.residual, state.iterations)
     longest = state.full.shape[1] / 2 * step

@@ -82,6 +82,7 @@ class SpectralState(NamedTuple):
     wide: Array  # frequencies of the responses, (wide,), 1/ms
     gain: Complex  # response to the mean input, (population, wide), 1/mV
     to_variance: Complex  # (population, synaptic time constant, wide), 1/mV²
+    power: Array  # spectrum of the input, (population, frequency), mV²/ms
     by_jumps: Array  # response to the variance at low frequencies by the jumps of a sender; NaN in Gaussian input
     tau_syn: tuple[float, ...]  # ms
     mean_input: Array  # mV/ms
@@ -153,15 +154,26 @@ class Circle:
     seed : int
     start : ndarray, shape (population,), optional
         Rates to start from, 1/ms.
+    shared : ndarray, shape (population, frequency), optional
+        Factor of the spectra of inputs that correlations among trains bring.
     """
 
     def __init__(
-        self, circuit: Circuit, dt: float, *, steps: int, pairs: int, seed: int, start: Array | None = None
+        self,
+        circuit: Circuit,
+        dt: float,
+        *,
+        steps: int,
+        pairs: int,
+        seed: int,
+        start: Array | None = None,
+        shared: Array | None = None,
     ) -> None:
         self.dt, self.steps, self.seed = dt, steps, seed
         self.system = population_system(circuit, dt)
         self.diffusion = solve(self.system, "poisson", dt, start)
         self.given = received(circuit, self.system, dt, steps)
+        self.shared = np.ones((len(self.system.sizes), steps // 2 + 1)) if shared is None else shared
         self.bands, self.wide = spectral_bands(steps, dt), wide_bands(steps, dt)
         self.frequency = frequencies(steps, dt)
         self.tau_syn = tuple(sorted(self.given.squares)) or (0.0,)
@@ -184,9 +196,9 @@ class Circle:
 
     def spectra(self, train: Array) -> Array:
         """Return the spectra of the inputs of populations whose trains have given ones, (population, frequency)."""
-        return np.asarray(
-            self.given.outside + sum(self.given.squares[tau] @ train * self.filters[tau] for tau in self.given.squares)
-        )
+        squares = self.given.squares
+        private = self.given.outside + sum(squares[tau] @ train * self.filters[tau] for tau in squares)
+        return np.asarray(private * self.shared)
 
     def noise(self, power: Array) -> list[list[Complex]]:
         """Return the transforms of the fluctuating inputs of each neuron that stands, for each of its pairs."""
@@ -273,6 +285,7 @@ def spectral_state(
     pairs: int | None = None,
     seed: int = 0,
     start: Array | None = None,
+    shared: Array | None = None,
 ) -> tuple[System, SpectralState]:
     """Return the equations of a circuit and its self-consistent rates and spectra.
 
@@ -290,8 +303,10 @@ def spectral_state(
     seed : int
     start : ndarray, shape (population,), optional
         Rates to start from, 1/ms.
+    shared : ndarray, shape (population, frequency), optional
+        Factor of the spectra of inputs that correlations among trains bring, on the frequencies of the records.
     """
-    circle = Circle(circuit, dt, steps=steps or STEPS, pairs=pairs or PAIRS, seed=seed, start=start)
+    circle = Circle(circuit, dt, steps=steps or STEPS, pairs=pairs or PAIRS, seed=seed, start=start, shared=shared)
     system = circle.system
     if input is None:
         input = "trains" if _largest_jump(circle) > LARGE else "gaussian"
@@ -344,6 +359,7 @@ def spectral_state(
         np.concatenate([[0.0], circle.wide.frequency]),
         gain,
         to_variance,
+        power,
         by_jumps,
         circle.tau_syn,
         _average(circle.stand, circle.means(solver.rate, solver.spread), len(system.sizes)),
@@ -532,6 +548,8 @@ def _shifted(
             white = circle.given.white[owner]
             if white > 0:
                 record += rng.standard_normal(steps, dtype=np.float32) * np.float32(np.sqrt(white / dt))
+            if (circle.shared[owner] != 1).any():
+                record[:] = np.fft.irfft(np.fft.rfft(record) * np.sqrt(circle.shared[owner]), steps)
         found.append(records)
     return found
 
