@@ -24,6 +24,7 @@ from mnnbio.theory.renewal import (
     regrid,
     renewal_deficit,
 )
+from mnnbio.theory.second_order import predict_second_order
 from mnnbio.theory.stationary import (
     ExternalJumps,
     RecurrentTrains,
@@ -94,6 +95,7 @@ __all__ = [
     "predict_mode_course",
     "predict_modes",
     "predict_oscillations",
+    "predict_second_order",
     "predict_spectra",
     "predict_time_course",
     "private_exponent",
