@@ -135,14 +135,16 @@ def _illustrations(tree: xr.DataTree) -> Iterator[Illustration]:
     target = tree["target"].to_dataset()
     length = 1e3 * float(target.attrs["duration"])
     shifted = _chance(target, window, length)
-    text = "F, precision and recall of every pass. Lines: level of chance, naive learner, and as ceiling true weights "
-    text += (
-        f"with {scores.attrs['noise']:.0%} noise. A learner that was fitted to these spikes may do better than they."
-    )
-    drawn = learning_plots.plot_learning_history(
-        tree["history"].to_dataset(), chance=shifted, naive=_f(tree, "naive"), ceiling=scores.attrs["nearly_true"]
-    )
-    yield Illustration("history", "Learning", figure_of(drawn), text)
+    history = tree["history"].to_dataset()
+    if np.isfinite(history["F"]).any():  # a network that runs away at once has no scored pass
+        text = (
+            "F, precision and recall of every pass. Lines: level of chance, naive learner, and as ceiling true weights "
+        )
+        text += f"with {scores.attrs['noise']:.0%} noise. A learner that was fitted to these spikes may do better."
+        drawn = learning_plots.plot_learning_history(
+            history, chance=shifted, naive=_f(tree, "naive"), ceiling=scores.attrs["nearly_true"]
+        )
+        yield Illustration("history", "Learning", figure_of(drawn), text)
     text = "F of networks under the current that was learned, and under others; the band is of shifted trains."
     held = tree["held_out"].to_dataset() if "held_out" in tree.children else None
     yield Illustration("scores", "Scores", figure_of(learner_scores.plot_learner_scores(scores, held)), text)

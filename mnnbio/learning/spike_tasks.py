@@ -29,6 +29,7 @@ _INHIBITION = 4.0  # magnitude of inhibitory weights over that of excitatory one
 _SETTLING = 200.0  # ms of a current before it is used
 _CLOSE = 0.02  # relative distance of ρ from what was asked for
 _FAR = 0.1  # the same, beyond which no task is made: spikes of few neurons come and go with the weights, and ρ jumps
+_FAR_RATE = 0.2  # relative distance of the rate, which jumps with the current in chaotic networks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,6 +140,13 @@ def spike_task(
                 "another ρ, rate or seed"
             )
         currents = [noise + mean for noise in noises]
+        reached = network.spikes(network.run(shape * scale, currents=currents[0])).rate
+        # One spike more or less is all that a short record allows.
+        if abs(reached - hertz) > max(_FAR_RATE * hertz, 2e3 / (length * n)):
+            raise ValueError(
+                f"no current makes the reference fire at {hertz:g} Hz, the nearest was {reached:.3g} Hz: ask for a "
+                f"rate below {1e3 / T_REF:g} Hz, and for more neurons or a longer record where it has few spikes"
+            )
         spikes = [network.spikes(network.run(shape * scale, currents=current)) for current in currents]
     return SpikeTask(
         reference=_circuit(shape * scale),

@@ -230,6 +230,13 @@ def test_other_neurons_learn_by_the_pool_alone():
     assert np.isnan(found.rho)
 
 
+def test_a_rate_that_no_current_gives_is_refused():
+    with pytest.raises(
+        ValueError, match=r"no current makes the reference fire at 900 Hz, the nearest was .* below 500"
+    ):
+        spike_task(3, n=N, rho=0.5, rate=900.0, duration=300.0, held_out=0)
+
+
 def test_spike_tasks_refuse_what_cannot_be():
     with pytest.raises(ValueError, match="must be > 0"):
         spike_task(0, rho=0.0)

@@ -74,6 +74,16 @@ def test_the_report_says_how_far_spikes_and_weights_agree(finished):
     assert "http" not in page.split("<body>")[1].replace("http://www.w3.org", "")
 
 
+def test_a_network_that_ran_away_at_once_has_a_report(finished, tmp_path):
+    with xr.open_datatree(finished / "result.nc") as tree:
+        tree = tree.load()
+    tree["history"] = xr.DataTree(tree["history"].to_dataset().isel({"pass": slice(0)}))
+    tree.attrs |= {"status": "ran away", "message": "The network fired too much"}
+    page = learning_report(tree, tmp_path / "report.html").read_text()
+    assert "<h2>Learning</h2>" not in page
+    assert "Ran away: The network fired too much." in page
+
+
 def test_a_report_needs_a_result_of_learning(tmp_path):
     with pytest.raises(ValueError, match=r"no group 'history'.*mnnbio run pspm"):
         learning_report(xr.DataTree(), tmp_path / "report.html")
