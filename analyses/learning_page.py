@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,14 @@ from mnnbio.analyses import learner_scores, learning_plots
 from mnnbio.analyses.captions import number
 from mnnbio.analyses.figure_style import Illustration, figure_of
 from mnnbio.analyses.html_report import write_page
-from mnnbio.analyses.paired_trains import SpikeTrains
-from mnnbio.analyses.spike_matching import chance_match
 
 _NEEDED = ("history", "target", "best_spikes", "naive_spikes", "scores", "weights")
 _SHOWN = 1000.0  # ms of a raster
 
 
-def learning_report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: str | None = None) -> Path:
+def learning_report(
+    tree: xr.DataTree, path: str | os.PathLike[str], *, title: str | None = None, remarks: Sequence[str] = ()
+) -> Path:
     """Write a self-contained HTML report of a network that has learned from spikes.
 
     Parameters
@@ -32,6 +32,8 @@ def learning_report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: s
         The HTML file, replaced as a whole once it is complete.
     title : str, optional
         Heading.
+    remarks : sequence of str
+        Sentences on what there is not, and why; shown at the head.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def learning_report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: s
         list(_illustrations(tree)),
         title=title or "Learning from spikes: do they determine the weights?",
         findings=_findings(tree),
-        notes=_notes(tree),
+        notes=[*remarks, *_notes(tree)],
         provenance=_provenance(tree),
     )
 
@@ -134,7 +136,8 @@ def _illustrations(tree: xr.DataTree) -> Iterator[Illustration]:
     window = 1e3 * tree.attrs["window"]
     target = tree["target"].to_dataset()
     length = 1e3 * float(target.attrs["duration"])
-    shifted = _chance(target, window, length)
+    levels = {"f_score": "chance", "f_score_low": "chance_low", "f_score_high": "chance_high"}
+    shifted = xr.Dataset({name: scores.attrs[level] for name, level in levels.items()})
     history = tree["history"].to_dataset()
     if np.isfinite(history["F"]).any():  # a network that runs away at once has no scored pass
         text = (
@@ -162,12 +165,6 @@ def _illustrations(tree: xr.DataTree) -> Iterator[Illustration]:
         text = "Rates and covariances of spike counts that theory predicts for the learned and the naive network under "
         text += "white noise of the power of the currents, against those of the reference."
         yield Illustration("moments", "Moments", figure_of(drawn_panels), text)
-
-
-def _chance(target: xr.Dataset, window: float, length: float) -> xr.Dataset:
-    steps = target["row_size"].values.ravel()
-    trains = SpikeTrains(1e3 * target["spike_time"].values, steps)
-    return chance_match(trains, trains, window, duration=length, least_shift=min(50.0, length / 4))
 
 
 def _provenance(tree: xr.DataTree) -> list[tuple[str, str]]:

@@ -300,6 +300,21 @@ def _first(mask: npt.NDArray[np.bool_]) -> int | tuple[int, ...]:
     return place[0] if len(place) == 1 else place
 
 
+def number_within(name: str, value: Any, unit: Unit, *, from_0: bool = False, below: float = np.inf) -> float:
+    """Return an option as a number in `unit`, above 0 or from 0 on, and below a limit.
+
+    Raises
+    ------
+    ValueError
+        If it is none, is several, or is out of its range.
+    """
+    number = in_unit(value, unit, name)
+    if not isinstance(number, float) or not (0 < number < below or (from_0 and number == 0)):
+        limits = f"{'≥' if from_0 else '>'} 0{f' and < {below:g}' if below < np.inf else ''}"
+        raise ValueError(f"`{name}` must be one number {limits}{'' if unit == '1' else f' {unit}'}, got {value!r}")
+    return number
+
+
 def require(condition: Any, name: str, rule: str, value: Any, *, where: str = "neuron") -> None:
     """Raise a `ValueError` naming the first element at which `condition` is false."""
     condition = np.asarray(condition)

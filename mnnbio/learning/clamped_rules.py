@@ -14,6 +14,7 @@ from mnnbio.learning.clamped import ClampedNeurons
 from mnnbio.learning.free_run import FreeRun, entered, free_run, matched, outcome_of
 from mnnbio.learning.frozen_network import Codegen, FrozenNetwork
 from mnnbio.learning.outcome import Learned, Status
+from mnnbio.learning.pspm_rule import keep_signs
 from mnnbio.learning.targets import require_window
 from mnnbio.units import in_unit, require
 
@@ -74,7 +75,7 @@ def perceptron_epoch(
         if not wrong.size:
             return EpochErrors(weights, errors)
         step += int(wrong[0])
-        changed = _kept_sign(weights + gain * side[step] * response[step], signs)
+        changed = keep_signs(weights + gain * side[step] * response[step], signs)
         later = slice(step + 1, None)
         distance[later] += side[later] * (response[later] @ (changed - weights))
         weights, step, errors = changed, step + 1, errors + 1
@@ -112,11 +113,7 @@ def tempotron_epoch(
             extra.append(first + int(np.argmax(quiet)))
     change = response[missed].sum(axis=0) - response[extra].sum(axis=0)
     gain = rate / max(float(np.square(response).sum(axis=1).max()), 1e-300)
-    return EpochErrors(_kept_sign(weights + gain * change, signs), len(missed) + len(extra))
-
-
-def _kept_sign(weights: Array, signs: Array) -> Array:
-    return np.where(weights * signs < 0, 0.0, weights)
+    return EpochErrors(keep_signs(weights + gain * change, signs), len(missed) + len(extra))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +198,7 @@ class ClampedRule:
             window = require_window(self.window, network.dt)
             neurons = ClampedNeurons.of(network, targets)
             signs = network.signs if self.signs else np.zeros(network.size)
-            weights = _kept_sign(network.weights, signs)
+            weights = keep_signs(network.weights, signs)
             errors = np.full(network.size, -1)
             runs: list[FreeRun] = []
             course: dict[str, list[float]] = {"epoch": [], "errors": []}

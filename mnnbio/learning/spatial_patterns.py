@@ -19,7 +19,7 @@ from mnnbio.machine import require_integer
 from mnnbio.neurons import EquationNeuron
 from mnnbio.spikes import Counts, Program, build
 from mnnbio.synapses import STDP, EquationPlasticity, Into
-from mnnbio.units import Unit, in_unit
+from mnnbio.units import number_within
 
 Array = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
@@ -265,11 +265,11 @@ class SpatialPatternDetector(ClassifierMixin, BaseEstimator):
 
     def _settle(self) -> None:
         """Take the times and voltages as numbers in ms and mV."""
-        self._tau_m = _within("tau_m", self.tau_m, "ms")
-        self._w_max = _within("w_max", self.w_max, "mV")
-        self._sliding = _within("sliding", self.sliding, "1", below=1.0)
-        self._noise = _within("noise", self.noise, "mV", from_0=True)
-        self._spread = _within("spread", self.spread, "ms", from_0=True, below=10.0)
+        self._tau_m = number_within("tau_m", self.tau_m, "ms")
+        self._w_max = number_within("w_max", self.w_max, "mV")
+        self._sliding = number_within("sliding", self.sliding, "1", below=1.0)
+        self._noise = number_within("noise", self.noise, "mV", from_0=True)
+        self._spread = number_within("spread", self.spread, "ms", from_0=True, below=10.0)
 
     @contextmanager
     def _program(self, learned: _Learned) -> Iterator[Program]:
@@ -336,15 +336,6 @@ class SpatialPatternDetector(ClassifierMixin, BaseEstimator):
                 Projection("teacher", "detector", weights=np.array([[_CLAMP]]), synapse=Into("teacher", "mV")),
             ],
         )
-
-
-def _within(name: str, value: Any, unit: Unit, *, from_0: bool = False, below: float = np.inf) -> float:
-    """Return an option as a number in its unit, above 0, or from 0 on."""
-    number = in_unit(value, unit, name)
-    if not isinstance(number, float) or not (0 < number < below or (from_0 and number == 0)):
-        limits = f"{'≥' if from_0 else '>'} 0{f' and < {below:g}' if below < np.inf else ''}"
-        raise ValueError(f"`{name}` must be one number {limits}{'' if unit == '1' else f' {unit}'}, got {value!r}")
-    return number
 
 
 def _fires(x: Array) -> Bool:

@@ -18,7 +18,7 @@ from mnnbio.machine import require_integer
 from mnnbio.neurons import EquationNeuron
 from mnnbio.spikes import Counts, Program, build
 from mnnbio.synapses import EquationPlasticity, Into, SymmetricSTDP
-from mnnbio.units import Unit, flag, in_unit
+from mnnbio.units import Unit, flag, number_within
 
 Array = npt.NDArray[np.float64]
 Counted = npt.NDArray[np.int32]
@@ -375,17 +375,17 @@ class SymmetricDigits(ClassifierMixin, BaseEstimator):
             raise ValueError(f"`scaling` must be below 1, got {self.scaling!r}")
         steps = _pair("threshold_step", self.threshold_step, "mV")
         return _Numbers(
-            duration=_positive("duration", self.duration, "ms"),
-            dt=_positive("dt", self.dt, "ms"),
-            rate=_positive("rate", self.rate, "1/ms"),
-            test_rate=_positive("test_rate", self.test_rate, "1/ms"),
-            total_weight=_positive("total_weight", self.total_weight, "mV"),
-            tau_m=_positive("tau_m", self.tau_m, "ms"),
-            tau=_positive("tau", self.tau, "ms"),
-            inhibition=_positive("inhibition", self.inhibition, "mV"),
-            test_inhibition=_positive("test_inhibition", self.test_inhibition, "mV"),
-            threshold=_positive("threshold", self.threshold, "mV"),
-            activity=_positive("activity", self.activity, "1"),
+            duration=number_within("duration", self.duration, "ms"),
+            dt=number_within("dt", self.dt, "ms"),
+            rate=number_within("rate", self.rate, "1/ms"),
+            test_rate=number_within("test_rate", self.test_rate, "1/ms"),
+            total_weight=number_within("total_weight", self.total_weight, "mV"),
+            tau_m=number_within("tau_m", self.tau_m, "ms"),
+            tau=number_within("tau", self.tau, "ms"),
+            inhibition=number_within("inhibition", self.inhibition, "mV"),
+            test_inhibition=number_within("test_inhibition", self.test_inhibition, "mV"),
+            threshold=number_within("threshold", self.threshold, "mV"),
+            activity=number_within("activity", self.activity, "1"),
             speeds=(_Speed(scaling[0], steps[0]), _Speed(scaling[1], steps[1])),
         )
 
@@ -413,14 +413,7 @@ def label_neurons(counts: npt.ArrayLike, classes: npt.ArrayLike, number: int) ->
     return np.where(total.sum(axis=0) > 0, mean.argmax(axis=0), -1)
 
 
-def _positive(name: str, value: Any, unit: Unit) -> float:
-    number = in_unit(value, unit, name)
-    if not isinstance(number, float) or not number > 0:
-        raise ValueError(f"`{name}` must be one number > 0{'' if unit == '1' else f' {unit}'}, got {value!r}")
-    return number
-
-
 def _pair(name: str, value: Any, unit: Unit) -> tuple[float, float]:
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise ValueError(f"`{name}` must be two numbers, at the start and at the end of learning, got {value!r}")
-    return _positive(name, value[0], unit), _positive(name, value[1], unit)
+    return number_within(name, value[0], unit), number_within(name, value[1], unit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mnnbio.workflow.learn_config import LEARN_PRESETS, LEARN_RUNS, LEARN_SECTIONS, LearnConfig, make_learn_config
+from mnnbio.workflow.learn_config import LEARN_RUNS, LEARN_SECTIONS, LearnConfig, make_learn_config
 from mnnbio.workflow.run_folder import RunFolder
 from mnnbio.workflow.run_kinds import RunKind
 
@@ -33,7 +33,6 @@ LEARN_RUN = RunKind(
     tasks=LEARN_RUNS,
     described=LEARN,
     sections=LEARN_SECTIONS,
-    presets=LEARN_PRESETS,
     make=make_learn_config,
     task_of=lambda config: config.reference.name,
     do=_do,

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 import pydantic
 
-from mnnbio.workflow.options import ConfigError, Number, Options, Value, option
+from mnnbio.workflow.options import ConfigError, Number, Options, option
 from mnnbio.workflow.run_config import Sections, Tree, made_sections
 
 PSPM_RUN = "pspm"
@@ -79,7 +79,6 @@ class LearnConfig(Options):
         return self
 
 
-LEARN_PRESETS: dict[str, dict[str, dict[str, Value]]] = {}
 LEARN_SECTIONS: Sections = {kind.SECTION: kind for kind in (ReferenceOptions, LearningOptions, JudgingOptions)}
 
 

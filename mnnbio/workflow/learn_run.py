@@ -28,7 +28,7 @@ import xarray as xr
 
 from mnnbio.workflow.fingerprint import fingerprint, of_code
 from mnnbio.workflow.learn_config import LearnConfig
-from mnnbio.workflow.pipeline import Journal, ReportFailed, remarked
+from mnnbio.workflow.pipeline import Journal, keep_report, remarked, remarks_of
 from mnnbio.workflow.run_folder import KEY, RunFolder, key_of, read_json, write_json
 from mnnbio.workflow.run_output import table
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from mnnbio.learning import FrozenNetwork, Learned, SpikeTargets, SpikeTask
 
 RECORD = "run.json"
-REPORT_RECORD = ".report.json"
 CHECKPOINT = "learning.npz"
 # Networks that are judged, by name, beside the "true" one.
 LAST, BEST, NAIVE, ZERO = "last", "best", "naive", "without recurrence"
@@ -95,6 +94,8 @@ class LearnSession:
 
 def do_everything(session: LearnSession) -> None:
     """Learn, judge and report, as far as that is not done yet, and say the figures."""
+    from mnnbio.analyses import learning_report
+
     tree = _kept(session)
     if tree is None:
         own = session.config.reference
@@ -104,7 +105,13 @@ def do_everything(session: LearnSession) -> None:
         with session.task.network(codegen=session.config.judging.codegen) as network:
             learned = learn(session, network)
             tree = judge(session, network, learned)
-    report(session, tree)
+    keep_report(
+        tree,
+        session.folder,
+        session.journal,
+        "mnnbio.analyses.learning_page",
+        lambda tree, path: learning_report(tree, path, remarks=remarks_of(tree)),
+    )
     paths = f"{session.folder.result}\n{session.folder.report}"
     session.journal.tell(f"\n{table(figures(tree))}\n\n{paths}")
 
@@ -166,19 +173,22 @@ def judge(session: LearnSession, network: FrozenNetwork, learned: Learned) -> xr
         Within its ``with`` block.
     learned : Learned
     """
+    from mnnbio.learning import membrane_ratio
     from mnnbio.results import save, versions
 
     task, config, journal = session.task, session.config, session.journal
     with journal.stage("judge", f"{config.judging.held_out} other currents, weights and moments"):
         weights = _weights(session, network, learned)
-        spikes = {name: network.spikes(network.run(w)) for name, w in weights.items()}
+        passed = {name: network.run(w) for name, w in weights.items()}
+        spikes = {name: network.spikes(found) for name, found in passed.items()}
+        rho = {name: membrane_ratio(network, weights[name], found) for name, found in passed.items()}
         groups: dict[str, xr.Dataset] = {
             "history": learned.history,
             "target": task.target.to_dataset(),
             "spikes": spikes[LAST].to_dataset(),
             "best_spikes": spikes[BEST].to_dataset(),
             "naive_spikes": spikes[NAIVE].to_dataset(),
-            "scores": _scores(session, network, weights, spikes),
+            "scores": _scores(session, network, weights["true"], spikes, rho),
             "weights": _recovery(network, weights),
         }
         if config.judging.held_out:
@@ -235,28 +245,25 @@ def _matrix(session: LearnSession, circuit: Any) -> npt.NDArray[np.float64]:
 def _scores(
     session: LearnSession,
     network: FrozenNetwork,
-    weights: Mapping[str, npt.NDArray[np.float64]],
+    true: npt.NDArray[np.float64],
     spikes: Mapping[str, SpikeTargets],
+    rho: Mapping[str, float],
 ) -> xr.Dataset:
     from mnnbio.analyses import chance_match, spike_distance, spike_match
-    from mnnbio.learning import membrane_ratio
 
     config, target = session.config, session.task.target
     window, length = config.learning.window, config.reference.duration
-    rows: dict[str, list[float]] = {
-        name: [] for name in ("f_score", "precision", "recall", "van_rossum", "rate", "rho")
-    }
-    for name, found in spikes.items():
+    rows: dict[str, list[float]] = {name: [] for name in ("f_score", "precision", "recall", "van_rossum", "rate")}
+    for found in spikes.values():
         match = spike_match(found.times, target.times, window)
         for part in ("f_score", "precision", "recall"):
             rows[part].append(float(match[f"total_{part}"]))
         distance = spike_distance(found.times, target.times)
         rows["van_rossum"].append(float(distance["total_van_rossum"]))
         rows["rate"].append(found.rate)
-        rows["rho"].append(membrane_ratio(network, weights[name], network.run(weights[name])))
     nearly = [
         float(spike_match(network.spikes(network.run(w)).times, target.times, window)["total_f_score"])
-        for w in _nearly_true(session, weights["true"])
+        for w in _nearly_true(session, true)
     ]
     units = {"rate": "Hz"}
     chance = chance_match(
@@ -268,6 +275,7 @@ def _scores(
         duration=length,
         least_shift=min(50.0, length / 4),
     )
+    rows["rho"] = [rho[name] for name in spikes]
     data = {name: ("network", values, {"units": units.get(name, "1")}) for name, values in rows.items()}
     return xr.Dataset(
         data,
@@ -325,27 +333,6 @@ def _moments(network: FrozenNetwork, weights: Mapping[str, npt.NDArray[np.float6
 
     chosen = {name: weights[name] for name in ("true", BEST, NAIVE)}
     return compare_moments(network, chosen, reference="true", correlation_time=TAU_CURRENT)
-
-
-def report(session: LearnSession, tree: xr.DataTree) -> None:
-    """Write the report, unless the one that is there is of the same result.
-
-    Raises
-    ------
-    ReportFailed
-        If it cannot be written.
-    """
-    from mnnbio.analyses import learning_report
-
-    folder, journal = session.folder, session.journal
-    key = fingerprint(key_of(tree), of_code("mnnbio.analyses.learning_page"))
-    if folder.report.is_file() and folder.figures.is_dir() and read_json(folder.path / REPORT_RECORD).get(KEY) == key:
-        journal.tell(f"{'report':<10} reused: {folder.report}")
-        return
-    with journal.stage("report", "figures and text"):
-        if journal.attempt("report", lambda: learning_report(tree, folder.report)) is None:
-            raise ReportFailed(f"{journal.remarks[-1]} {folder.result} is whole; the same command tries again")
-        write_json(folder.path / REPORT_RECORD, {KEY: key})
 
 
 def figures(tree: xr.DataTree) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ import xarray as xr
 
 from mnnbio.workflow.fingerprint import fingerprint, of_arrays, of_code
 from mnnbio.workflow.mode_config import CONTEXT, DIGITS, ModeConfig
-from mnnbio.workflow.pipeline import Journal, ReportFailed
+from mnnbio.workflow.pipeline import Journal, keep_report
 from mnnbio.workflow.run_folder import KEY, RunFolder, key_of, read_json, write_json
 from mnnbio.workflow.run_output import table
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from mnnbio.training import ContextualBatches, Course, ImageBatches, SpikingNetwork, Task, Trials
 
 RECORD = "run.json"
-REPORT_RECORD = ".report.json"
 # Test trials that the evaluations during the training show.
 WATCHED = 200
 # What the evaluations during the training measure.
@@ -104,9 +103,11 @@ class ModeSession:
 
 def do_everything(session: ModeSession) -> None:
     """Train, test and report, as far as that is not done yet, and say the figures."""
+    from mnnbio.analyses import task_report
+
     key = train(session)
     tree = test(session, key)
-    report(session, tree)
+    keep_report(tree, session.folder, session.journal, "mnnbio.analyses.task_page", task_report)
     paths = f"{session.folder.result}\n{session.folder.report}"
     session.journal.tell(f"\n{table(figures(tree))}\n\n{paths}")
 
@@ -183,27 +184,6 @@ def test(session: ModeSession, key: str) -> xr.DataTree:
         tree = xr.DataTree.from_dict(groups)
         save(tree, folder.result)
     return tree
-
-
-def report(session: ModeSession, tree: xr.DataTree) -> None:
-    """Write the report, unless the one that is there is of the same result.
-
-    Raises
-    ------
-    ReportFailed
-        If it cannot be written.
-    """
-    from mnnbio.analyses import task_report
-
-    folder, journal = session.folder, session.journal
-    key = fingerprint(key_of(tree), of_code("mnnbio.analyses.task_page"))
-    if folder.report.is_file() and folder.figures.is_dir() and read_json(folder.path / REPORT_RECORD).get(KEY) == key:
-        journal.tell(f"{'report':<10} reused: {folder.report}")
-        return
-    with journal.stage("report", "figures and text"):
-        if journal.attempt("report", lambda: task_report(tree, folder.report)) is None:
-            raise ReportFailed(f"{journal.remarks[-1]} {folder.result} is whole; the same command tries again")
-        write_json(folder.path / REPORT_RECORD, {KEY: key})
 
 
 def figures(tree: xr.DataTree) -> list[tuple[str, str]]:

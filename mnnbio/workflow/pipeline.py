@@ -21,9 +21,13 @@ from typing import Any, NamedTuple, TypeVar
 import xarray as xr
 
 from mnnbio.machine import require_memory
+from mnnbio.workflow.fingerprint import fingerprint, of_code
+from mnnbio.workflow.run_folder import KEY, RunFolder, key_of, read_json, write_json
 
 T = TypeVar("T")
 
+# File of a run folder that says of what its report is.
+REPORT_RECORD = ".report.json"
 # Attribute of a result that holds its remarks, as JSON.
 REMARKS = "remarks"
 # Memory that a synapse takes at the most: drawn with row and column, stored by row, copied by source for the program.
@@ -205,6 +209,37 @@ def report_on(tree: xr.DataTree, path: Path, journal: Journal, **options: Any) -
     before = len(journal.remarks)
     journal.attempt("report", lambda: report(tree, path, remarks=list(remarks), **options))
     return len(journal.remarks) == before
+
+
+def keep_report(
+    tree: xr.DataTree, folder: RunFolder, journal: Journal, page: str, write: Callable[[xr.DataTree, Path], Any]
+) -> None:
+    """Write the report of a run, unless the one that is there is of the same result.
+
+    Parameters
+    ----------
+    tree : DataTree
+        The result, which holds its fingerprint.
+    folder : RunFolder
+    journal : Journal
+    page : str
+        Module that makes the report; where it has changed, the report is written again.
+    write : callable
+        Writes the report of a result to a file.
+
+    Raises
+    ------
+    ReportFailed
+        If it cannot be written.
+    """
+    key = fingerprint(key_of(tree), of_code(page))
+    if folder.report.is_file() and folder.figures.is_dir() and read_json(folder.path / REPORT_RECORD).get(KEY) == key:
+        journal.tell(f"{'report':<10} reused: {folder.report}")
+        return
+    with journal.stage("report", "figures and text"):
+        if journal.attempt("report", lambda: write(tree, folder.report)) is None:
+            raise ReportFailed(f"{journal.remarks[-1]} {folder.result} is whole; the same command tries again")
+        write_json(folder.path / REPORT_RECORD, {KEY: key})
 
 
 def require_affordable(*, neurons: int, synapses: float, presentations: int, remedy: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -31,8 +31,6 @@ class RunKind(Generic[C]):
         Help text of its command.
     sections : mapping
         Sections of its options, by name; the first is the one by which a configuration file is known.
-    presets : mapping
-        Options that differ from the defaults, by task.
     make : callable
         Turns layers of options, later ones stronger, into a configuration.
     task_of : callable
@@ -40,16 +38,18 @@ class RunKind(Generic[C]):
     do : callable
         Everything that is not done yet, in an opened folder; called with folder, configuration and progress. What it
         returns is called with the folder locked: data are read, and found bad, before a folder is made.
+    presets : mapping
+        Options that differ from the defaults, by task.
     """
 
     named: str
     tasks: tuple[str, ...]
     described: str
     sections: Sections
-    presets: Mapping[str, Tree]
     make: Callable[..., C]
     task_of: Callable[[C], str]
     do: Callable[[RunFolder, C, bool], Callable[[], None]]
+    presets: Mapping[str, Tree] = field(default_factory=dict)
 
     @property
     def known_by(self) -> str:
