@@ -1,8 +1,8 @@
 """Modules of ten structures, trained on handwritten digits, against the spikes of their exported circuits.
 
 Each is trained by a loop of its own, as a user would write it, exported without any tuning and simulated. Printed are
-the largest difference between the module's outputs and ``predict(export(module, x))`` in continuous time (relative to the
-largest output), the correlation of rates predicted for the simulation's time step with simulated ones in the first
+the largest difference between the module's outputs and ``predict(export(module, x))`` in continuous time (relative to
+the largest output), the correlation of rates predicted for the simulation's time step with simulated ones in the first
 hidden layer, and the accuracies of moments and spikes on test images::
 
     python benchmarks/exported_modules.py [--structures custom,skip] [--epochs 10] [--stimuli 200] [--trials 8]

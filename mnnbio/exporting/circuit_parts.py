@@ -52,6 +52,7 @@ from mnnbio.nn import (
     MomentDropout,
     MomentLinear,
     MomentNetwork,
+    MomentRecurrent,
     MomentSumPool2d,
     PoissonBackground,
     PoissonEncoder,
@@ -226,6 +227,15 @@ def _fire(parts: Parts, activation: MomentActivation, name: str, signal: Any) ->
     return parts.neurons(population_name(name), activation, signal)
 
 
+def _recur(parts: Parts, layer: MomentRecurrent, name: str, signal: Any) -> Signal:
+    _require_signal(layer, name, signal)
+    found = parts.neurons(population_name(name), layer.activation, signal)
+    (population,) = found.terms
+    weights = sparse.csr_array(array(layer.weight))
+    parts.projections.append(Projection(population, population, weights=weights))
+    return found
+
+
 def _pass_on(parts: Parts, module: nn.Module, name: str, signal: Any) -> Any:
     return signal
 
@@ -268,6 +278,7 @@ HANDLERS: dict[type[nn.Module], Handler] = {
     PoissonBackground: _excite,
     GaussianBackground: _excite,
     MomentActivation: _fire,
+    MomentRecurrent: _recur,
     MomentDropout: _pass_on,
     nn.Identity: _pass_on,
     MeanDecoder: _pass_on,

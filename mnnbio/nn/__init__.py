@@ -26,6 +26,7 @@ from mnnbio.nn.losses import (
 from mnnbio.nn.mlp import MomentMLP, mlp_from_moment_neural_network
 from mnnbio.nn.moment_network import DTYPES, Closure, MomentBlock, MomentNetwork
 from mnnbio.nn.norm import AffineCurrent, MomentBatchNorm1d, MomentBatchNorm2d, MomentDropout
+from mnnbio.nn.recurrent import MomentRecurrent
 from mnnbio.nn.spiking_layers import Background, GaussianBackground, MomentActivation, PoissonBackground
 from mnnbio.nn.state import Moments, SkipConnection, add, add_independent, join, tracked
 from mnnbio.nn.twins import MomentEnsemble, ann_twin
@@ -53,6 +54,7 @@ __all__ = [
     "MomentLinear",
     "MomentMLP",
     "MomentNetwork",
+    "MomentRecurrent",
     "MomentSumPool2d",
     "Moments",
     "PoissonBackground",

@@ -31,7 +31,8 @@ class LayerWeights:
     @classmethod
     def of(cls, circuit: Circuit, projection: Projection, factor: Array) -> LayerWeights:
         """Return the weights of a projection, those onto each neuron times a factor, (1,) or (n,)."""
-        matrix, factor = circuit.matrix(projection), factor.reshape(-1, 1)
+        matrix: Any = circuit.matrix(projection)
+        factor = factor.reshape(-1, 1)
         if isinstance(matrix, ModeMatrix):
             return cls(ModeMatrix(matrix.input_modes * factor, matrix.scores, matrix.output_modes))
         if sparse.issparse(matrix):
