@@ -12,6 +12,7 @@ from mnnbio.theory.mode_dynamics import (
     predict_modes,
 )
 from mnnbio.theory.mode_states import mode_basins, mode_fixed_points
+from mnnbio.theory.oscillation_sensitivity import oscillation_sensitivity
 from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
 from mnnbio.theory.predict import predict
 from mnnbio.theory.renewal import (
@@ -91,6 +92,7 @@ __all__ = [
     "mode_basins",
     "mode_dynamics",
     "mode_fixed_points",
+    "oscillation_sensitivity",
     "predict",
     "predict_mode_course",
     "predict_modes",
