@@ -34,6 +34,7 @@ from mnnbio.theory.stationary import (
     respond,
     stationary_state,
 )
+from mnnbio.theory.subcircuits import predict_subcircuit_spectra
 from mnnbio.theory.time_course import predict_time_course
 from mnnbio.theory.transmission import charge, efficacy, filter_time
 from mnnbio.theory.validity import (
@@ -99,6 +100,7 @@ __all__ = [
     "predict_oscillations",
     "predict_second_order",
     "predict_spectra",
+    "predict_subcircuit_spectra",
     "predict_time_course",
     "private_exponent",
     "projected_response",
