@@ -1,6 +1,7 @@
 """Circuits as moments: predictions of rates, variances, covariances and spectra."""
 
 from mnnbio.theory.answers import Answer, NeuronInput, Neurons, answer, answer_to, leak
+from mnnbio.theory.external_rates import ExternalRates, external_rates
 from mnnbio.theory.fixed_points import fixed_points
 from mnnbio.theory.inputs import Trains, external_input, trains, wire
 from mnnbio.theory.jumps import Exponent, Jumps, asymmetry_delay, joint_exponent, jump_displacement, private_exponent
@@ -58,6 +59,7 @@ __all__ = [
     "Efficacy",
     "Exponent",
     "ExternalJumps",
+    "ExternalRates",
     "FiniteWeightWarning",
     "Jumps",
     "LinearResponseWarning",
@@ -84,6 +86,7 @@ __all__ = [
     "effective_input",
     "efficacy",
     "external_input",
+    "external_rates",
     "filter_time",
     "fixed_points",
     "joint_exponent",

@@ -192,9 +192,9 @@ def _require_stable_part(eigenvalues: Stability) -> None:
     """Raise a `ValueError` where the connections that stay let rates run away."""
     if eigenvalues.largest_real >= 1:
         raise ValueError(
-            "the connections that stay are unstable without the others: their effective weights have an eigenvalue with "
-            f"the real part {eigenvalues.largest_real:.2f} ≥ 1, so there is no stationary spectrum. Let more inhibition "
-            "stay; unstable='report' gives the linear response anyway"
+            "the connections that stay are unstable without the others: their effective weights have an eigenvalue "
+            f"with the real part {eigenvalues.largest_real:.2f} ≥ 1, so there is no stationary spectrum. Let more "
+            "inhibition stay; unstable='report' gives the linear response anyway"
         )
 
 

@@ -111,7 +111,7 @@ def test_the_gamma_of_the_microcircuit_ends_without_the_connection_from_layer_2_
     assert predict_oscillations(circuit).attrs["oscillates"]
     found = predict_subcircuit_spectra(circuit, [0.0847], without=[("L23E", "L4I")])
     assert found.attrs["stability_with_delays"] == "stable"
-    with pytest.raises(ValueError, match=r"it oscillates at 8\d\.\d Hz"):
+    with pytest.raises(ValueError, match="it oscillates at"):
         predict_subcircuit_spectra(circuit, [0.0847], without=[("L6I", "L6I")])
     reported = predict_subcircuit_spectra(circuit, [0.0847], without=[("L6I", "L6I")], unstable="report")
     assert reported.attrs["stability_with_delays"] == "unstable"
