@@ -16,6 +16,14 @@ from mnnbio.theory.mode_states import mode_basins, mode_fixed_points
 from mnnbio.theory.oscillation_sensitivity import oscillation_sensitivity
 from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
 from mnnbio.theory.predict import predict
+from mnnbio.theory.rate_model import (
+    Channels,
+    LowPass,
+    fit_low_pass,
+    fit_transfer_function,
+    lambert_roots,
+    rightmost_root,
+)
 from mnnbio.theory.renewal import (
     EDGES,
     Effective,
@@ -52,6 +60,7 @@ __all__ = [
     "EDGES",
     "AdaptationWarning",
     "Answer",
+    "Channels",
     "Conductances",
     "Connection",
     "CorrelationWarning",
@@ -63,6 +72,7 @@ __all__ = [
     "FiniteWeightWarning",
     "Jumps",
     "LinearResponseWarning",
+    "LowPass",
     "ModeAnswer",
     "ModeDynamics",
     "Modes",
@@ -88,9 +98,12 @@ __all__ = [
     "external_input",
     "external_rates",
     "filter_time",
+    "fit_low_pass",
+    "fit_transfer_function",
     "fixed_points",
     "joint_exponent",
     "jump_displacement",
+    "lambert_roots",
     "leak",
     "linear_response",
     "mode_basins",
@@ -111,6 +124,7 @@ __all__ = [
     "regrid",
     "renewal_deficit",
     "respond",
+    "rightmost_root",
     "stability",
     "stationary_state",
     "trains",
