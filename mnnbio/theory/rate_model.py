@@ -385,10 +385,10 @@ def _interpolation(places: Array, x: float) -> Array:
 
 def _refined(channels: Channels, s: complex) -> complex | None:
     """Return the root near an approximate one, by Newton's method for the eigenvalue nearest to 1; None if it fails."""
-    if np.abs(1 + s * channels.time_constant).min() < 1e-9:  # a pole of a filter, where its channel is heard by none
-        s *= 1 + 1e-6
     start = s
     for _ in range(NEWTON_STEPS):
+        if np.abs(1 + s * channels.time_constant).min() < 1e-9:
+            return None  # a pole of a filter: its channel relaxes alone
         values, right = np.linalg.eig(channels.response(s))
         k = int(np.abs(values - 1).argmin())
         left = np.linalg.inv(right)[k] if np.linalg.cond(right) < 1e12 else None
