@@ -35,6 +35,12 @@ from mnnbio.theory.renewal import (
     renewal_deficit,
 )
 from mnnbio.theory.second_order import predict_second_order
+from mnnbio.theory.spatial_stability import (
+    neural_field_stability,
+    profile_transform,
+    space_transform,
+    spatial_stability,
+)
 from mnnbio.theory.stationary import (
     ExternalJumps,
     RecurrentTrains,
@@ -109,6 +115,7 @@ __all__ = [
     "mode_basins",
     "mode_dynamics",
     "mode_fixed_points",
+    "neural_field_stability",
     "oscillation_sensitivity",
     "predict",
     "predict_mode_course",
@@ -119,12 +126,15 @@ __all__ = [
     "predict_subcircuit_spectra",
     "predict_time_course",
     "private_exponent",
+    "profile_transform",
     "projected_response",
     "rate_sensitivity",
     "regrid",
     "renewal_deficit",
     "respond",
     "rightmost_root",
+    "space_transform",
+    "spatial_stability",
     "stability",
     "stationary_state",
     "trains",

@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from scipy.linalg import eig
 from scipy.optimize import least_squares
 from scipy.special import lambertw
 
@@ -57,7 +58,8 @@ STARTS = 3
 FREQUENCIES = np.arange(1.0, 201.0) * 1e-3
 
 POINTS = 16  # of the polynomials over the delay
-CANDIDATES = 8  # of their eigenvalues that are refined
+CANDIDATES = 8  # of their eigenvalues, besides two a channel, that are refined
+FARTHEST = 500.0  # decay times delay up to which roots are looked for
 NEWTON_STEPS, ROOT_TOLERANCE = 60, 1e-14
 LONGEST = 500.0  # delay over time constant, up to which Lambert's function is evaluated
 
@@ -274,12 +276,12 @@ def rightmost_root(channels: Channels) -> complex:
     Parameters
     ----------
     channels : Channels
-        Time constants > 0. Without any gain the rates relax with the slowest of them.
+        Time constants > 0. Where gains are too small for a root, rates relax with the slowest of the filters.
 
     Raises
     ------
     ValueError
-        If time constants or delays are out of range, or no root was found.
+        If time constants or delays are out of range.
     """
     if not len(channels.gain) or not (channels.time_constant > 0).all() or not (channels.delay >= 0).all():
         raise ValueError(
@@ -296,15 +298,12 @@ def rightmost_root(channels: Channels) -> complex:
     if alike and delay[0] <= LONGEST * tau[0]:
         return _lambert(used)
     best = complex(-np.inf)
-    for s in sorted(_generator(used), key=lambda value: -value.real)[:CANDIDATES]:
-        found = _refined(used, s)
+    for s in sorted(_generator(used), key=lambda value: -value.real)[: CANDIDATES + 2 * len(tau)]:
+        found = _refined(used, complex(s))
         if found is not None and found.real > best.real:
             best = found
     if not np.isfinite(best.real):
-        raise ValueError(
-            "no rightmost root of the rate model was found: its time constants or delays differ by too much, from "
-            f"{tau.min():.3g} to {slowest:.3g} ms and from {delay.min():.3g} to {delay.max():.3g} ms"
-        )
+        return complex(-1 / slowest)
     return complex(best.real, abs(best.imag))
 
 
@@ -386,16 +385,18 @@ def _interpolation(places: Array, x: float) -> Array:
 def _refined(channels: Channels, s: complex) -> complex | None:
     """Return the root near an approximate one, by Newton's method for the eigenvalue nearest to 1; None if it fails."""
     start = s
+    step = complex(np.inf)
     for _ in range(NEWTON_STEPS):
-        if np.abs(1 + s * channels.time_constant).min() < 1e-9:
-            return None  # a pole of a filter: its channel relaxes alone
-        values, right = np.linalg.eig(channels.response(s))
+        if np.abs(1 + s * channels.time_constant).min() < 1e-9 or -s.real * channels.delay.max() > FARTHEST:
+            return None  # a pole of a filter, whose channel relaxes alone; or a decay faster than numbers hold
+        values, left, right = eig(channels.response(s), left=True, right=True)
         k = int(np.abs(values - 1).argmin())
-        left = np.linalg.inv(right)[k] if np.linalg.cond(right) < 1e12 else None
-        if left is None:
+        v = left[:, k].conj()
+        slope = complex(v @ channels.slope(s) @ right[:, k])
+        if slope == 0:
             return None
-        step = (1 - values[k]) / (left @ channels.slope(s) @ right[:, k])
-        s = complex(s + step)
+        step = (1 - complex(values[k])) * complex(v @ right[:, k]) / slope
+        s += step
         if not np.isfinite(s.real) or abs(s - start) > 10 * (abs(start) + 1 / float(channels.time_constant.min())):
             return None
         if abs(step) <= ROOT_TOLERANCE * max(abs(s), 1e-6):
