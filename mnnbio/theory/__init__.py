@@ -1,6 +1,7 @@
 """Circuits as moments: predictions of rates, variances, covariances and spectra."""
 
 from mnnbio.theory.answers import Answer, NeuronInput, Neurons, answer, answer_to, leak
+from mnnbio.theory.covariance_width import covariance_width, radius_from_width
 from mnnbio.theory.external_rates import ExternalRates, external_rates
 from mnnbio.theory.fixed_points import fixed_points
 from mnnbio.theory.inputs import Trains, external_input, trains, wire
@@ -99,6 +100,7 @@ __all__ = [
     "answer_to",
     "asymmetry_delay",
     "charge",
+    "covariance_width",
     "effective_input",
     "efficacy",
     "external_input",
@@ -128,6 +130,7 @@ __all__ = [
     "private_exponent",
     "profile_transform",
     "projected_response",
+    "radius_from_width",
     "rate_sensitivity",
     "regrid",
     "renewal_deficit",
