@@ -57,6 +57,7 @@ WorkingPoint = Literal["kept", "follows"]
 STEP = 1e-3  # of the numerical derivative by s, relative to |s|: its errors are below 1e-9
 PERTURBATION = 3e-4  # relative change of connections where the working point follows; states are found to 1e-9
 CHORD_STEPS, ROOT_TOLERANCE = 50, 1e-12
+FOLLOWED = 4.0  # Hz between places at which an eigenvalue is followed
 NARROWEST = 2.0  # Hz around an oscillation, in which the closest approach to 1 is looked for
 
 
@@ -192,16 +193,16 @@ def oscillation_sensitivity(
     chosen_mode = _chosen(modes, mode, given, limit)
     s = complex(chosen_mode["growth"], 2 * np.pi * chosen_mode["frequency"]) * HZ
     loops = Loops(circuit, system.names, representatives(system, state), step, noise=noise)
-    place = given if given is not None else _closest_approach(loops, s)
+    at_root = eigenmode(loops.at(s))
+    place = given if given is not None else _closest_approach(loops, s, at_root)
+    found = _followed_mode(loops, at_root, s, 2j * np.pi * place)
     mean, variance = loops.parts(2j * np.pi * place)
-    found = eigenmode(mean + variance)
     Z = _sensitivity(found, _changed(mean, variance, change))
     towards = (1 - found.value) / abs(1 - found.value)
     # Of the two directions across, the one against which the eigenvalue moves as the frequency rises.
     along = loops.derivative(2j * np.pi * place, found) * 1j
     across = 1j * towards * (-1.0 if (along * (1j * towards).conjugate()).real > 0 else 1.0)
     if working_point == "kept":
-        at_root = eigenmode(loops.at(s))
         moved = -_sensitivity(at_root, _changed(*loops.parts(s), change)) / loops.derivative(s, at_root)
     else:
         moved = _following(circuit, system, state, s, step, closure, change, noise=noise)
@@ -254,13 +255,26 @@ def _chosen(modes: list[dict[str, float]], mode: int, frequency: float | None, h
     return modes[mode]
 
 
-def _closest_approach(loops: Loops, s: complex) -> float:
+def _followed_mode(loops: Loops, mode: Mode, start: complex, stop: complex) -> Mode:
+    """Return the eigenvalue that continues another one along a line, by the overlap of their eigenvectors."""
+    steps = max(1, int(np.ceil(abs(stop - start) / (2 * np.pi * FOLLOWED * HZ))))
+    for part in np.arange(1, steps + 1) / steps:
+        values, left, right = eig(loops.at(start + part * (stop - start)), left=True, right=True)
+        k = int(np.abs(mode.left @ right).argmax())
+        v = left[:, k].conj()
+        mode = Mode(complex(values[k]), v / (v @ right[:, k]), right[:, k])
+    return mode
+
+
+def _closest_approach(loops: Loops, s: complex, mode: Mode) -> float:
     """Return the frequency (1/ms) at which the eigenvalue of an oscillation comes closest to 1."""
     middle = s.imag / (2 * np.pi)
     reach = min(max(abs(s.real) / np.pi, NARROWEST * HZ), middle / 2)
+    still = 2j * np.pi * middle
+    on_axis = _followed_mode(loops, mode, s, still)
 
     def distance(f: float) -> float:
-        return float(np.abs(np.linalg.eigvals(loops.at(2j * np.pi * f)) - 1).min())
+        return abs(_followed_mode(loops, on_axis, still, 2j * np.pi * f).value - 1)
 
     return float(minimize_scalar(distance, bounds=(middle - reach, middle + reach), options={"xatol": 1e-7}).x)
 

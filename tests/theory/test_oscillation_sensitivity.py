@@ -1,13 +1,17 @@
 """Sensitivity of oscillations to connections: against oscillations of circuits in which a weight is changed, and sums."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mnnbio import (
     Circuit,
     FixedIndegree,
+    FixedTotalNumber,
     GaussianDrive,
     LIFParameters,
+    Normal,
     Population,
     Projection,
     predict,
@@ -103,14 +107,55 @@ def test_the_components_tell_the_signs_of_the_changes():
     assert found.attrs["frequency"] == pytest.approx(81.0)
 
 
-def test_the_gamma_oscillation_of_the_microcircuit_is_made_in_layers_2_3_and_4():
-    """Bos et al. (2016), Fig. 5 and 9: the largest elements are those of layers 2/3 and 4, between and within them."""
-    found = oscillation_sensitivity(microcircuit(), frequency=0.081, response="mean")
-    Z = np.hypot(found["sensitivity_real"], found["sensitivity_imag"]).values
-    upper = Z[:4, :4]
-    largest = np.sort(Z.ravel())[::-1][:10]
-    assert np.isin(largest, upper).all()
-    assert Z[3, 3] > 0.5  # inhibition of inhibitory neurons in layer 4
+def as_bos_et_al():
+    """The microcircuit with their changes: fewer synapses from 4I to 4E and inputs to 4E, delays as wide as their mean."""
+    projections = []
+    for p in microcircuit().projections:
+        delay = 1.5 if p.source.endswith("E") else 0.75
+        changes = {"delay": Normal(delay, delay, low=0.0)}
+        if (p.source, p.target) == ("L4I", "L4E"):
+            changes["connectivity"] = FixedTotalNumber(675 * 21_915)
+        projections.append(replace(p, **changes))
+    drives = [replace(d, rate=1780 * 8e-3) if d.target == "L4E" else d for d in microcircuit().drives]
+    return microcircuit().with_parts(projections=projections, drives=drives)
+
+
+def test_the_low_gamma_oscillation_of_the_microcircuit_is_that_of_bos_et_al():
+    """Fig. 5 and 9: at 64 Hz the five largest elements for the amplitude and the eight for the frequency are eleven
+    connections, between and within layers 2/3 and 4."""
+    found = oscillation_sensitivity(as_bos_et_al(), frequency=0.064, response="mean")
+    number = [float(f) for f in predict_oscillations(as_bos_et_al(), response="mean")["frequency"]]
+    mode = int(np.argmin(np.abs(np.array(number) - found.attrs["mode_frequency"])))
+    assert oscillation_sensitivity(as_bos_et_al(), mode=mode, response="mean").attrs["frequency"] == pytest.approx(
+        64, abs=0.5
+    )
+    names = found["population"].values
+    largest = set()
+    for name, count in (("sensitivity_amplitude", 5), ("sensitivity_frequency", 8)):
+        order = np.argsort(-np.abs(found[name].values).ravel())[:count]
+        largest |= {(str(names[k // 8]), str(names[k % 8])) for k in order}
+    upper, middle = ("L23E", "L23I"), ("L4E", "L4I")
+    published = {(a, b) for pair in (upper, middle) for a in pair for b in pair}
+    published |= {("L23E", "L4E"), ("L23E", "L4I"), ("L4I", "L23E")}
+    assert largest == published
+
+
+def test_each_high_gamma_oscillation_is_made_by_inhibition_within_one_layer():
+    """Bos et al. (2016), Fig. 6: four modes above 200 Hz, one for the inhibitory neurons of every layer."""
+    circuit, found = as_bos_et_al(), set()
+    for mode, frequency in enumerate(predict_oscillations(circuit, response="mean")["frequency"]):
+        if frequency > 200:
+            Z = oscillation_sensitivity(circuit, mode=mode, response="mean")["sensitivity_amplitude"]
+            target, source = _largest(Z)
+            assert target == source
+            found.add(target)
+    assert found == {"L23I", "L4I", "L5I", "L6I"}
+
+
+def _largest(table):
+    """Labels of the element of the largest modulus."""
+    row, column = np.unravel_index(np.abs(table.values).argmax(), table.shape)
+    return str(table["population"].values[row]), str(table["population_j"].values[column])
 
 
 def test_a_changed_indegree_counts_once_in_the_variance():
