@@ -228,7 +228,7 @@ def block_variance(blocks: Blocks, mean: Array) -> Array:
     reached = np.einsum("ac,bc,c->ab", X, X, sizes * v2)
     leading = X * v2 + (X * v2).T + reached
     Y = np.zeros((p, p))
-    Y[: len(mean), : len(mean)] = np.nan_to_num(mean)  # one neuron has no pair: nothing of it is asked
+    Y[: len(mean), : len(mean)] = np.where(np.isnan(mean), 0.0, mean)  # one neuron has no pair that would be heard
     Y = _with_sources(blocks, Y, len(mean))
     Q = np.linalg.solve(np.eye(p) - blocks.mean * sizes, blocks.mean)
     V = blocks.received + np.einsum("ac,cij->aij", X * sizes, blocks.received)

@@ -59,7 +59,7 @@ def test_one_population_has_the_published_width():
     assert np.sqrt(block_variance(alone, 0 * p)[0, 0]) / v == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("weights", [(0.02, -0.09), (0.024, -0.108)])
+@pytest.mark.parametrize("weights", [pytest.param((0.02, -0.09), marks=pytest.mark.slow), (0.024, -0.108)])
 def test_two_populations_connected_at_random(weights):
     """Every pair with probability 0.1: rows and columns of the matrix differ, which the mean covariances make felt."""
     v, p = np.array([0.01, 0.015]), 0.1
@@ -111,13 +111,22 @@ def both(**options):
     return rules, drawn, std.mean(0), ERRORS * std.std(0, ddof=1) / np.sqrt(DRAWS)
 
 
-@pytest.mark.parametrize("options", [{}, {"weight": 0.3}, {"source": True}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        pytest.param({"weight": 0.3}, marks=pytest.mark.slow),
+        pytest.param({"source": True}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_the_rules_tell_the_width_of_realised_circuits(options):
     rules, _, std, error = both(**options)
     got = rules["pair_covariance_std"].values
     assert (np.abs(got - std) < error + LEFT_OUT * std).all()
 
 
+@pytest.mark.slow
 def test_in_degrees_that_differ_make_widths_a_tenth_uncertain():
     """Gains follow the in-degrees; that they count as independent is a stated limit."""
     rules, _, std, error = both(rule=Bernoulli)

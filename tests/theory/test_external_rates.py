@@ -52,9 +52,10 @@ def rates_of(circuit, **options):
     return predict(circuit, **options)["rate"].values * 1e-3
 
 
-@pytest.mark.parametrize("dt", [None, 0.1])
-@pytest.mark.parametrize("rule", [FixedIndegree, Bernoulli])
-@pytest.mark.parametrize("closure", ["poisson", "moments"])
+@pytest.mark.parametrize(
+    ("rule", "dt", "closure"),
+    [(FixedIndegree, None, "poisson"), (Bernoulli, 0.1, "poisson"), (Bernoulli, None, "moments")],
+)
 def test_the_circuit_has_the_rates(rule, dt, closure):
     wanted = np.array([0.005, 0.012])
     found = external_rates(coupled(one_drive_each(), rule), wanted, dt=dt, closure=closure)

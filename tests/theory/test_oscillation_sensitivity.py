@@ -64,7 +64,7 @@ def difference(source, target, response, *, kept):
     return (ends[0] - ends[1]) / (2 * SMALL)
 
 
-@pytest.mark.parametrize("response", ["mean", "mean+variance"])
+@pytest.mark.parametrize("response", [pytest.param("mean", marks=pytest.mark.slow), "mean+variance"])
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_changed_weight_changes_the_oscillation_as_predicted(response, kept):
     point = "kept" if kept else "follows"
@@ -120,6 +120,7 @@ def as_bos_et_al():
     return microcircuit().with_parts(projections=projections, drives=drives)
 
 
+@pytest.mark.slow
 def test_the_low_gamma_oscillation_of_the_microcircuit_is_that_of_bos_et_al():
     """Fig. 5 and 9: at 64 Hz the five largest elements for the amplitude and the eight for the frequency are eleven
     connections, between and within layers 2/3 and 4."""
@@ -140,6 +141,7 @@ def test_the_low_gamma_oscillation_of_the_microcircuit_is_that_of_bos_et_al():
     assert largest == published
 
 
+@pytest.mark.slow
 def test_each_high_gamma_oscillation_is_made_by_inhibition_within_one_layer():
     """Bos et al. (2016), Fig. 6: four modes above 200 Hz, one for the inhibitory neurons of every layer."""
     circuit, found = as_bos_et_al(), set()
