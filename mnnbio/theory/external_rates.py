@@ -215,9 +215,23 @@ class _Search:
     def state(self, factors: Array) -> tuple[System, PopulationState]:
         """Return the state that the rates hold, stable or not."""
         system, mean, std, response = self._answer(factors)
-        averages = (average(system, values) for values in (response.rate, response.variance, response.gain, mean, std))
-        nodes = (mean, std, response.lif, response.rate, response.gain, response.skewness, response.potential)
-        return system, PopulationState(*averages, "converged", 0.0, 0, *nodes)
+        return system, PopulationState(
+            average(system, response.rate),
+            average(system, response.variance),
+            average(system, response.gain),
+            average(system, mean),
+            average(system, std),
+            "converged",
+            0.0,
+            0,
+            mean,
+            std,
+            response.lif,
+            response.rate,
+            response.gain,
+            response.skewness,
+            response.potential,
+        )
 
     def _rates(self, factors: Array) -> Array:
         system, _, _, response = self._answer(factors)
@@ -374,7 +388,7 @@ def _is_poisson(drive: Any, target: str) -> bool:
 
 
 def _mean_rate(circuit: Circuit, places: tuple[int, ...]) -> float:
-    mean = float(sum(np.mean(circuit.drives[k].rate) for k in places))  # type: ignore[attr-defined]
+    mean = sum(float(np.mean(circuit.drives[k].rate)) for k in places)  # type: ignore[attr-defined]
     return mean if mean > 0 else 1.0
 
 

@@ -19,6 +19,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -313,12 +314,12 @@ def _following(
             other = solve(changed, closure, dt, state.rate)
             require_converged(other.status, other.residual, other.iterations)
             loops = Loops(circuit, system.names, representatives(changed, other), dt, noise=noise)
-            ends.append(_root(lambda x, loops=loops, factor=factor: _response(loops, x, factor, change), s, slope))
+            ends.append(_root(partial(_response, loops, factor, change), s, slope))
         moved[place] = (ends[0] - ends[1]) / (2 * PERTURBATION)
     return moved
 
 
-def _response(loops: Loops, s: complex, factor: Array, change: Change) -> Complex:
+def _response(loops: Loops, factor: Array, change: Change, s: complex) -> Complex:
     mean, variance = loops.parts(s)
     return factor * mean + factor ** (2 if change == "weight" else 1) * variance
 

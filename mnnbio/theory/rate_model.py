@@ -252,6 +252,11 @@ class Channels(NamedTuple):
     time_constant: Array  # ms
     delay: Array  # ms
 
+    def some(self, chosen: npt.NDArray[np.bool_]) -> Channels:
+        """Return some of the filters."""
+        kept = (self.gain[chosen], self.time_constant[chosen], self.delay[chosen])
+        return Channels(self.size, self.row[chosen], self.column[chosen], *kept)
+
     def response(self, s: complex) -> Complex:
         """Return the response of the rates to each other at s (1/ms), (population, population)."""
         return self._sum(self._each(s))
@@ -290,7 +295,7 @@ def rightmost_root(channels: Channels) -> complex:
         )
     slowest = float(channels.time_constant.max())
     active = np.abs(channels.gain) > 1e-14
-    used = Channels(channels.size, *(values[active] for values in channels[1:]))
+    used = channels.some(active)
     if not active.any():
         return complex(-1 / slowest)
     tau, delay = used.time_constant, used.delay

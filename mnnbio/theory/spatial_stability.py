@@ -506,13 +506,14 @@ class _Field:
 
     def lif_roots(self, transforms: Array, highest: float) -> Complex:
         """Return the rightmost roots of the neurons' own response, (wave number,); NaN where there are none."""
-        f = np.arange(GRID * HZ, highest + GRID * HZ, GRID * HZ)
+        f = np.arange(GRID * HZ, highest + GRID * HZ, GRID * HZ, dtype=np.float64)
         known = self.each(f.astype(complex), *_interpolated(self._chosen, f))
         return np.array([self._rightmost(shares, f, known, highest) for shares in transforms])
 
     def _matrices(self, transmitted: Complex, shares: Array) -> Complex:
         found = np.zeros((len(transmitted), self._size, self._size), dtype=complex)
-        np.add.at(found, (slice(None), self.row, self.column), transmitted * shares)
+        for k, (row, column) in enumerate(zip(self.row, self.column, strict=True)):
+            found[:, row, column] += transmitted[:, k] * shares[k]
         return found
 
     def _rightmost(self, shares: Array, f: Array, known: Complex, highest: float) -> complex:
