@@ -14,6 +14,7 @@ from mnnbio.theory.mode_dynamics import (
     predict_modes,
 )
 from mnnbio.theory.mode_states import mode_basins, mode_fixed_points
+from mnnbio.theory.neural_fields import neural_field_stability, profile_transform, space_transform
 from mnnbio.theory.oscillation_sensitivity import oscillation_sensitivity
 from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
 from mnnbio.theory.predict import predict
@@ -36,12 +37,7 @@ from mnnbio.theory.renewal import (
     renewal_deficit,
 )
 from mnnbio.theory.second_order import predict_second_order
-from mnnbio.theory.spatial_stability import (
-    neural_field_stability,
-    profile_transform,
-    space_transform,
-    spatial_stability,
-)
+from mnnbio.theory.spatial_stability import spatial_stability
 from mnnbio.theory.stationary import (
     ExternalJumps,
     RecurrentTrains,

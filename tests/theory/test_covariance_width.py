@@ -43,7 +43,7 @@ def off_diagonal(block):
 
 def test_one_population_has_the_published_width():
     """Dahmen et al. (2019): (σ/v)² N = 1/(1 - R²)² - 1, for weights of mean 0."""
-    N, R, v = 1200, 0.6, 0.02
+    N, R, v = 800, 0.6, 0.02
     rng = np.random.default_rng(0)
     widths = []
     for _ in range(DRAWS):

@@ -160,6 +160,7 @@ def _largest(table):
     return str(table["population"].values[row]), str(table["population_j"].values[column])
 
 
+@pytest.mark.slow
 def test_a_changed_indegree_counts_once_in_the_variance():
     """Weights count twice there: the difference is the part that the variance transmits."""
     by_degree, by_weight = (oscillation_sensitivity(coupled(), change=kind) for kind in ("indegree", "weight"))
