@@ -388,7 +388,8 @@ def _is_poisson(drive: Any, target: str) -> bool:
 
 
 def _mean_rate(circuit: Circuit, places: tuple[int, ...]) -> float:
-    mean = sum(float(np.mean(circuit.drives[k].rate)) for k in places)  # type: ignore[attr-defined]
+    found = [float(np.mean(circuit.drives[k].rate)) for k in places]  # type: ignore[attr-defined]
+    mean = sum(found)
     return mean if mean > 0 else 1.0
 
 
