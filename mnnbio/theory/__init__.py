@@ -1,6 +1,8 @@
 """Circuits as moments: predictions of rates, variances, covariances and spectra."""
 
 from mnnbio.theory.answers import Answer, NeuronInput, Neurons, answer, answer_to, leak
+from mnnbio.theory.covariance_width import covariance_width, radius_from_width
+from mnnbio.theory.external_rates import ExternalRates, external_rates
 from mnnbio.theory.fixed_points import fixed_points
 from mnnbio.theory.inputs import Trains, external_input, trains, wire
 from mnnbio.theory.jumps import Exponent, Jumps, asymmetry_delay, joint_exponent, jump_displacement, private_exponent
@@ -12,8 +14,18 @@ from mnnbio.theory.mode_dynamics import (
     predict_modes,
 )
 from mnnbio.theory.mode_states import mode_basins, mode_fixed_points
+from mnnbio.theory.neural_fields import neural_field_stability, profile_transform, space_transform
+from mnnbio.theory.oscillation_sensitivity import oscillation_sensitivity
 from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
 from mnnbio.theory.predict import predict
+from mnnbio.theory.rate_model import (
+    Channels,
+    LowPass,
+    fit_low_pass,
+    fit_transfer_function,
+    lambert_roots,
+    rightmost_root,
+)
 from mnnbio.theory.renewal import (
     EDGES,
     Effective,
@@ -25,6 +37,7 @@ from mnnbio.theory.renewal import (
     renewal_deficit,
 )
 from mnnbio.theory.second_order import predict_second_order
+from mnnbio.theory.spatial_stability import spatial_stability
 from mnnbio.theory.stationary import (
     ExternalJumps,
     RecurrentTrains,
@@ -33,6 +46,7 @@ from mnnbio.theory.stationary import (
     respond,
     stationary_state,
 )
+from mnnbio.theory.subcircuits import predict_subcircuit_spectra
 from mnnbio.theory.time_course import predict_time_course
 from mnnbio.theory.transmission import charge, efficacy, filter_time
 from mnnbio.theory.validity import (
@@ -49,6 +63,7 @@ __all__ = [
     "EDGES",
     "AdaptationWarning",
     "Answer",
+    "Channels",
     "Conductances",
     "Connection",
     "CorrelationWarning",
@@ -56,9 +71,11 @@ __all__ = [
     "Efficacy",
     "Exponent",
     "ExternalJumps",
+    "ExternalRates",
     "FiniteWeightWarning",
     "Jumps",
     "LinearResponseWarning",
+    "LowPass",
     "ModeAnswer",
     "ModeDynamics",
     "Modes",
@@ -79,31 +96,44 @@ __all__ = [
     "answer_to",
     "asymmetry_delay",
     "charge",
+    "covariance_width",
     "effective_input",
     "efficacy",
     "external_input",
+    "external_rates",
     "filter_time",
+    "fit_low_pass",
+    "fit_transfer_function",
     "fixed_points",
     "joint_exponent",
     "jump_displacement",
+    "lambert_roots",
     "leak",
     "linear_response",
     "mode_basins",
     "mode_dynamics",
     "mode_fixed_points",
+    "neural_field_stability",
+    "oscillation_sensitivity",
     "predict",
     "predict_mode_course",
     "predict_modes",
     "predict_oscillations",
     "predict_second_order",
     "predict_spectra",
+    "predict_subcircuit_spectra",
     "predict_time_course",
     "private_exponent",
+    "profile_transform",
     "projected_response",
+    "radius_from_width",
     "rate_sensitivity",
     "regrid",
     "renewal_deficit",
     "respond",
+    "rightmost_root",
+    "space_transform",
+    "spatial_stability",
     "stability",
     "stationary_state",
     "trains",

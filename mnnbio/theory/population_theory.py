@@ -273,7 +273,7 @@ def solve(
         drive = driving_variance(closure, response.rate, response.variance)
         mean = average(system, response.rate)
         # The disorder of the rates and the driving variances, in the units of the rates.
-        spread = np.sqrt(np.maximum(average(system, response.rate**2) - mean**2, 0.0))
+        spread = np.sqrt(average(system, (response.rate - mean[system.nodes.owner]) ** 2))
         return np.concatenate([mean, spread, average(system, drive)])
 
     first = np.zeros(size) if start is None else start
