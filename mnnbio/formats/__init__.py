@@ -1,5 +1,25 @@
-"""Circuits in the formats of other programs."""
+"""Circuits and recorded data in the formats of other programs, each imported when it is used."""
 
 from mnnbio.formats.brian2_script import to_brian2_script
+from mnnbio.formats.neo_blocks import from_neo, to_neo
+from mnnbio.formats.nwb_files import from_nwb, to_nwb
+from mnnbio.formats.packages import LeftOutWarning, PackageMissing
+from mnnbio.formats.plain_trains import from_csv, from_dataframe, from_trains, to_csv, to_dataframe
+from mnnbio.formats.pynapple_groups import from_pynapple, to_pynapple
 
-__all__ = ["to_brian2_script"]
+__all__ = [
+    "LeftOutWarning",
+    "PackageMissing",
+    "from_csv",
+    "from_dataframe",
+    "from_neo",
+    "from_nwb",
+    "from_pynapple",
+    "from_trains",
+    "to_brian2_script",
+    "to_csv",
+    "to_dataframe",
+    "to_neo",
+    "to_nwb",
+    "to_pynapple",
+]
