@@ -6,6 +6,7 @@ from mnnbio.formats.nwb_files import from_nwb, to_nwb
 from mnnbio.formats.packages import LeftOutWarning, PackageMissing
 from mnnbio.formats.plain_trains import from_csv, from_dataframe, from_trains, to_csv, to_dataframe
 from mnnbio.formats.pynapple_groups import from_pynapple, to_pynapple
+from mnnbio.formats.sonata_files import from_sonata, from_sonata_spikes, to_sonata
 
 __all__ = [
     "LeftOutWarning",
@@ -15,6 +16,8 @@ __all__ = [
     "from_neo",
     "from_nwb",
     "from_pynapple",
+    "from_sonata",
+    "from_sonata_spikes",
     "from_trains",
     "to_brian2_script",
     "to_csv",
@@ -22,4 +25,5 @@ __all__ = [
     "to_neo",
     "to_nwb",
     "to_pynapple",
+    "to_sonata",
 ]

@@ -47,8 +47,9 @@ def to_nwb(
 
     Presentations follow each other in time. The table of trials has ``start_time`` at the end of the warm-up,
     ``stop_time``, ``trial`` and ``stimulus``; that of units a row for every neuron, with ``spike_times`` and
-    ``obs_intervals`` (warm-ups included), ``population`` and ``index``, and times in their trial to the last digit. States
-    and counts are time series of the acquisition, (time, neuron), in volts, amperes and siemens by their conversion; rates of Poisson sources are among the stimuli.
+    ``obs_intervals`` (warm-ups included), ``population`` and ``index``, and times in their trial to the last digit.
+    States and counts are time series of the acquisition, (time, neuron), in volts, amperes and siemens by their
+    conversion; rates of Poisson sources are among the stimuli.
 
     Parameters
     ----------

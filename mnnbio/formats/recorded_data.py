@@ -154,8 +154,8 @@ def recorded_parts(result: Any, what: str) -> Recorded:
         )
     if left := [name for name in result.children if name not in _KEPT]:
         warnings.warn(
-            f"`{what}` leaves out {', '.join(f'/{name}' for name in left)}: the format holds spikes, counts and states; "
-            "keep them with `mnnbio.save`",
+            f"`{what}` leaves out {', '.join(f'/{name}' for name in left)}: the format holds spikes, counts and "
+            "states; keep them with `mnnbio.save`",
             LeftOutWarning,
             stacklevel=3,
         )
