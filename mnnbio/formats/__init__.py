@@ -2,6 +2,7 @@
 
 from mnnbio.formats.brian2_script import to_brian2_script
 from mnnbio.formats.neo_blocks import from_neo, to_neo
+from mnnbio.formats.nest_script import to_nest_script
 from mnnbio.formats.nwb_files import from_nwb, to_nwb
 from mnnbio.formats.packages import LeftOutWarning, PackageMissing
 from mnnbio.formats.plain_trains import from_csv, from_dataframe, from_trains, to_csv, to_dataframe
@@ -23,6 +24,7 @@ __all__ = [
     "to_csv",
     "to_dataframe",
     "to_neo",
+    "to_nest_script",
     "to_nwb",
     "to_pynapple",
     "to_sonata",
