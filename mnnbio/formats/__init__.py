@@ -7,6 +7,7 @@ from mnnbio.formats.nwb_files import from_nwb, to_nwb
 from mnnbio.formats.packages import LeftOutWarning, PackageMissing
 from mnnbio.formats.plain_trains import from_csv, from_dataframe, from_trains, to_csv, to_dataframe
 from mnnbio.formats.pynapple_groups import from_pynapple, to_pynapple
+from mnnbio.formats.pynn_script import to_pynn_script
 from mnnbio.formats.sonata_files import from_sonata, from_sonata_spikes, to_sonata
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "to_nest_script",
     "to_nwb",
     "to_pynapple",
+    "to_pynn_script",
     "to_sonata",
 ]

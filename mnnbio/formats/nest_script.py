@@ -24,7 +24,7 @@ from mnnbio.circuit import (
     require_circuit,
     time_step,
 )
-from mnnbio.formats.point_models import PointModel, point_model, realised_synapses, refuse_stimuli
+from mnnbio.formats.point_models import CAPACITANCE, PointModel, point_model, realised_synapses, refuse_stimuli
 from mnnbio.formats.script_text import UNPACK, array_code, identifier, number_code, shortest
 from mnnbio.machine import check_choice, require_integer
 from mnnbio.synapses import Conductance
@@ -40,7 +40,19 @@ def connect(pre, post, i, j, **values):
     spec = {name: np.broadcast_to(value, count) for name, value in values.items()}
     nest.Connect(np.array(pre.tolist())[i], np.array(post.tolist())[j], "one_to_one", spec)
 '''
-_RESERVED = {"np", "nest", "base64", "zlib", "unpack", "connect", "populations", "recorders", "name", "population", "rate"}
+_RESERVED = {
+    "np",
+    "nest",
+    "base64",
+    "zlib",
+    "unpack",
+    "connect",
+    "populations",
+    "recorders",
+    "name",
+    "population",
+    "rate",
+}
 
 SynapsesAs = Literal["realised", "rules"]
 
@@ -59,9 +71,9 @@ def to_nest_script(
 
     Neurons, refractoriness, delays and the order within a step are those of `simulate`: deterministic circuits of leaky
     integrate-and-fire neurons give its spikes one by one, with NEST's time stamps half a step after ours, at the end of
-    the step. Gaussian noise has the same distribution in every step. Random numbers are NEST's own, and a Poisson source
-    may fire several times a step there; here it fires at most once. Exponential neurons and conductances are integrated
-    by NEST's adaptive method, not by that of `simulate`.
+    the step. Gaussian noise has the same distribution in every step. Random numbers are NEST's own, and a Poisson
+    source may fire several times a step there; here it fires at most once. Exponential neurons and conductances are
+    integrated by NEST's adaptive method, not by that of `simulate`.
 
     Parameters
     ----------
@@ -129,8 +141,8 @@ def source_steps(source: SpikeSource, dt: float, warmup: float, late: bool) -> t
     stamps = (steps + (1 if late else 0))[steps >= 0]
     if (stamps < 1).any():
         raise ValueError(
-            f"{source.name!r} fires in the first step of the simulation with a delay of 0, which generators cannot: give "
-            f"a `warmup` or a delay of {dt:g} ms"
+            f"{source.name!r} fires in the first step of the simulation with a delay of 0, which generators cannot: "
+            f"give a `warmup` or a delay of {dt:g} ms"
         )
     return stamps, elements[steps >= 0]
 
@@ -149,7 +161,7 @@ class _Script:
     def text(self, seed: int) -> str:
         """Return the script."""
         parts = ["# Neurons, in mV, ms, pF, nS and pA"]
-        if any(isinstance(p.neuron.items(), list) and self.models[p.name].values["C"] == 1 for p in self.circuit.neurons):
+        if any(np.all(model.values["C"] == CAPACITANCE) for model in self.models.values()):
             parts[0] += ". A capacitance of 1 pF stands for none: currents in pA are mV/ms"
         parts += ["\n".join(self.neurons(p)) for p in self.circuit.neurons]
         if self.circuit.sources:
@@ -213,7 +225,9 @@ class _Script:
             yield f'nest.Connect({generator}, {own}, "one_to_one", {{"delay": {self.dt!r}}})'
             return
         if not isinstance(source, SpikeSource):
-            raise TypeError(f"the source {source.name!r} is a {type(source).__name__}, which NEST has no counterpart of")
+            raise TypeError(
+                f"the source {source.name!r} is a {type(source).__name__}, which NEST has no counterpart of"
+            )
         stamps, elements = source_steps(source, self.dt, self.warmup, self.late(source))
         order = np.lexsort((stamps, elements))
         counts = np.bincount(elements, minlength=source.size)
@@ -352,8 +366,8 @@ def _template(name: str, model: PointModel) -> tuple[str, dict[str, Any]]:
     if model.kind == "conductance":
         return _conductances("aeif", name, model, values)
     raise ValueError(
-        f"{name!r} has {model.kind} synapses of {len(synapses)} time constants, NEST's exponential neurons have one: make "
-        "them alike, or use conductances"
+        f"{name!r} has {model.kind} synapses of {len(synapses)} time constants, NEST's exponential neurons have one: "
+        "make them alike, or use conductances"
     )
 
 
@@ -370,8 +384,8 @@ def _conductances(family: str, name: str, model: PointModel, values: dict[str, A
         return "aeif_cond_beta_multisynapse", values | lists
     if len(own) > 2 or len(rises) > 1:
         raise ValueError(
-            f"{name!r} has {len(own)} kinds of conductances{', with and without a rise' if len(rises) > 1 else ''}: neurons "
-            "of NEST have an excitatory and an inhibitory one, of one shape"
+            f"{name!r} has {len(own)} kinds of conductances{', with and without a rise' if len(rises) > 1 else ''}: "
+            "neurons of NEST have an excitatory and an inhibitory one, of one shape"
         )
     for number, one in enumerate(own):
         end = "ex" if _sign(name, model, number) > 0 else "in"
@@ -412,8 +426,8 @@ def _signed(name: str, model: PointModel, number: int, weights: Any) -> Any:
     """
     if model.kind == "conductance" and np.any(np.asarray(weights) < 0):
         raise ValueError(
-            f"conductances onto {name!r} must be ≥ 0 nS, got {np.min(weights):g}: the reversal potential makes a synapse "
-            "inhibitory"
+            f"conductances onto {name!r} must be ≥ 0 nS, got {np.min(weights):g}: the reversal potential makes a "
+            "synapse inhibitory"
         )
     return _sign(name, model, number) * weights
 

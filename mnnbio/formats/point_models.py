@@ -43,8 +43,8 @@ class PointModel(NamedTuple):
     synapses : list of SynapseModel
         The different ones; a receptor is a place in this list.
     values : dict
-        Parameters: ``C, tau_m, E_L, v_th, v_reset, t_ref, v`` and, of the exponential membrane, ``g_L, v_t, delta_t, a, b,
-        tau_w, w``; one number, or one for each neuron.
+        Parameters: ``C, tau_m, E_L, v_th, v_reset, t_ref, v`` and, of the exponential membrane, ``g_L, v_t, delta_t, a,
+        b, tau_w, w``; one number, or one for each neuron.
     current : float or ndarray
         Constant input, pA.
     noise : float or ndarray
@@ -136,7 +136,7 @@ def point_model(circuit: Circuit, population: Population, dt: float, where: str)
     if family == "LIF":
         tau = np.asarray(values["tau_m"])
         decay = np.exp(-dt / tau)
-        # A current held for a step moves v by tau (1 - decay) I/C; the noise of a step has variance² tau (1 - decay²)/2.
+        # A current held for a step moves v by tau (1 - decay) I/C; noise of a step has std² tau (1 - decay²)/2.
         gain = np.sqrt((1 + decay) / (2 * tau * (1 - decay)))
     else:
         gain = np.asarray(1 / np.sqrt(dt))

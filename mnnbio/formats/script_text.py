@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import keyword
 import re
 import textwrap
 import zlib
@@ -26,7 +27,8 @@ def identifier(name: str, taken: Collection[str]) -> str:
     """Return a name that a variable of a script can have, and which is not taken."""
     plain = re.sub(r"\W", "_", name)
     plain = f"_{plain}" if plain[:1].isdigit() else plain
-    return next(own for own in (plain, *(f"{plain}_{k}" for k in range(1, 10**6))) if own not in taken)
+    wishes = (plain, *(f"{plain}_{k}" for k in range(1, 10**6)))
+    return next(own for own in wishes if own not in taken and not keyword.iskeyword(own))
 
 
 def shortest(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

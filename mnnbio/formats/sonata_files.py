@@ -49,8 +49,8 @@ def to_sonata(circuit: Circuit, folder: str | os.PathLike[str]) -> Path:
     """Write the populations and the realised synapses of a circuit as a SONATA network.
 
     Neurons are ``nest:iaf_psc_delta``, or ``nest:iaf_psc_exp`` of capacitance 1 pF where synapses are exponential, with
-    parameters in ``components``; sources are virtual nodes, spikes of a `SpikeSource` in ``inputs``. Every projection is
-    a population of edges with ``syn_weight`` in mV (delta) or pA, and ``delay`` in ms.
+    parameters in ``components``; sources are virtual nodes, spikes of a `SpikeSource` in ``inputs``. Every projection
+    is a population of edges with ``syn_weight`` in mV (delta) or pA, and ``delay`` in ms.
 
     Parameters
     ----------

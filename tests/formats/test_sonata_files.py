@@ -188,7 +188,9 @@ def test_what_a_network_does_not_hold_is_said(tmp_path):
     two = [Projection("E", "E", weights=np.eye(2), tau_syn=tau) for tau in (2.0, 5.0)]
     with pytest.raises(ValueError, match="'E' has synapses of time constants 2, 5 ms"):
         to_sonata(Circuit([Population("E", 2, lif)], two), tmp_path)
-    plastic = Projection("E", "E", weights=sparse.csr_array(np.eye(2)), plasticity=ShortTermPlasticity(U=0.5, tau_rec=100.0))
+    plastic = Projection(
+        "E", "E", weights=sparse.csr_array(np.eye(2)), plasticity=ShortTermPlasticity(U=0.5, tau_rec=100.0)
+    )
     with pytest.raises(TypeError, match="has ShortTermPlasticity synapses"):
         to_sonata(Circuit([Population("E", 2, lif)], [plastic]), tmp_path)
 
