@@ -3,6 +3,8 @@
 from mnnbio.formats.brian2_script import to_brian2_script
 from mnnbio.formats.neo_blocks import from_neo, to_neo
 from mnnbio.formats.nest_script import to_nest_script
+from mnnbio.formats.nir_export import to_nir
+from mnnbio.formats.nir_import import from_nir
 from mnnbio.formats.nwb_files import from_nwb, to_nwb
 from mnnbio.formats.packages import LeftOutWarning, PackageMissing
 from mnnbio.formats.plain_trains import from_csv, from_dataframe, from_trains, to_csv, to_dataframe
@@ -16,6 +18,7 @@ __all__ = [
     "from_csv",
     "from_dataframe",
     "from_neo",
+    "from_nir",
     "from_nwb",
     "from_pynapple",
     "from_sonata",
@@ -26,6 +29,7 @@ __all__ = [
     "to_dataframe",
     "to_neo",
     "to_nest_script",
+    "to_nir",
     "to_nwb",
     "to_pynapple",
     "to_pynn_script",
