@@ -372,8 +372,8 @@ class _Reader:
         rate = marks_of(self.nodes[name]).get("rate")
         if rate is None:
             raise ValueError(
-                f"nothing says how the Input {name!r} fires: give `inputs`, rates of {size} Poisson trains in spikes/ms "
-                "or quantities, or a SpikeSource"
+                f"nothing says how the Input {name!r} fires: give `inputs`, rates of {size} Poisson trains in "
+                "spikes/ms or quantities, or a SpikeSource"
             )
         return PoissonSource(name, size, np.ravel(rate) / 1e3)
 
