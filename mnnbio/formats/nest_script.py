@@ -24,12 +24,12 @@ from mnnbio.circuit import (
     require_circuit,
     time_step,
 )
-from mnnbio.formats.point_models import CAPACITANCE, PointModel, point_model, realised_synapses, refuse_stimuli
+from mnnbio.formats.point_models import CAPACITANCE, PointModel, point_model, realised_synapses
 from mnnbio.formats.script_text import UNPACK, array_code, identifier, number_code, shortest
 from mnnbio.machine import check_choice, require_integer
 from mnnbio.synapses import Conductance
 from mnnbio.units import count_steps, in_unit
-from mnnbio.values import Distribution, Normal, Uniform
+from mnnbio.values import Distribution, Normal, TimeCourse, Uniform
 
 _WHERE = "to_nest_script"
 _MOST_SYNAPSES = 20_000_000  # that stand in a script
@@ -98,7 +98,9 @@ def to_nest_script(
 
     Notes
     -----
-    The membrane of NEST's ``iaf`` models is that of S. Rotter, M. Diesmann (1999), Biological Cybernetics 81, 381-402.
+    Currents change, and rates that change in time begin, in the third step at the earliest, for NEST's generators give
+    nothing before. The membrane of its ``iaf`` models is that of S. Rotter, M. Diesmann (1999), Biological Cybernetics
+    81, 381-402.
     """
     require_circuit(circuit)
     check_choice("synapses", synapses, ["realised", "rules"])
@@ -198,8 +200,9 @@ class _Script:
         """Yield the lines that make a population."""
         own, model = self.names[population.name], self.models[population.name]
         template, values = _template(population.name, model)
-        if np.any(model.current):
-            values["I_e"] = model.current
+        current = model.current + sum(self.first(course) * factor for course, factor in model.courses)
+        if np.any(current):
+            values["I_e"] = current
         shared = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
         listed = ", ".join(f'"{name}": {value!r}' for name, value in shared.items())
         if any(isinstance(value, list) for value in shared.values()):  # `Create` would give each neuron one number
@@ -216,11 +219,10 @@ class _Script:
         """Yield the lines that make a source."""
         own = self.names[source.name]
         if isinstance(source, PoissonSource):
-            refuse_stimuli({f"the rates of {source.name!r}": source.rates}, _WHERE)
             generator = self.variable(f"{own}_generator")
             yield "# A generator fires differently onto each target; what a parrot repeats is one train for all."
-            yield f'{generator} = nest.Create("poisson_generator", {source.size})'
-            yield f"{generator}.rate = {array_code(source.rates * 1e3, shared=True)}"
+            rates = source.rates if isinstance(source.rates, TimeCourse) else source.rates * 1e3
+            yield from self.rates(generator, source.size, rates)
             yield f'{own} = nest.Create("parrot_neuron", {source.size})'
             yield f'nest.Connect({generator}, {own}, "one_to_one", {{"delay": {self.dt!r}}})'
             return
@@ -251,14 +253,66 @@ class _Script:
             yield f"{name}.std = {array_code(np.asarray(model.noise), shared=True)}"
             rule = '"all_to_all"' if count == 1 else '"one_to_one"'
             yield f'nest.Connect({name}, {own}, {rule}, {{"delay": {self.dt!r}}})'
+        for course, factor in model.courses:
+            yield from self.current(own, course, factor)
         for train in model.poisson:
-            name, count = self.variable(f"{own}_poisson"), np.size(train.rate)
-            yield f'{name} = nest.Create("poisson_generator", {count})'
-            yield f"{name}.rate = {array_code(np.asarray(train.rate), shared=True)}"
+            name = self.variable(f"{own}_poisson")
+            count = int(np.prod(np.shape(train.rate)))
+            yield from self.rates(name, count, train.rate)
             rule = '"all_to_all"' if count == 1 else '"one_to_one"'
             weight = _signed(population.name, model, train.receptor, train.weight)
             spec = f'"weight": {number_code(weight)}, "delay": {self.dt!r}{_receptor(model, train.receptor)}'
             yield f"nest.Connect({name}, {own}, {rule}, {{{spec}}})"
+
+    def rates(self, name: str, count: int, rate: Any) -> Iterator[str]:
+        """Yield the lines that make Poisson generators: rates in Hz, or a course in spikes/ms."""
+        if not isinstance(rate, TimeCourse):
+            yield f'{name} = nest.Create("poisson_generator", {count})'
+            yield f"{name}.rate = {array_code(np.asarray(rate), shared=True)}"
+            return
+        steps, values = self.changes(rate)
+        yield f'{name} = nest.Create("inhomogeneous_poisson_generator", {count})'
+        yield from self.each(name, "rate_times", "rate_values", steps, 1e3 * values)
+
+    def current(self, own: str, course: TimeCourse, factor: Any) -> Iterator[str]:
+        """Yield the lines that make a current that changes in time, pA: what is more than its first value, in I_e."""
+        steps, values = self.changes(course)
+        values = (values - self.first(course)) * factor
+        count = values.shape[1] if values.ndim > 1 else 1
+        name = self.variable(f"{own}_current")
+        yield f'{name} = nest.Create("step_current_generator", {count})'
+        yield from self.each(name, "amplitude_times", "amplitude_values", steps, values)
+        rule = '"all_to_all"' if count == 1 else '"one_to_one"'
+        yield f'nest.Connect({name}, {own}, {rule}, {{"delay": {self.dt!r}}})'
+
+    def first(self, course: TimeCourse) -> np.ndarray:
+        """Return the value of a course in the first step."""
+        return np.asarray(course.at([0.5 * self.dt - self.warmup])[0])
+
+    def changes(self, course: TimeCourse) -> tuple[np.ndarray, np.ndarray]:
+        """Return the steps in which a course changes for a generator, and its values from then on.
+
+        What generators give arrives a step later, so that they are a step early; NEST knows none before step 1.
+        """
+        number = round((self.warmup + self.duration) / self.dt)
+        values = course.at((np.arange(number) + 0.5) * self.dt - self.warmup)
+        rows = values.reshape(number, -1)
+        new = np.concatenate([[True], (rows[1:] != rows[:-1]).any(axis=1)])
+        steps = np.maximum(np.flatnonzero(new) - 1, 1)
+        last = np.concatenate([steps[1:] != steps[:-1], [True]])  # of those that NEST cannot tell apart at the start
+        return steps[last], values[new][last]
+
+    def each(self, name: str, times: str, heights: str, steps: np.ndarray, values: np.ndarray) -> Iterator[str]:
+        """Yield the lines that give each generator its values."""
+        at = self.variable(f"{name}_times")
+        table = values.reshape(len(steps), -1)
+        yield f"{at} = np.round({array_code(shortest(steps))} * {self.dt!r}, 6)"
+        if table.shape[1] == 1:
+            yield f"for node in {name}:"
+            yield f"    node.set({times}={at}, {heights}={array_code(table[:, 0])})"
+            return
+        yield f"for node, own in zip({name}, {array_code(np.ascontiguousarray(table.T))}):"
+        yield f"    node.set({times}={at}, {heights}=own)"
 
     def projection(self, projection: Projection) -> Iterator[str]:
         """Yield the lines that make synapses."""

@@ -111,6 +111,7 @@ class _Graph:
         means = [GaussianDrive(population.name, mean, 0.0 if std is None else std) for mean, std in given]
         plain = self.circuit.with_parts(drives=means)
         found = point_model(plain, population, self.dt, _WHERE)
+        found.require_constant(population.name, _WHERE)
         if found.kind not in ("delta", "exponential") or len(found.synapses) > 1:
             listed = ", ".join(map(str, found.synapses))
             raise ValueError(

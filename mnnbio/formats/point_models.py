@@ -6,7 +6,6 @@ pA is one in mV/ms.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,9 +23,9 @@ CAPACITANCE = 1.0  # pF, of neurons that have none of their own
 
 
 class PoissonInput(NamedTuple):
-    """Poisson trains of its own for every neuron: rate in Hz, one or one per neuron; weight in the model's unit."""
+    """Poisson trains of its own for every neuron: rate in Hz, one or one per neuron, or a course in spikes/ms."""
 
-    rate: float | Array
+    rate: Any
     weight: float
     receptor: int
 
@@ -50,6 +49,9 @@ class PointModel(NamedTuple):
     noise : float or ndarray
         Standard deviation of a current that is drawn anew in every step, pA, which has the effect of the white noise.
     poisson : list of PoissonInput
+        With weights in the model's unit.
+    courses : tuple of (TimeCourse, float or ndarray)
+        Input that changes in time, and what it is multiplied by to be a current in pA.
     """
 
     family: Literal["LIF", "AdEx"]
@@ -59,6 +61,12 @@ class PointModel(NamedTuple):
     current: float | Array
     noise: float | Array
     poisson: list[PoissonInput]
+    courses: tuple[tuple[TimeCourse, Any], ...] = ()
+
+    def require_constant(self, name: str, where: str) -> None:
+        """Raise a `ValueError` if input of the population changes in time."""
+        if self.courses or any(isinstance(train.rate, TimeCourse) for train in self.poisson):
+            raise ValueError(_changes(f"input of {name!r}", where))
 
     def factor(self, receptor: int) -> float:
         """Return what a weight of the circuit is multiplied by to be one of the model: mV, pA at its peak, or nS."""
@@ -104,6 +112,7 @@ def point_model(circuit: Circuit, population: Population, dt: float, where: str)
     variance: Any = 0.0
     current: Any = 0.0
     jumps = []
+    courses: list[tuple[TimeCourse, bool]] = []
     for drive in circuit.drives:
         if drive.target != name:
             continue
@@ -112,15 +121,13 @@ def point_model(circuit: Circuit, population: Population, dt: float, where: str)
             raise TypeError(f"{drive} has noise that neurons share (`factor`), for which `{where}` has no counterpart")
         if steps.code or steps.channels:
             raise TypeError(f"{drive} gives input step by step, for which `{where}` has no counterpart")
-        for value in (steps.mean, steps.std, steps.current, *(train.rate for train in steps.jumps)):
-            if isinstance(value, TimeCourse):
-                raise ValueError(
-                    f"{drive} changes in time, which `{where}` does not write: take `circuit.at_time(time)`, or "
-                    "`to_brian2_script`"
-                )
-        mean = mean + (0.0 if steps.mean is None else steps.mean)
+        if isinstance(steps.std, TimeCourse):
+            raise ValueError(_changes(f"`std` of {drive}", where))
+        given = ((steps.mean, True), (steps.current, False))
+        courses += [(value, divided) for value, divided in given if isinstance(value, TimeCourse)]
+        mean = mean + (0.0 if steps.mean is None or isinstance(steps.mean, TimeCourse) else steps.mean)
         variance = variance + (0.0 if steps.std is None else np.asarray(steps.std) ** 2)
-        current = current + (0.0 if steps.current is None else steps.current)
+        current = current + (0.0 if steps.current is None or isinstance(steps.current, TimeCourse) else steps.current)
         jumps += steps.jumps
     models = [projection.synapse_model for projection in incoming] + [train.synapse_model for train in jumps]
     synapses = list(dict.fromkeys(models))
@@ -129,10 +136,10 @@ def point_model(circuit: Circuit, population: Population, dt: float, where: str)
     capacitance = np.asarray(values["C"])
     made = PointModel(family, kind, synapses or [Delta()], values, 0.0, 0.0, [])
     for train in jumps:
-        rate = 1e3 * np.asarray(train.rate, dtype=np.float64)
+        rate = train.rate if isinstance(train.rate, TimeCourse) else _plain(1e3 * np.asarray(train.rate))
         receptor = made.receptor(train.synapse_model)
         weight = float(train.weight) * made.factor(receptor)
-        made.poisson.append(PoissonInput(_plain(rate), weight, receptor))
+        made.poisson.append(PoissonInput(rate, weight, receptor))
     if family == "LIF":
         tau = np.asarray(values["tau_m"])
         decay = np.exp(-dt / tau)
@@ -141,7 +148,11 @@ def point_model(circuit: Circuit, population: Population, dt: float, where: str)
     else:
         gain = np.asarray(1 / np.sqrt(dt))
     noise = capacitance * np.sqrt(variance) * gain
-    return made._replace(current=_plain(capacitance * mean + current), noise=_plain(noise))
+    return made._replace(
+        current=_plain(capacitance * mean + current),
+        noise=_plain(noise),
+        courses=tuple((course, _plain(capacitance) if divided else 1.0) for course, divided in courses),
+    )
 
 
 def _kind(name: str, synapses: list[SynapseModel], where: str) -> Kind:
@@ -245,11 +256,13 @@ def _one(values: npt.NDArray[Any]) -> float | Array:
     return np.asarray(values, dtype=np.float64)
 
 
-def refuse_stimuli(parameters: Mapping[str, Any], where: str) -> None:
+def require_constant(value: Any, name: str, where: str) -> None:
     """Raise a `ValueError` if something changes in time."""
-    for name, value in parameters.items():
-        if isinstance(value, TimeCourse):
-            raise ValueError(
-                f"{name} change in time, which `{where}` does not write: take `circuit.at_time(time)`, or "
-                "`to_brian2_script`"
-            )
+    if isinstance(value, TimeCourse):
+        raise ValueError(_changes(name, where))
+
+
+def _changes(name: str, where: str) -> str:
+    return (
+        f"{name} changes in time, which `{where}` does not write: take `circuit.at_time(time)`, or `to_brian2_script`"
+    )

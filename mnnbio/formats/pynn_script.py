@@ -25,7 +25,7 @@ from mnnbio.circuit import (
     time_step,
 )
 from mnnbio.formats.nest_script import one_stimulus
-from mnnbio.formats.point_models import PointModel, point_model, realised_synapses, refuse_stimuli
+from mnnbio.formats.point_models import PointModel, point_model, realised_synapses, require_constant
 from mnnbio.formats.script_text import UNPACK, array_code, identifier, shortest
 from mnnbio.machine import check_choice, require_integer
 from mnnbio.synapses import Conductance, Delta, DoubleExponential, Exponential
@@ -172,6 +172,8 @@ class _Script:
             self.names[part.name] = identifier(part.name, {*_RESERVED, *self.names.values()})
         self.taken = {*_RESERVED, *self.names.values()}
         self.models = {p.name: point_model(circuit, p, dt, _WHERE) for p in circuit.neurons}
+        for name, model in self.models.items():
+            model.require_constant(name, _WHERE)
         self.ends = {p.name: _Ends(p.name, self.models[p.name], self.signs(p)) for p in circuit.neurons}
 
     def signs(self, population: Population) -> dict[int, set[int]]:
@@ -261,7 +263,7 @@ class _Script:
         """Yield the lines that make a source."""
         own = self.names[source.name]
         if isinstance(source, PoissonSource):
-            refuse_stimuli({f"the rates of {source.name!r}": source.rates}, _WHERE)
+            require_constant(source.rates, f"the rate of {source.name!r}", _WHERE)
             rate = array_code(source.rates * 1e3, shared=True)
             yield f'{own} = sim.Population({source.size}, sim.SpikeSourcePoisson(rate={rate}), label="{own}")'
             return

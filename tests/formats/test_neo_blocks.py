@@ -7,7 +7,7 @@ import xarray as xr
 from recorded_results import ALL, one_stimulus, spikes_and_voltages
 
 from mnnbio import save
-from mnnbio.formats import LeftOutWarning, PackageMissing, from_neo, from_trains, to_neo
+from mnnbio.formats import LeftOutWarning, from_neo, from_trains, to_neo
 
 neo = pytest.importorskip("neo", reason="Neo is not installed: pip install neo")
 
@@ -114,11 +114,3 @@ def test_what_a_block_does_not_hold_is_said(tmp_path):
     with pytest.raises(TypeError, match="writes a result, as `simulate` returns it, got 3"):
         to_neo(3)
     save(from_trains([[1.0]], unit="ms", duration=5), tmp_path / "recorded.nc")  # a result like any other
-
-
-def test_an_absent_package_is_named(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "neo", None)
-    with pytest.raises(PackageMissing, match=r"`to_neo` needs the package 'neo'.*pip install neo"):
-        to_neo(one_stimulus())

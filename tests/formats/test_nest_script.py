@@ -26,7 +26,9 @@ from mnnbio import (
     PoissonSource,
     Population,
     Projection,
+    Samples,
     SpikeSource,
+    Steps,
     Uniform,
     simulate,
 )
@@ -142,6 +144,47 @@ def test_a_noisy_circuit_fires_at_the_same_rates(tmp_path):
 
 @needs_nest
 @pytest.mark.slow
+def test_currents_that_change_in_time_fire_spike_for_spike(tmp_path):
+    rng = np.random.default_rng(0)
+    circuit = Circuit(
+        [Population("E", 20, LIFParameters(tau_m=rng.uniform(10, 20, 20)))],
+        [Projection("E", "E", weight=0.5, connectivity=FixedIndegree(4), delay=1.0)],
+        [
+            GaussianDrive("E", mean=Samples(rng.uniform(0.8, 2, (50, 20)), dt=5.0)),
+            GaussianDrive("E", mean=Steps([0.0, 50.0], [0.0, 0.2])),
+        ],
+    )
+    ours = simulate(circuit, 200, warmup=50, dt=0.1, seed=1, codegen="runtime", covariance=False)
+    theirs = foreign_spikes(to_nest_script(circuit, 0.1, 200, warmup=50), tmp_path, "nest")
+    own = [spike for spike in our_steps(ours, "E", 0.1) if spike[1] >= 0]
+    assert len(own) > 60
+    assert their_steps(theirs["E"], 0.1, 50.0) == own
+
+
+@needs_nest
+@pytest.mark.slow
+def test_rates_that_change_in_time(tmp_path):
+    """Trains whose rate doubles, through weights so strong that every spike makes one: Poisson counts of both halves."""
+    rates = Steps([0.0, 2000.0], [0.02, 0.04])
+    circuit = Circuit(
+        [
+            PoissonSource("in", 50, rates=rates),
+            Population("E", 50, LIFParameters(t_ref=0.0)),
+            Population("F", 50, LIFParameters(t_ref=0.0)),
+        ],
+        [Projection("in", "E", weights=30 * np.eye(50))],
+        [PoissonDrive("F", rate=rates, weight=30.0)],
+    )
+    theirs = foreign_spikes(to_nest_script(circuit, 0.1, 4000), tmp_path, "nest")
+    for name in "EF":
+        times = theirs[name][1]
+        for found, expected in (((times < 2000).sum(), 2000), ((times >= 2000).sum(), 4000)):
+            # Two spikes in a step make one: at most 0.4 % less.
+            assert abs(found - expected) < 4 * np.sqrt(expected) + 0.004 * expected
+
+
+@needs_nest
+@pytest.mark.slow
 def test_rules_connect_as_they_say(tmp_path):
     lif = LIFParameters()
     circuit = Circuit(
@@ -236,9 +279,9 @@ def refused(part, **more):
             r"Gaussian drive of 'E' has noise that neurons share",
         ),
         (
-            refused(0, drives=[GaussianDrive("E", mean=Oscillation(1.0, 0.5, 0.01))]),
+            refused(0, drives=[GaussianDrive("E", mean=1.0, std=Oscillation(1.0, 0.5, 0.01))]),
             ValueError,
-            "changes in time, which `to_nest_script` does not write",
+            "`std` of Gaussian drive of 'E' changes in time, which `to_nest_script` does not write",
         ),
         (
             refused(0, projections=[Projection("E", "E", weights=np.eye(2), synapse=DoubleExponential(1.0, 5.0))]),
