@@ -25,7 +25,7 @@ from mnnbio.circuit import (
     time_step,
 )
 from mnnbio.formats.point_models import CAPACITANCE, PointModel, point_model, realised_synapses
-from mnnbio.formats.script_text import UNPACK, array_code, identifier, number_code, shortest
+from mnnbio.formats.script_text import UNPACK, array_code, identifier, import_or_say, number_code, shortest
 from mnnbio.machine import check_choice, require_integer
 from mnnbio.synapses import Conductance
 from mnnbio.units import count_steps, in_unit
@@ -177,12 +177,14 @@ class _Script:
         helpers = [code for code in (UNPACK, _CONNECT) if f"{code.split('(')[0].split()[-1]}(" in body]
         imports = ["import base64", "import zlib", ""] if UNPACK in helpers else []
         head = [
-            f'"""{len(self.circuit.neurons)} populations in NEST (3.4 or later)."""',
+            f'"""A network of {len(self.circuit.neurons)} population(s) in NEST 3."""',
             "",
             *imports,
-            "import nest",
             "import numpy as np",
+            "",
+            *import_or_say("import nest", "NEST: pip install nest-simulator"),
             *(f"\n{code.rstrip()}\n" for code in helpers),
+            "",
             "nest.ResetKernel()",
             f"nest.resolution = {self.dt!r}",
             f"nest.rng_seed = {seed}",
@@ -204,13 +206,16 @@ class _Script:
         if np.any(current):
             values["I_e"] = current
         shared = {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
-        listed = ", ".join(f'"{name}": {value!r}' for name, value in shared.items())
         if any(isinstance(value, list) for value in shared.values()):  # `Create` would give each neuron one number
             name = self.variable(f"{own}_model")
-            yield f'nest.CopyModel("{template}", "{name}", {{{listed}}})'
+            yield f'nest.CopyModel("{template}", "{name}", {{'
+            yield from (f'    "{key}": {value!r},' for key, value in shared.items())
+            yield "})"
             yield f'{own} = nest.Create("{name}", {population.size})'
         else:
-            yield f'{own} = nest.Create("{template}", {population.size}, {{{listed}}})'
+            yield f'{own} = nest.Create("{template}", {population.size}, {{'
+            yield from (f'    "{name}": {value!r},' for name, value in shared.items())
+            yield "})"
         for name, value in values.items():
             if isinstance(value, np.ndarray):
                 yield f"{own}.{name} = {array_code(value)}"
@@ -357,7 +362,7 @@ class _Script:
             return '"rule": "one_to_one"'
         elif type(own) is Bernoulli:
             rule = f'"rule": "pairwise_bernoulli", "p": {own.p!r}'
-        elif type(own) in (FixedIndegree, FixedOutdegree) and float(own.n).is_integer():
+        elif isinstance(own, FixedIndegree | FixedOutdegree) and float(own.n).is_integer():
             degree = "indegree" if isinstance(own, FixedIndegree) else "outdegree"
             rule = f'"rule": "fixed_{degree}", "{degree}": {int(own.n)}, "allow_multapses": {own.multapses}'
         elif type(own) is FixedTotalNumber:

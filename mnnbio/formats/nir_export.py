@@ -82,7 +82,7 @@ def to_nir(circuit: Circuit, dt: Any = 0.1, *, stimulus: int = 0) -> Any:
     return _Graph(nir, circuit, step).graph()
 
 
-def skeleton(circuit: Circuit) -> str:
+def _skeleton(circuit: Circuit) -> str:
     """Return the description of a circuit without its projections, whose weights the nodes hold."""
     return circuit.with_parts(projections=()).to_json()
 
@@ -142,7 +142,7 @@ class _Graph:
         ends = [p for p in self.circuit.neurons if p.name not in sources | read]
         for population in ends or ([] if read else self.circuit.neurons):
             self.output(f"{population.name}_output", population.name, population.size)
-        metadata = {LAYOUT: skeleton(self.circuit), "dt": self.dt * 1e-3, "units": UNITS}
+        metadata = {LAYOUT: _skeleton(self.circuit), "dt": self.dt * 1e-3, "units": UNITS}
         return self.nir.NIRGraph(self.nodes, self.edges, metadata=metadata)
 
     def add(self, name: str, node: Any, *before: str) -> str:
@@ -170,7 +170,7 @@ class _Graph:
             leak = leak + tau * full(model.current)
         marks: dict[str, Any] = {"t_ref": full(neuron.t_ref) * 1e-3, "start": full(model.values["v"])}
         if np.any(model.noise):
-            marks["noise_std"] = full(noise_std(self.circuit, population.name, self.dt))
+            marks["noise_std"] = full(_noise_std(self.circuit, population.name, self.dt))
         values = {
             "r": tau / self.dt,
             "v_leak": leak,
@@ -193,7 +193,7 @@ class _Graph:
             8.0 * shape[0] * shape[1], f"the weights of {projection}", "NIR has them in full: make it smaller"
         )
         dense = matrix.to_dense() if isinstance(matrix, ModeMatrix) else matrix
-        weights = dense.toarray() if sparse.issparse(dense) else np.array(dense)
+        weights = dense.toarray() if isinstance(dense, sparse.csr_array) else np.array(dense)
         steps = delay_steps(self.circuit, projection, self.dt)
         if np.ptp(steps):
             raise ValueError(
@@ -204,7 +204,7 @@ class _Graph:
             number,
             projection.tau_syn,
             float(np.ravel(self.circuit.delays(projection))[0]) if len(steps) else 0.0,
-            bool(sparse.issparse(dense)),
+            isinstance(dense, sparse.csr_array),
         )
         before = projection.source
         if own.delay > 0:
@@ -221,7 +221,7 @@ class _Graph:
         self.edges.append((name, projection.target))
 
 
-def noise_std(circuit: Circuit, name: str, dt: float) -> Any:
+def _noise_std(circuit: Circuit, name: str, dt: float) -> Any:
     """Return the standard deviation of the independent Gaussian noise into a population, mV/√ms."""
     found: Any = 0.0
     for drive in circuit.drives:

@@ -259,7 +259,12 @@ class _Reader:
         if kind == "Input":
             return tuple(int(k) for k in np.ravel(node.input_type["input"]))
         values = (node.threshold,) if kind == "Threshold" else (node.v_threshold, node.r)
-        return max((np.shape(value) for value in values), key=lambda shape: int(np.prod(shape))) or (1,)
+        found = max((np.shape(value) for value in values), key=lambda shape: int(np.prod(shape)))
+        if int(np.prod(found)) > 1:
+            return found
+        # One number for all neurons: what arrives says how many they are.
+        before = [self.nodes[one] for one in self.before(name)]
+        return next(((len(one.weight),) for one in before if type(one).__name__ in ("Linear", "Affine")), found or (1,))
 
     def arriving(self, name: str) -> _Signal:
         """Return the sum of what arrives at a node."""

@@ -80,7 +80,7 @@ def to_nwb(
     parts = recorded_parts(result, "to_nwb")
     begin = start if start is not None else datetime.datetime.now(datetime.UTC)
     length = parts.warmup + parts.duration
-    zero = np.arange(len(parts.presentations)) * length + parts.warmup
+    zero: Array = np.arange(len(parts.presentations), dtype=np.float64) * length + parts.warmup
     with _quiet():
         file = pynwb.NWBFile(session_description=description, identifier=str(uuid.uuid4()), session_start_time=begin)
         _add_trials(file, parts, zero)
@@ -437,7 +437,7 @@ def _samples(file: Any, name: str, zero: Array, length: float, stimuli: npt.NDAr
 
 def _as_written(file: Any, layout: Layout) -> xr.DataTree:
     number = len(file.trials)
-    trains = None
+    trains: list[list[Array]] | None = None
     if file.units is not None:
         trains = [[] for _ in range(number)]
         for row in range(len(file.units)):

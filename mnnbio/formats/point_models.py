@@ -6,12 +6,13 @@ pA is one in mV/ms.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.circuit import Circuit, Population, Projection, delay_steps
+from mnnbio.circuit import Circuit, JumpTrain, Population, Projection, delay_steps
 from mnnbio.neurons import EIF, AdEx, ConductanceLIF, LIFParameters
 from mnnbio.synapses import Conductance, Delta, DoubleExponential, Exponential, SynapseModel
 from mnnbio.values import TimeCourse
@@ -74,7 +75,7 @@ class PointModel(NamedTuple):
         if isinstance(synapse, Exponential) and synapse.unit == "mV":
             return CAPACITANCE / float(synapse.tau_syn)
         if isinstance(synapse, DoubleExponential) and synapse.unit == "mV":
-            return CAPACITANCE / (float(np.e) * float(synapse.tau_decay))
+            return CAPACITANCE / (math.e * float(synapse.tau_decay))
         return 1.0
 
     def receptor(self, synapse: SynapseModel) -> int:
@@ -111,7 +112,7 @@ def point_model(circuit: Circuit, population: Population, dt: float, where: str)
     mean: Any = 0.0
     variance: Any = 0.0
     current: Any = 0.0
-    jumps = []
+    jumps: list[JumpTrain] = []
     courses: list[tuple[TimeCourse, bool]] = []
     for drive in circuit.drives:
         if drive.target != name:

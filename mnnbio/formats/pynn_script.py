@@ -26,7 +26,7 @@ from mnnbio.circuit import (
 )
 from mnnbio.formats.nest_script import one_stimulus
 from mnnbio.formats.point_models import PointModel, point_model, realised_synapses, require_constant
-from mnnbio.formats.script_text import UNPACK, array_code, identifier, shortest
+from mnnbio.formats.script_text import UNPACK, array_code, identifier, import_or_say, shortest
 from mnnbio.machine import check_choice, require_integer
 from mnnbio.synapses import Conductance, Delta, DoubleExponential, Exponential
 from mnnbio.units import count_steps, in_unit
@@ -215,14 +215,17 @@ class _Script:
             (np.max(np.asarray(self.circuit.delays(p)), initial=0) for p in self.circuit.projections), default=0
         )
         longest = max(float(np.ceil(longest / self.dt)), 1.0) * self.dt
+        wheel = {"nest": "nest-simulator"}.get(self.simulator, self.simulator)
         seeds = {"nest": f', spike_precision="on_grid", rng_seed={seed}', "brian2": "", "neuron": ""}[self.simulator]
         head = [
-            f'"""{len(self.circuit.neurons)} populations in PyNN."""',
+            f'"""A network of {len(self.circuit.neurons)} population(s) in PyNN."""',
             "",
             *imports,
             "import numpy as np",
-            f"import pyNN.{self.simulator} as sim",
+            "",
+            *import_or_say(f"import pyNN.{self.simulator} as sim", f"PyNN and its simulator: pip install PyNN {wheel}"),
             *(f"\n{code.rstrip()}\n" for code in helpers),
+            "",
             f"end = {self.warmup + self.duration!r}  # ms",
             f"sim.setup(timestep={self.dt!r}, min_delay={self.dt!r}, max_delay={round(longest, 6)!r}{seeds})",
         ]
@@ -372,7 +375,7 @@ class _Script:
             return "OneToOneConnector()"
         if type(own) is Bernoulli:
             return f"FixedProbabilityConnector({own.p!r}{comma})"
-        if type(own) in (FixedIndegree, FixedOutdegree) and float(own.n).is_integer():
+        if isinstance(own, FixedIndegree | FixedOutdegree) and float(own.n).is_integer():
             kind = "Pre" if isinstance(own, FixedIndegree) else "Post"
             return f"FixedNumber{kind}Connector({int(own.n)}, with_replacement={own.multapses}{comma})"
         if type(own) is FixedTotalNumber:
@@ -414,7 +417,7 @@ def _cell(name: str, model: PointModel, ends: _Ends) -> tuple[str, dict[str, Any
         values["tau_syn_E"], values["tau_syn_I"] = (
             _decay(end or other) for end, other in ((excitatory, inhibitory), (inhibitory, excitatory))
         )
-    shape = "alpha" if model.kind == "alpha" or getattr(excitatory or inhibitory, "tau_rise", 0.0) else "exp"
+    shape = "alpha" if model.kind == "alpha" or getattr(excitatory or inhibitory, "tau_rise", None) else "exp"
     if model.kind == "conductance":
         values |= {"e_rev_E": getattr(excitatory, "reversal", 0.0), "e_rev_I": getattr(inhibitory, "reversal", -80.0)}
     if model.family == "LIF":

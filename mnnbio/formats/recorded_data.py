@@ -140,7 +140,7 @@ def recorded_parts(result: Any, what: str) -> Recorded:
         result = xr.DataTree.from_dict({"/spikes": result})
     if not isinstance(result, xr.DataTree):
         raise TypeError(f"`{what}` writes a result, as `simulate` returns it, got {shown(result)}")
-    spikes = result["spikes"].to_dataset(inherit=False) if "spikes" in result.children else None
+    spikes = _group(result, "spikes") if "spikes" in result.children else None
     series = [
         Series(node.path.strip("/"), str(name), values)
         for node in result.subtree
@@ -178,16 +178,22 @@ def recorded_parts(result: Any, what: str) -> Recorded:
     )
 
 
+def _group(tree: xr.DataTree, name: str) -> xr.Dataset:
+    """Return the dataset of a group, an empty one where there is none."""
+    node = tree.get(name)
+    return node.to_dataset(inherit=False) if isinstance(node, xr.DataTree) else xr.Dataset()
+
+
 def _layout(result: xr.DataTree, spikes: xr.Dataset | None, series: Sequence[Series]) -> str:
     """Return everything about a result but its numbers, as text."""
-    simulation = result["simulation"].to_dataset(inherit=False) if "simulation" in result.children else None
+    simulation = _group(result, "simulation") if "simulation" in result.children else None
     root = {
         str(name): value.item() for name, value in result.to_dataset(inherit=False).data_vars.items() if not value.ndim
     }
     content: dict[str, Any] = {"version": _VERSION, "attrs": result.attrs, "root": root, "simulation": False}
     if simulation is not None:
         # Estimates are made anew from the spikes or counts, but for those that these do not determine.
-        source = spikes if spikes is not None else result.children.get("counts", xr.Dataset())
+        source = spikes if spikes is not None else _group(result, "counts")
         made = (
             "neuron" in source.coords
             and "neuron" in simulation.coords
@@ -209,7 +215,7 @@ def _layout(result: xr.DataTree, spikes: xr.Dataset | None, series: Sequence[Ser
             "dims": list(own.values.dims),
             "dtype": own.values.dtype.str,
             "own": dict(own.values.attrs),
-            **_labels(result[own.group].to_dataset(inherit=False)),
+            **_labels(_group(result, own.group)),
         }
         for own in series
     ]
@@ -269,11 +275,6 @@ class Layout:
     def series(self) -> list[dict[str, Any]]:
         """Descriptions of the variables in time."""
         return list(self.content["series"])
-
-    @property
-    def trials(self) -> int:
-        """Number of trials."""
-        return int(self.content["attrs"].get("trials", 0))
 
     def result(
         self, trains: Sequence[Sequence[Array]] | None, samples: Sequence[Sequence[npt.NDArray[Any]]]

@@ -31,6 +31,16 @@ def identifier(name: str, taken: Collection[str]) -> str:
     return next(own for own in wishes if own not in taken and not keyword.iskeyword(own))
 
 
+def import_or_say(statement: str, needed: str) -> list[str]:
+    """Return the lines that import a package, or say what is needed and how it is installed."""
+    return [
+        "try:",
+        f"    {statement}",
+        "except ImportError as error:",
+        f'    raise SystemExit(f"this script needs {needed} ({{error}})") from error',
+    ]
+
+
 def shortest(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return whole numbers ≥ 0 in the narrowest type that holds them, which compresses best."""
     return values.astype(np.min_scalar_type(int(values.max(initial=0))))

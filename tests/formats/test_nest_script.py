@@ -33,7 +33,7 @@ from mnnbio import (
     simulate,
 )
 from mnnbio.circuits import ring
-from mnnbio.formats import to_nest_script
+from mnnbio.formats import to_nest_script, to_pynn_script
 from mnnbio.neurons import EIF, AdEx, ConductanceLIF, Izhikevich
 from mnnbio.synapses import NMDA, Alpha, Conductance, Delta, DoubleExponential, Exponential, ShortTermPlasticity
 
@@ -234,10 +234,10 @@ def test_a_script_reads_as_one_writes_it():
     )
     script = to_nest_script(circuit, 0.1, 1000, seed=7, synapses="rules")
     compile(script, "script", "exec")
-    values = '"C_m": 1.0, "E_L": 0.0, "V_reset": 0.0, "t_ref": 2.0, "V_m": 0.0, "V_th": 20.0, "tau_m": 20.0'
     for line in (
         "nest.rng_seed = 7",
-        f'E = nest.Create("iaf_psc_delta", 100, {{{values}}})',
+        'E = nest.Create("iaf_psc_delta", 100, {',
+        '    "V_th": 20.0,',
         "E_poisson.rate = 20000.0",
         'nest.Connect(E_poisson, E, "all_to_all", {"weight": 0.1, "delay": 0.1})',
         'nest.Connect(E, E, {"rule": "fixed_indegree", "indegree": 10, "allow_multapses": False, '
@@ -246,6 +246,14 @@ def test_a_script_reads_as_one_writes_it():
     ):
         assert line in script.splitlines()
     assert "unpack" not in script
+
+
+def test_absent_simulators_are_named(monkeypatch):
+    circuit = Circuit([Population("E", 1, LIFParameters())])
+    for write, absent in ((to_nest_script, "nest"), (to_pynn_script, "pyNN")):
+        monkeypatch.setitem(sys.modules, absent, None)
+        with pytest.raises(SystemExit, match=r"this script needs .*: pip install .*nest-simulator"):
+            exec(compile(write(circuit), "script", "exec"), {})
 
 
 def refused(part, **more):

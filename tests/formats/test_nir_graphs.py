@@ -162,6 +162,12 @@ def test_lif_nodes_are_their_differential_equation():
     np.testing.assert_allclose(drive.mean, 4.0 * bias / 20)
 
 
+def test_one_number_for_all_neurons_is_enough():
+    one = nir.LIF(*(np.array(value) for value in (0.02, 200.0, 0.0, 1.0, 0.0)))
+    circuit = from_nir(chain(nir.Linear(np.eye(3)), one, nir.Linear(np.ones((2, 3))), lif(), size=3), 0.1, inputs=0.1)
+    assert [population.size for population in circuit.populations] == [3, 3, 2]
+
+
 def test_cuba_lif_nodes_give_the_charge_of_their_equations():
     node = nir.CubaLIF(
         tau_syn=np.full(2, 0.005),
@@ -325,8 +331,8 @@ def test_we_read_graphs_of_snntorch():
 
     torch.manual_seed(0)
     net = torch.nn.Sequential(
-        torch.nn.Linear(6, 5), snn.Leaky(beta=0.95, threshold=1.0, init_hidden=True, reset_mechanism="zero"),
-        torch.nn.Linear(5, 3), snn.Leaky(beta=0.9, threshold=1.0, init_hidden=True, output=True),
+        torch.nn.Linear(6, 5), snn.Leaky(0.95 * torch.ones(5), threshold=torch.ones(5), init_hidden=True),
+        torch.nn.Linear(5, 3), snn.Leaky(0.9 * torch.ones(3), threshold=torch.ones(3), init_hidden=True, output=True),
     )  # fmt: skip
     graph = export_to_nir(net, torch.randn(6))
     circuit = from_nir(graph, 0.1, inputs=0.1)

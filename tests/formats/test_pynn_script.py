@@ -119,7 +119,7 @@ def test_a_script_reads_as_one_writes_it():
     script = to_pynn_script(circuit, 0.1, 1000, seed=7, synapses="rules", simulator="brian2")
     compile(script, "script", "exec")
     for line in (
-        "import pyNN.brian2 as sim",
+        "    import pyNN.brian2 as sim",
         "brian2.seed(7)",
         "    sim.IF_curr_exp(",
         "    sim.FixedNumberPreConnector(10, with_replacement=False, allow_self_connections=False),",
