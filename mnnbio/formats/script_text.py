@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import builtins
 import keyword
 import re
 import textwrap
@@ -24,11 +25,11 @@ def unpack(dtype, text):
 
 
 def identifier(name: str, taken: Collection[str]) -> str:
-    """Return a name that a variable of a script can have, and which is not taken."""
+    """Return a name that a variable of a script can have, neither taken nor one of Python's own."""
     plain = re.sub(r"\W", "_", name)
     plain = f"_{plain}" if plain[:1].isdigit() else plain
     wishes = (plain, *(f"{plain}_{k}" for k in range(1, 10**6)))
-    return next(own for own in wishes if own not in taken and not keyword.iskeyword(own))
+    return next(own for own in wishes if own not in taken and not keyword.iskeyword(own) and not hasattr(builtins, own))
 
 
 def import_or_say(statement: str, needed: str) -> list[str]:

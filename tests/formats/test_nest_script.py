@@ -130,7 +130,7 @@ def noisy():
 @pytest.mark.slow
 @pytest.mark.standalone
 def test_a_noisy_circuit_fires_at_the_same_rates(tmp_path):
-    circuit, duration = noisy(), 40_000.0
+    circuit, duration = noisy(), 20_000.0
     ours = simulate(circuit, duration, warmup=200, dt=0.1, seed=1, covariance=False, processes=1)
     theirs = foreign_spikes(to_nest_script(circuit, 0.1, duration, seed=3, warmup=200), tmp_path, "nest")
     for name in "EI":

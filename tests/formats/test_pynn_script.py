@@ -78,7 +78,7 @@ def test_a_noisy_circuit_fires_at_the_same_rates(tmp_path):
             ],
             [GaussianDrive("E", mean=0.4, std=1.5), PoissonDrive("E", rate=0.5, weight=0.4)],
         ),
-        20_000.0,
+        10_000.0,
     )
     ours = simulate(circuit, duration, warmup=200, dt=0.1, seed=1, covariance=False, processes=1)
     theirs = foreign_spikes(to_pynn_script(circuit, 0.1, duration, seed=3, warmup=200), tmp_path, "pynn")
