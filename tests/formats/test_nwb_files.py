@@ -50,6 +50,11 @@ def test_a_file_says_what_a_user_of_nwb_looks_for(tmp_path):
     assert times[0] == pytest.approx(0.1)
 
 
+def test_the_reference_library_finds_no_fault(tmp_path):
+    to_nwb(spikes_and_voltages(), tmp_path / "result.nwb", start=START)
+    assert pynwb.validate(path=str(tmp_path / "result.nwb")) == []
+
+
 def session(path, *, units=True, trials=True, observed=True, column=True):
     """A file as an experiment has it: three units for 10 s, four trials of 1 s, a voltage."""
     file = pynwb.NWBFile(session_description="x", identifier="x", session_start_time=START)
