@@ -135,8 +135,7 @@ class _Graph:
             biased.add(projection.target)
         for name, readout in self.circuit.readouts.items():
             affine = self.nir.Affine(readout.weights.copy(), readout.bias.copy(), metadata={"kind": "readout"})
-            self.add(name, affine, readout.source)
-            self.output(f"{name}_output", name, len(readout.bias))
+            self.output(f"{name}_output", self.add(name, affine, readout.source), len(readout.bias))
         read = {readout.source for readout in self.circuit.readouts.values()}
         sources = {projection.source for projection in self.circuit.projections}
         ends = [p for p in self.circuit.neurons if p.name not in sources | read]
