@@ -19,6 +19,8 @@ from .circuit import Readout as Readout
 from .circuit import SpikeSource as SpikeSource
 from .exporting import ReadoutNoiseWarning as ReadoutNoiseWarning
 from .exporting import export as export
+from .formats import LeftOutWarning as LeftOutWarning
+from .formats import PackageMissing as PackageMissing
 from .formats import to_brian2_script as to_brian2_script
 from .machine import CacheWarning as CacheWarning
 from .machine import FileError as FileError

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import keyword
 import textwrap
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mnnbio.circuit import Circuit, require_circuit
+from mnnbio.formats.script_text import UNPACK, WIDTH, array_code, number_code
 from mnnbio.machine import import_brian
 from mnnbio.spikes import (
     SCHEDULE,
@@ -27,14 +25,6 @@ from mnnbio.spikes import (
 )
 from mnnbio.units import in_unit
 
-_MOST_SHOWN = 60  # numbers of an array that are written one by one
-_WIDTH = 110  # characters of a line of numbers
-
-_UNPACK = '''
-def unpack(dtype, text):
-    """Return an array from its compressed bytes."""
-    return np.frombuffer(zlib.decompress(base64.b85decode("".join(text.split()))), dtype)
-'''
 _EXACT = '''
 def exact_step(update):
     """Return a method of integration whose step is a closed form."""
@@ -95,7 +85,7 @@ class _Script:
             own = self.variable(course.group)
             unit = variable_units(self.plan.groups[course.group].equations, [course.variable]).get(course.variable, "1")
             parts.append(
-                f"{course.name} = TimedArray({_array(course.values, unit)}, dt=defaultclock.dt)\n"
+                f"{course.name} = TimedArray({array_code(course.values, unit)}, dt=defaultclock.dt)\n"
                 f'{own}.run_regularly({course.code!r}, when="before_start", name={course.name!r})'
             )
         if not courses:
@@ -107,8 +97,8 @@ class _Script:
                 parts.append("\n".join(self.synapses(synapses)))
         parts += ["# Spikes", self.monitors(), self.run(duration)]
         body = "\n\n".join(parts)
-        helpers = [code for code in (_UNPACK, _EXACT) if f"{code.split('(')[0].split()[-1]}(" in body]
-        imports = ["import base64", "import zlib", ""] if _UNPACK in helpers else []
+        helpers = [code for code in (UNPACK, _EXACT) if f"{code.split('(')[0].split()[-1]}(" in body]
+        imports = ["import base64", "import zlib", ""] if UNPACK in helpers else []
         head = [
             f'"""{len(self.circuit.populations)} populations in Brian2, in the units of the equations."""',
             "",
@@ -140,8 +130,8 @@ class _Script:
             times = steps * (self.plan.dt * 1e-3)
             yield f"{own} = SpikeGeneratorGroup("
             yield f"    {planned.size},"
-            yield f"    indices={_array(elements)},"
-            yield f"    times={_array(times, 'second')},"
+            yield f"    indices={array_code(elements)},"
+            yield f"    times={array_code(times, 'second')},"
             yield f'    when="{planned.spikes_when}",'
             yield "    sorted=True,"
             yield f'    name="{planned.name}",'
@@ -182,10 +172,10 @@ class _Script:
         units = variable_units(planned.equations, [*tables, *planned.start])
         for name, table in tables.items():
             row = table[self.stimulus if len(table) > 1 else 0]
-            yield f"{own}.{name} = {_array(row, units.get(name, '1'), shared=True)}"
+            yield f"{own}.{name} = {array_code(row, units.get(name, '1'), shared=True)}"
         for name, value in planned.start.items():
             if name not in ("lastspike", "not_refractory", "lastupdate"):  # Brian2 starts these
-                yield f"{own}.{name} = {_number(value, units.get(name, '1'))}"
+                yield f"{own}.{name} = {number_code(value, units.get(name, '1'))}"
 
     def synapses(self, planned: PlannedSynapses) -> Iterator[str]:
         """Yield the lines that make synapses."""
@@ -201,7 +191,7 @@ class _Script:
                 yield f"    {name}={_block(value)},"
         if planned.on_pre and len(delay) == 1:
             more = ', "post": 0*second' if planned.on_post else ""
-            yield f'    delay={{"pre": {_number(delay[0], "second")}{more}}},'
+            yield f'    delay={{"pre": {number_code(delay[0], "second")}{more}}},'
         yield f'    name="{planned.name}",'
         yield ")"
         for pathway, present in (("pre", planned.on_pre), ("post", planned.on_post)):
@@ -209,7 +199,7 @@ class _Script:
                 yield f'{own}.{pathway}.when = "{planned.when}"'
         yield f"{own}.connect({self.pairs(planned)})"
         if planned.on_pre and len(delay) > 1:
-            yield f"{own}.pre.delay = {_array(delay, 'second')}"
+            yield f"{own}.pre.delay = {array_code(delay, 'second')}"
         yield from self.values(own, planned)
 
     def pairs(self, planned: PlannedSynapses) -> str:
@@ -220,7 +210,7 @@ class _Script:
             return ""
         if n == m == len(j) and np.array_equal(i, j):
             return 'j="i"'
-        return f"i={_array(i)}, j={_array(j)}"
+        return f"i={array_code(i)}, j={array_code(j)}"
 
     def monitors(self) -> str:
         """Return the lines that record spikes."""
@@ -236,7 +226,7 @@ class _Script:
         """Return the lines that run the network and print rates."""
         slots = ", ".join(f'"{slot}"' for slot in SCHEDULE)
         listed = textwrap.fill(
-            ", ".join([*self.objects, *self.recorded]), _WIDTH, initial_indent="    ", subsequent_indent="    "
+            ", ".join([*self.objects, *self.recorded]), WIDTH, initial_indent="    ", subsequent_indent="    "
         )
         lines = [f"network = Network(\n{listed},\n)", f"network.schedule = [{slots}]", f"network.run({duration!r}*ms)"]
         for monitor, group in self.recorded.items():
@@ -251,25 +241,3 @@ def _block(text: str) -> str:
     if len(lines) == 1:
         return f'"{lines[0]}"' if '"' not in lines[0] else repr(lines[0])
     return '"""\n' + "\n".join(f"    {line}" for line in lines) + '\n    """' if lines else '""'
-
-
-def _number(value: Any, unit: str = "1") -> str:
-    plain = value.item() if isinstance(value, np.generic) else value
-    return f"{plain!r}" if unit == "1" else f"{plain!r}*{unit}"
-
-
-def _array(values: npt.NDArray[Any], unit: str = "1", *, shared: bool = False) -> str:
-    """Return an array as code, one number where `shared` and all are equal."""
-    flat = values.ravel()
-    if shared and len(flat) and (flat == flat[0]).all():
-        return _number(flat[0], unit)
-    if values.size <= _MOST_SHOWN:
-        code = f"np.array({values.tolist()!r})" if values.size else f'np.zeros({values.shape}, "{values.dtype.str}")'
-        if len(code) > _WIDTH:
-            code = textwrap.fill(code, _WIDTH, subsequent_indent="    ", break_long_words=False)
-    else:
-        packed = base64.b85encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 9)).decode()
-        lines = "\n".join(f"    {packed[k : k + _WIDTH]}" for k in range(0, len(packed), _WIDTH))
-        shape = f".reshape{values.shape}" if values.ndim > 1 else ""
-        code = f'unpack("{values.dtype.str}", """\n{lines}\n    """){shape}'
-    return code if unit == "1" else f"{code}*{unit if '/' not in unit else f'({unit})'}"

@@ -4,6 +4,7 @@ from mnnbio.spikes.brian_texts import variable_units
 from mnnbio.spikes.building import build
 from mnnbio.spikes.compiling import BuildFailed, CompilerNotFound, available_cores, require_compiler
 from mnnbio.spikes.cpp_project import read_project, write_project
+from mnnbio.spikes.description import estimates_of_counts
 from mnnbio.spikes.devices import DeviceUnavailable
 from mnnbio.spikes.network import SCHEDULE
 from mnnbio.spikes.plain import plain_circuit, plain_courses
@@ -50,6 +51,7 @@ __all__ = [
     "available_cores",
     "build",
     "cancel",
+    "estimates_of_counts",
     "losses_named",
     "patience",
     "plain_circuit",
