@@ -17,6 +17,7 @@ from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
 _WINDOW = 100.0  # ms
+_PIECES = 10  # of a single trial, for the error of the rate
 _LOCAL = {
     "cv2": "CV2 of the interspike intervals",
     "lv": "local variation of the intervals",
@@ -168,17 +169,13 @@ def _of_table(table: TrainTable, lengths: list[float], min_intervals: int, refra
 
 def _rate_error(table: TrainTable, number: npt.NDArray[np.int64]) -> Array:
     """Return the error of the rate, Hz, (stimulus, neuron): the spread over trials, or over pieces of one trial."""
-    pieces = number
+    pieces, length = number, table.duration
     if table.trials == 1:
-        step = table.step or 0.0
-        if table.duration < 2 * max(step, 1e-12):
+        parts = _PIECES if table.step is None else int(min(_PIECES, np.floor(table.duration / table.step + 1e-9)))
+        if parts < 2:
             return np.full((table.stimuli, table.neurons), np.nan)
-        parts = 10 if step == 0.0 else int(min(10, np.floor(table.duration / step + 1e-9)))
-        cut = table.cut(parts)
-        pieces = cut.sizes.reshape(cut.stimuli, cut.trials, cut.neurons)
-        length = cut.duration
-    else:
-        length = table.duration
+        length = table.duration / parts if table.step is None else table.step * (table.duration // (parts * table.step))
+        pieces = np.swapaxes(table.counts(length)[:, 0], 1, 2)
     error: Array = pieces.std(axis=1, ddof=1) / np.sqrt(pieces.shape[1]) / (1e-3 * length)
     return error
 
