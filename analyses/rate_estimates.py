@@ -24,6 +24,7 @@ _KERNELS = ("gaussian", "exponential", "alpha", "boxcar")
 _GRID = 4096  # bins of a record in which the width of a kernel is sought
 _ZOOM = 64  # bins within one of these, where the width is small
 _WIDTHS = 96
+_MANY = 10_000  # spikes of a row, above which pairs are counted by a Fourier transform
 _FEW = 10  # spikes below which no width is sought
 
 
@@ -105,9 +106,11 @@ def psth(
         low, high = np.maximum(rate - reach, 0.0), rate + reach
     else:
         se = np.sqrt(total) / (trials * exposure)
-        low = stats.chi2.ppf(0.5 - level / 2, 2 * total) / 2 / (trials * exposure)
-        low = np.where(total > 0, low, 0.0)
-        high = stats.chi2.ppf(0.5 + level / 2, 2 * total + 2) / 2 / (trials * exposure)
+        # Counts repeat themselves: a quantile is found once for each.
+        seen, place = np.unique(total, return_inverse=True)
+        lower = np.where(seen > 0, stats.chi2.ppf(0.5 - level / 2, 2 * np.maximum(seen, 1)), 0.0)
+        upper = stats.chi2.ppf(0.5 + level / 2, 2 * seen + 2)
+        low, high = (side[place].reshape(total.shape) / 2 / (trials * exposure) for side in (lower, upper))
     values = {
         "rate": (rate, "rate", "Hz"),
         "rate_se": (se, "standard error of the rate", "Hz"),
@@ -410,11 +413,23 @@ def _zoomed(table: TrainTable, row: npt.NDArray[np.int64], small: npt.NDArray[np
     cost = np.empty((len(small), _WIDTHS))
     for begin in range(0, len(small), 64):
         some = index[begin : begin + 64]
-        pairs = correlograms(place, start, some, some, reach)[:, reach:]
+        if number[some].max() > _MANY:
+            pairs = np.stack([_autocorrelation(place[start[k] : start[k + 1]], reach) for k in some])
+        else:
+            pairs = correlograms(place, start, some, some, reach)[:, reach:]
         pairs[:, 1:] *= 2
         pairs[:, 0] -= number[some]
         cost[some] = pairs @ weights + number[some, None] * own
     return _vertex(cost, widths)[0]
+
+
+def _autocorrelation(place: npt.NDArray[np.int64], reach: int) -> Array:
+    """Return the numbers of pairs of spikes at lags of 0 to `reach` bins, of many spikes."""
+    counts = np.bincount(place).astype(np.float64)
+    size = fft.next_fast_len(len(counts) + reach + 1, real=True)
+    spectrum = fft.rfft(counts, size)
+    found: Array = np.rint(fft.irfft(spectrum.real**2 + spectrum.imag**2, size)[: reach + 1])
+    return np.pad(found, (0, reach + 1 - len(found)))
 
 
 def _cost_weights(lags: Array, widths: Array) -> tuple[Array, Array]:
