@@ -86,7 +86,7 @@ def psth(
     Garwood, F. (1936). Fiducial limits for the Poisson distribution. *Biometrika* 28, 437-442.
     """
     check_choice("resolution", resolution, ("population", "neuron"))
-    _require_level(level)
+    require_level(level)
     table = train_table(trains, duration=duration, start=start, stop=stop)
     if events is not None:
         table = around_events(table, events, before, after)
@@ -95,7 +95,7 @@ def psth(
     check_choice("interval", kind, ("trials", "poisson"))
     if kind == "trials" and table.trials < 2:
         raise ValueError('an interval from trials needs two trials or more, there is one: give `interval="poisson"`')
-    counts, names, sizes = _grouped_counts(table, width, resolution)
+    counts, names, sizes = grouped_counts(table, width, resolution)
     trials = table.trials
     exposure = 1e-3 * width * np.asarray(sizes, dtype=np.float64)
     total = counts.sum(axis=1)
@@ -227,7 +227,7 @@ def kernel_rate(
     table = train_table(trains, duration=duration, start=start, stop=stop)
     width = table.bin(bin, 1.0)
     place, begin, number = table.places(width)
-    names, sizes, target, rows = _groups(table, resolution)
+    names, sizes, target, rows = groups(table, resolution)
     require_memory(32.0 * rows * number, f"rates of {rows} rows at {number} times", "Take a longer `bin`.")
     if isinstance(bandwidth, str):
         check_choice("bandwidth", bandwidth, ("auto",))
@@ -334,7 +334,7 @@ def optimal_bandwidth(
         trains, duration=duration, start=start, stop=stop
     )  # fmt: skip
     for table in source:
-        names, _, target, rows = _groups(table, resolution)
+        names, _, target, rows = groups(table, resolution)
         width, limit = _optimal(table, target, rows)
         if whole:
             dims: tuple[str, ...] = (*table.kept_dims[:-1], "population")
@@ -489,7 +489,7 @@ def _summed(
     return found
 
 
-def _groups(
+def groups(
     table: TrainTable, resolution: Resolution
 ) -> tuple[list[str], list[int] | npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
     """Return names and sizes of what trains are summed over, the row that each train belongs to, and their number."""
@@ -504,21 +504,21 @@ def _groups(
     return names, np.bincount(index, minlength=len(names)), target, table.stimuli * len(names)
 
 
-def _grouped_counts(table: TrainTable, bin: float, resolution: Resolution) -> tuple[Array, list[str], Any]:
+def grouped_counts(table: TrainTable, bin: float, resolution: Resolution) -> tuple[Array, list[str], Any]:
     """Return counts (stimulus, trial, bin, group), names and sizes of the groups."""
     place, start, number = table.places(bin)
-    names, sizes, _, rows = _groups(table, resolution)
-    groups = rows // table.stimuli
+    names, sizes, _, rows = groups(table, resolution)
+    count = rows // table.stimuli
     if resolution == "neuron":
         member = np.tile(np.arange(table.neurons), table.stimuli * table.trials)
     else:
         index = np.array([names.index(name) for name in table.coords["population"].to_numpy()], dtype=np.int64)
         member = np.tile(index, table.stimuli * table.trials)
     outer = np.repeat(np.arange(table.stimuli * table.trials), table.neurons)
-    cells = table.stimuli * table.trials * groups * number
+    cells = table.stimuli * table.trials * count * number
     require_memory(24.0 * cells, f"counts in {cells} bins", "Take longer bins, or populations.")
-    flat = np.bincount(np.repeat(outer * groups + member, np.diff(start)) * number + place, minlength=cells)
-    counts = flat.reshape(table.stimuli, table.trials, groups, number)
+    flat = np.bincount(np.repeat(outer * count + member, np.diff(start)) * number + place, minlength=cells)
+    counts = flat.reshape(table.stimuli, table.trials, count, number)
     return counts.swapaxes(2, 3).astype(np.float64), names, sizes
 
 
@@ -540,6 +540,6 @@ def _over_time(
     return xr.Dataset(data, coords=coords)
 
 
-def _require_level(level: float) -> None:
+def require_level(level: float) -> None:
     if not 0 < level < 1:
         raise ValueError(f"`level` must lie between 0 and 1, such as 0.95, got {level!r}")
