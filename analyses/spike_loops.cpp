@@ -75,6 +75,39 @@ inline double profile(const Train& x, const std::vector<double>& d, Int passed, 
     return length > 0 ? (d[passed - 1] * (b - time) + d[passed] * (time - a)) / length : d[passed];
 }
 
+// Automaton of all parts of a binary row: which part ends where it ends first. (Blumer et al. 1985, Theor. Comput. Sci. 40.)
+struct Parts {
+    struct State {
+        std::int32_t next[2], link, length, first;
+    };
+    std::vector<State> states;
+    std::int32_t last = 0;
+
+    explicit Parts(Int n) {
+        states.reserve(2 * n + 2);
+        states.push_back({{-1, -1}, -1, 0, -1});
+    }
+    void add(int c, std::int32_t place) {
+        const auto current = std::int32_t(states.size());
+        states.push_back({{-1, -1}, 0, states[last].length + 1, place});
+        auto p = last;
+        for (; p >= 0 && states[p].next[c] < 0; p = states[p].link) states[p].next[c] = current;
+        if (p >= 0) {
+            const auto q = states[p].next[c];
+            if (states[p].length + 1 == states[q].length) {
+                states[current].link = q;
+            } else {
+                const auto copy = std::int32_t(states.size());
+                states.push_back(states[q]);
+                states[copy].length = states[p].length + 1;
+                for (; p >= 0 && states[p].next[c] == q; p = states[p].link) states[p].next[c] = copy;
+                states[q].link = states[current].link = copy;
+            }
+        }
+        last = current;
+    }
+};
+
 }  // namespace
 
 extern "C" {
@@ -319,5 +352,28 @@ void sort_rows(Int rows, const Int* start, double* values) {
             while (place > start[r] && values[place - 1] > value) values[place] = values[place - 1], --place;
             values[place] = value;
         }
+}
+
+// Number of words of the exhaustive history of Lempel and Ziv of rows of n zeros and ones.
+void lempel_ziv(Int rows, Int n, const std::uint8_t* bits, double* out) {
+#pragma omp parallel for schedule(dynamic, 1)
+    for (Int r = 0; r < rows; ++r) {
+        const std::uint8_t* row = bits + r * n;
+        Parts parts(n);
+        for (Int k = 0; k < n; ++k) parts.add(row[k], std::int32_t(k));
+        Int begin = 0, words = 0;
+        while (begin < n) {
+            std::int32_t state = 0;
+            Int length = 0;
+            while (begin + length < n) {
+                const auto next = parts.states[state].next[row[begin + length]];
+                if (next < 0 || parts.states[next].first - length >= begin) break;
+                state = next, ++length;
+            }
+            ++words;
+            begin += length + 1;
+        }
+        out[r] = double(words);
+    }
 }
 }

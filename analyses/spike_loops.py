@@ -63,6 +63,7 @@ def library() -> ctypes.CDLL | None:
             "kreuz_distances": [size, *[pointer] * 4, number, number, pointer],
             "shuffle_rows": [size, *[pointer] * 3],
             "sort_rows": [size, *[pointer] * 2],
+            "lempel_ziv": [size, size, *[pointer] * 2],
         }
         for name, types in signatures.items():
             function = getattr(found, name)
@@ -365,3 +366,23 @@ def sort_rows(values: Array, start: Integers) -> Array:
         return out
     ordered: Array = out[np.lexsort((out, owners(start)))]
     return ordered
+
+
+def lempel_ziv_words(bits: npt.NDArray[np.uint8]) -> Array:
+    """Return the number of words of the exhaustive history of Lempel and Ziv of each row of zeros and ones."""
+    rows = np.ascontiguousarray(bits, dtype=np.uint8)
+    out = np.zeros(len(rows))
+    if library() is not None:
+        _call("lempel_ziv", len(rows), rows.shape[1], rows, out)
+        return out
+    for r, row in enumerate(rows):
+        text = row.tobytes()
+        begin = 0
+        while begin < len(text):
+            end, found = begin + 1, 0
+            # A longer word appears no earlier than a shorter one.
+            while end <= len(text) and (found := text.find(text[begin:end], found, end - 1)) >= 0:
+                end += 1
+            out[r] += 1
+            begin = end
+    return out
