@@ -31,11 +31,12 @@ def lempel_ziv_complexity(
 ) -> xr.Dataset:
     r"""Return the Lempel-Ziv complexity of every neuron's train, as words and relative to a random train.
 
-    The train becomes a row of bins with (1) or without (0) spikes, trial after trial. It is parsed from the left into words
-    as short as possible that have not appeared before, those that overlap themselves included (Lempel and Ziv 1976); c is
-    their number. For a train of n bins and the share p of ones, :math:`c \log_2 n / n` tends to the entropy rate, at most
-    :math:`-p \log_2 p - (1 - p) \log_2 (1 - p)` bits a bin, but slowly; ``relative`` is therefore c over its mean in trains
-    of the same bins in random order: 1 where nothing can be foreseen, near 0 for a clock.
+    The train becomes a row of bins with (1) or without (0) spikes, trial after trial. It is parsed from the left into
+    words as short as possible that have not appeared before, those that overlap themselves included (Lempel and Ziv
+    1976); c is their number. For a train of n bins and the share p of ones, :math:`c \log_2 n / n` tends to the
+    entropy rate, at most :math:`-p \log_2 p - (1 - p) \log_2 (1 - p)` bits a bin, but slowly; ``relative`` is
+    therefore c over its mean in trains of the same bins in random order: 1 where nothing can be foreseen, near 0 for a
+    clock.
 
     Parameters
     ----------
@@ -54,14 +55,13 @@ def lempel_ziv_complexity(
     Returns
     -------
     Dataset
-        Over ([stimulus,] neuron): ``words``, c; ``complexity``, :math:`c \log_2 n / n` (bits per bin); ``relative`` and
-        ``relative_se``, the spread of c over random orders divided by their mean: how far chance moves it. Trains whose bins
-        are all alike have the flag ``constant`` and the relative complexity 1.
+        Over ([stimulus,] neuron): ``words``, c; ``complexity``, :math:`c \log_2 n / n` (bits per bin); ``relative``
+        and ``relative_se``, the spread of c over random orders divided by their mean: how far chance moves it. Trains
+        whose bins are all alike have the flag ``constant`` and the relative complexity 1.
 
-    References
-    ----------
-    Lempel, A., Ziv, J. (1976). On the complexity of finite sequences. *IEEE Trans. Inf. Theory* 22, 75-81. Szczepanski, J. et
-    al. (2003). Application of Lempel-Ziv complexity to the analysis of neural discharges. *Network* 14, 335-350.
+    References ---------- Lempel, A., Ziv, J. (1976). On the complexity of finite sequences. *IEEE Trans. Inf. Theory*
+    22, 75-81. Szczepanski, J. et al. (2003). Application of Lempel-Ziv complexity to the analysis of neural
+    discharges. *Network* 14, 335-350.
     """
     require_integer("surrogates", surrogates, 2)
     rng = np.random.default_rng(seed)
@@ -146,21 +146,19 @@ def shared_dimensionality(
     Returns
     -------
     Dataset
-        The four numbers with ``…_low`` and ``…_high``; ``factors``; ``eigenvalue`` of the shared part over ``factor``; and
-        ``loading`` over (neuron, factor), counts. Neurons with constant counts are left out (attribute `constant_neurons`).
-        Without a factor the shared dimensionality is 0.
+        The four numbers with ``…_low`` and ``…_high``; ``factors``; ``eigenvalue`` of the shared part over ``factor``;
+        and ``loading`` over (neuron, factor), counts. Neurons with constant counts are left out (attribute
+        `constant_neurons`). Without a factor the shared dimensionality is 0.
 
     Raises
     ------
     ValueError
         If fewer than two neurons have counts that vary, or there are fewer than four windows a block.
 
-    References
-    ----------
-    Williamson, R. C. et al. (2016). Scaling properties of dimensionality reduction for neural populations and network models.
-    *PLoS Comput. Biol.* 12, e1005141. Rubin, D. B., Thayer, D. T. (1982). EM algorithms for ML factor analysis.
-    *Psychometrika* 47, 69-76. Ledoit, O., Wolf, M. (2002). Some hypothesis tests for the covariance matrix when the dimension
-    is large compared to the sample size. *Ann. Statist.* 30, 1081-1102.
+    References ---------- Williamson, R. C. et al. (2016). Scaling properties of dimensionality reduction for neural
+    populations and network models. *PLoS Comput. Biol.* 12, e1005141. Rubin, D. B., Thayer, D. T. (1982). EM
+    algorithms for ML factor analysis. *Psychometrika* 47, 69-76. Ledoit, O., Wolf, M. (2002). Some hypothesis tests
+    for the covariance matrix when the dimension is large compared to the sample size. *Ann. Statist.* 30, 1081-1102.
     """
     require_level(level)
     require_integer("resamples", resamples, 2)
@@ -225,7 +223,7 @@ def shared_dimensionality(
 
 
 def _factor_analysis(covariance: Array, rank: int, first: Array | None = None) -> tuple[Array, Array]:
-    """Return loadings (neuron, factor) and own variances of the greatest likelihood, by expectation and maximisation."""
+    """Return the likeliest loadings (neuron, factor) and own variances, by expectation and maximisation."""
     own = np.diag(covariance).copy()
     if rank == 0:
         return np.zeros((len(own), 0)), own
@@ -274,7 +272,9 @@ def _best_rank(second: Array, most: int) -> int:
         np.fill_diagonal(one, np.maximum(np.diag(one), 1e-6 * np.diag(second.mean(axis=0))))
     scores: list[float] = []
     for rank in range(most + 1):
-        score = sum(_likelihood(test, *_factor_analysis(train, rank)) for train, test in zip(trained, tested, strict=True))
+        score = sum(
+            _likelihood(test, *_factor_analysis(train, rank)) for train, test in zip(trained, tested, strict=True)
+        )
         scores.append(score / folds)
         if rank - int(np.argmax(scores)) >= 3:  # no better for three ranks
             break

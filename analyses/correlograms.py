@@ -60,11 +60,11 @@ def cross_correlogram(
     Returns
     -------
     Dataset
-        Over ([stimulus,] pair, lag): ``count`` and its error √count, ``expected``, ``low``, ``high``, ``rate`` (Hz, of the
-        second neuron at a lag from a spike of the first, corrected for the ends) and ``correlation``; with two or more
-        trials ``shift_predictor``, the counts with the second neuron's next trial, which shows what the stimulus alone
-        brings. `lag` is in s; coordinates ``neuron_first`` and ``neuron_second``. ``silent`` marks pairs with a neuron
-        that has no spikes.
+        Over ([stimulus,] pair, lag): ``count`` and its error √count, ``expected``, ``low``, ``high``, ``rate`` (Hz, of
+        the second neuron at a lag from a spike of the first, corrected for the ends) and ``correlation``; with two or
+        more trials ``shift_predictor``, the counts with the second neuron's next trial, which shows what the stimulus
+        alone brings. `lag` is in s; coordinates ``neuron_first`` and ``neuron_second``. ``silent`` marks pairs with a
+        neuron that has no spikes.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def cross_correlogram(
 
 
 def _poisson_quantile(level: float, mean: Array) -> Array:
-    """Return the least counts of which the distribution function is `level` or more; `mean` is even in its last axis."""
+    """Return the least counts with a distribution function of `level` or more; `mean` is even in its last axis."""
     half = mean[..., : mean.shape[-1] // 2 + 1]
     z = special.ndtri(level)
     # From the expansion of Cornish and Fisher, a step off at most but for small means.
@@ -163,11 +163,12 @@ def covariance_functions(
     start: Any = None,
     stop: Any = None,
 ) -> xr.Dataset:
-    r"""Estimate auto- and cross-covariance functions of rates, :math:`C_{ab}(\tau) = \mathrm{cov}[A_a(t), A_b(t + \tau)]`.
+    r"""Estimate auto- and cross-covariance functions of rates.
 
-    With deviations d of the rates in bins from their mean over all trials and times, it is the mean of
-    :math:`d_a(t)\, d_b(t + \tau)` over the N - \|k\| times that a trial holds at a lag of k bins. At lag 0 the
-    autocovariance includes the spikes themselves: rate over bin (and over the number of neurons) for Poisson trains.
+    :math:`C_{ab}(\tau) = \mathrm{cov}[A_a(t), A_b(t + \tau)]`. With deviations d of the rates in bins from their mean
+    over all trials and times, it is the mean of :math:`d_a(t)\, d_b(t + \tau)` over the N - \|k\| times that a trial
+    holds at a lag of k bins. At lag 0 the autocovariance includes the spikes themselves: rate over bin (and over the
+    number of neurons) for Poisson trains.
 
     Parameters
     ----------
@@ -187,8 +188,8 @@ def covariance_functions(
     Returns
     -------
     Dataset
-        ``covariance`` and ``covariance_se`` (Hz²), over ([stimulus,] lag, population, population_j) or ([stimulus,] lag,
-        neuron); `lag` is in s.
+        ``covariance`` and ``covariance_se`` (Hz²), over ([stimulus,] lag, population, population_j) or ([stimulus,]
+        lag, neuron); `lag` is in s.
 
     Raises
     ------
@@ -205,7 +206,8 @@ def covariance_functions(
     length = rates.shape[-1] // blocks
     if length <= reach:
         raise ValueError(
-            f"a piece of {blocks} holds {length} bins, the longest lag is {reach}: take fewer `blocks` or a shorter `max_lag`"
+            f"a piece of {blocks} holds {length} bins, the longest lag is {reach}: "
+            "take fewer `blocks` or a shorter `max_lag`"
         )
     deviation = rates - rates.mean(axis=(1, 3), keepdims=True)
     crossed = resolution == "population"
@@ -249,9 +251,11 @@ def _products(deviation: Array, reach: int, crossed: bool) -> Array:
             if crossed:
                 for k in range(g):
                     product = fft.irfft(spectrum[k].conj() * spectrum, size, axis=-1)
-                    out[a, b, :, k] = np.concatenate([product[:, -reach:], product[:, : reach + 1]], axis=1).T if (
-                        reach
-                    ) else product[:, :1].T
+                    out[a, b, :, k] = (
+                        np.concatenate([product[:, -reach:], product[:, : reach + 1]], axis=1).T
+                        if (reach)
+                        else product[:, :1].T
+                    )
             else:
                 product = fft.irfft(spectrum.real**2 + spectrum.imag**2, size, axis=-1)[:, : reach + 1]
                 out[a, b] = np.concatenate([product[:, :0:-1], product], axis=1).T
@@ -270,7 +274,7 @@ def correlation_time(
     start: Any = None,
     stop: Any = None,
 ) -> xr.Dataset:
-    r"""Return the correlation time of spike trains,
+    r"""Return the correlation time of spike trains.
 
     .. math:: \tau = \int_{-\tau_\max}^{\tau_\max} [\hat C(u) / \hat C(0)]^2\, du
 
@@ -296,8 +300,8 @@ def correlation_time(
     Returns
     -------
     Dataset
-        Over ([stimulus,] neuron) or population: ``correlation_time`` and ``correlation_time_se`` (s), and ``undefined``, true
-        where there are fewer than 2 spikes or Ĉ(0) is 0.
+        Over ([stimulus,] neuron) or population: ``correlation_time`` and ``correlation_time_se`` (s), and
+        ``undefined``, true where there are fewer than 2 spikes or Ĉ(0) is 0.
 
     References
     ----------
@@ -339,7 +343,7 @@ def correlation_time(
         attrs=table.attrs(bin=1e-3 * width, max_lag=1e-3 * reach * width, note=note),
     )
     out["undefined"] = (
-        (*lead, last), few if lead else few[0], {"units": "1", "long_name": "fewer than 2 spikes, or none at the first lag"}
+        (*lead, last), few if lead else few[0], {"units": "1", "long_name": "fewer than 2 spikes, or no covariance"}
     )  # fmt: skip
     return out
 
@@ -361,7 +365,10 @@ def _summed_autocorrelations(
         count = table.neurons
     every = np.arange(runs * count)
     found = np.concatenate(
-        [correlograms(place, begin, part, part, reach)[:, reach + 1 :] for part in np.array_split(every, len(every) // 4096 + 1)]
+        [
+            correlograms(place, begin, part, part, reach)[:, reach + 1 :]
+            for part in np.array_split(every, len(every) // 4096 + 1)
+        ]
     )
     spikes = np.diff(begin).astype(np.float64)
     covariance = (found - spikes[:, None] ** 2 / number).reshape(table.stimuli, table.trials, count, reach)
@@ -389,9 +396,9 @@ def spike_time_tiling(
 
     .. math:: \tfrac12 \left(\frac{P_A - T_B}{1 - P_A T_B} + \frac{P_B - T_A}{1 - P_B T_A}\right)
 
-    with T the part of the record within a window of a train's spikes, and P the part of a train's spikes within a window of
-    the other's. Unlike the correlation coefficient it does not depend on rates. A term 0/0 is 1. Spikes and time are
-    summed over trials.
+    with T the part of the record within a window of a train's spikes, and P the part of a train's spikes within a
+    window of the other's. Unlike the correlation coefficient it does not depend on rates. A term 0/0 is 1. Spikes and
+    time are summed over trials.
 
     Parameters
     ----------
@@ -407,8 +414,8 @@ def spike_time_tiling(
     Returns
     -------
     Dataset
-        ``tiling`` and ``tiling_se`` over ([stimulus,] neuron, neuron_j), and ``spike_count`` over ([stimulus,] neuron): pairs
-        with a neuron without spikes are NaN, and the attribute `undefined_pairs` counts them.
+        ``tiling`` and ``tiling_se`` over ([stimulus,] neuron, neuron_j), and ``spike_count`` over ([stimulus,]
+        neuron): pairs with a neuron without spikes are NaN, and the attribute `undefined_pairs` counts them.
 
     References
     ----------
@@ -418,7 +425,9 @@ def spike_time_tiling(
     table = train_table(trains, duration=duration, start=start, stop=stop)
     reach = single_time(window, "window")
     if not 0 < reach <= table.duration:
-        raise ValueError(f"`window` must be a time > 0 ms and within the record, {table.duration:g} ms, got {reach:g} ms")
+        raise ValueError(
+            f"`window` must be a time > 0 ms and within the record, {table.duration:g} ms, got {reach:g} ms"
+        )
     require_integer("blocks", blocks, 0)
     n = table.neurons
     first, second = np.triu_indices(n)
@@ -441,7 +450,10 @@ def spike_time_tiling(
     lead = table.kept_dims[:-1]
     number = table.sizes.reshape(table.stimuli, table.trials, n).sum(axis=1)
     data: dict[str, Any] = {}
-    for name, array, text in (("tiling", value, "spike time tiling coefficient"), ("tiling_se", se, "standard error of it")):
+    for name, array, text in (
+        ("tiling", value, "spike time tiling coefficient"),
+        ("tiling_se", se, "standard error of it"),
+    ):
         matrix = np.empty((table.stimuli, n, n))
         matrix[:, first, second] = array
         matrix[:, second, first] = array
@@ -451,7 +463,9 @@ def spike_time_tiling(
     )  # fmt: skip
     undefined = int(np.isnan(value[:, first < second]).sum())
     return xr.Dataset(
-        data, coords=table.pair_coords(), attrs=table.attrs(window=1e-3 * reach, undefined_pairs=undefined, blocks=blocks)
+        data,
+        coords=table.pair_coords(),
+        attrs=table.attrs(window=1e-3 * reach, undefined_pairs=undefined, blocks=blocks),
     )
 
 
@@ -503,7 +517,9 @@ def _pairs(pairs: Any, neurons: int) -> tuple[Integers, Integers]:
     if table.ndim == 1 and table.shape == (2,):
         table = table[None]
     if table.ndim != 2 or table.shape[1] != 2 or table.dtype.kind not in "iu":
-        raise ValueError(f"`pairs` must be places of neurons of shape (pair, 2), got {table.dtype} of shape {table.shape}")
+        raise ValueError(
+            f"`pairs` must be places of neurons of shape (pair, 2), got {table.dtype} of shape {table.shape}"
+        )
     if table.size and not (table.min() >= 0 and table.max() < neurons):
         raise ValueError(f"`pairs` must name places of the {neurons} neurons, got {table.min()} to {table.max()}")
     return table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)

@@ -33,9 +33,9 @@ def count_correlations(
 ) -> xr.Dataset:
     r"""Return covariances and correlation coefficients of spike counts of every two neurons.
 
-    The sums :math:`\sum_t n_i(t) n_j(t)` are taken over the spikes of each window, not over all windows of all pairs. Trials
-    and windows are samples of one mean; stimuli stay apart. The error of a coefficient is that of independent Gaussian
-    samples, :math:`(1 - \rho^2)/\sqrt{n - 1}`; `correlation_distribution` makes none of these assumptions.
+    The sums :math:`\sum_t n_i(t) n_j(t)` are taken over the spikes of each window, not over all windows of all pairs.
+    Trials and windows are samples of one mean; stimuli stay apart. The error of a coefficient is that of independent
+    Gaussian samples, :math:`(1 - \rho^2)/\sqrt{n - 1}`; `correlation_distribution` makes none of these assumptions.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def count_correlations(
     Returns
     -------
     Dataset
-        ``covariance`` (unbiased), ``correlation`` and ``correlation_se``, over ([stimulus,] neuron, neuron_j). Coefficients with
-        a neuron whose counts do not vary are NaN, and `constant_neurons` counts these.
+        ``covariance`` (unbiased), ``correlation`` and ``correlation_se``, over ([stimulus,] neuron, neuron_j).
+        Coefficients with a neuron whose counts do not vary are NaN, and `constant_neurons` counts these.
 
     Raises
     ------
@@ -117,9 +117,9 @@ def correlation_distribution(
     r"""Return the distribution of pair correlations between populations, and what it is without the noise of sampling.
 
     The histogram of correlations from a finite record is wider than the true one. Each trial is cut into blocks; the
-    deviations of each block from its own mean give every pair a covariance :math:`c_b` for each of the B blocks, independent
-    of each other if blocks are longer than the memory of the network. Then :math:`[(\sum_b c_b)^2 - \sum_b c_b^2]/[B(B - 1)]`
-    is the square of the true covariance without bias, and so the variance of the true distribution,
+    deviations of each block from its own mean give every pair a covariance :math:`c_b` for each of the B blocks,
+    independent of each other if blocks are longer than the memory of the network. Then :math:`[(\sum_b c_b)^2 - \sum_b
+    c_b^2]/[B(B - 1)]` is the square of the true covariance without bias, and so the variance of the true distribution,
 
     .. math:: V_\mathrm{true} = \langle C_{ij}^2 \rangle - \langle C_{ij} \rangle^2 ,
 
@@ -127,8 +127,8 @@ def correlation_distribution(
     interval is :math:`V_\mathrm{true}` ± a multiple of its error, by leaving out one block after the other.
 
     The shape is found by maximum likelihood: each pair's observed value is the true one with Gaussian noise of its own
-    error (of its blocks), and `iterations` steps of expectation and maximisation from an even distribution keep it smooth.
-    A prediction is shown as it is and with the same noise, to be laid on the observed histogram.
+    error (of its blocks), and `iterations` steps of expectation and maximisation from an even distribution keep it
+    smooth. A prediction is shown as it is and with the same noise, to be laid on the observed histogram.
 
     Parameters
     ----------
@@ -157,23 +157,22 @@ def correlation_distribution(
     -------
     Dataset
         Over (population, population_j): ``mean`` and ``mean_se``; ``observed_variance``, ``sampling_variance``,
-        ``true_variance`` with ``true_variance_se``, ``…_low`` and ``…_high``; ``resolved``, true where the interval lies above 0,
-        and ``pairs``, their number. Over (population, population_j, value): ``density_observed``, ``density_true`` and, with
-        `predicted`, ``density_predicted`` and ``density_predicted_noisy``; then also ``predicted_variance`` and
-        ``predicted_distance``, the largest difference of the distribution functions of observed and noisy prediction.
-        A negative true variance is 0 within its error. Neurons with constant counts are left out (`constant_neurons`);
-        populations without pairs have `pairs` 0 and NaN.
+        ``true_variance`` with ``true_variance_se``, ``…_low`` and ``…_high``; ``resolved``, true where the interval
+        lies above 0, and ``pairs``, their number. Over (population, population_j, value): ``density_observed``,
+        ``density_true`` and, with `predicted`, ``density_predicted`` and ``density_predicted_noisy``; then also
+        ``predicted_variance`` and ``predicted_distance``, the largest difference of the distribution functions of
+        observed and noisy prediction. A negative true variance is 0 within its error. Neurons with constant counts are
+        left out (`constant_neurons`); populations without pairs have `pairs` 0 and NaN.
 
     Raises
     ------
     ValueError
-        If blocks are too short, fewer than two neurons have counts that vary, or `predicted` is of another shape or not finite.
+        If blocks are too short, fewer than two neurons have counts that vary, or `predicted` is of another shape or
+        not finite.
 
-    References
-    ----------
-    Richardson, W. H. (1972). Bayesian-based iterative method of image restoration. *J. Opt. Soc. Am.* 62, 55-59. Dahmen, D. et
-    al. (2019). Second type of criticality in the brain uncovers rich multiple-neuron dynamics. *PNAS* 116, 13051-13060
-    (Methods: bias of the variance of covariances).
+    References ---------- Richardson, W. H. (1972). Bayesian-based iterative method of image restoration. *J. Opt. Soc.
+    Am.* 62, 55-59. Dahmen, D. et al. (2019). Second type of criticality in the brain uncovers rich multiple-neuron
+    dynamics. *PNAS* 116, 13051-13060 (Methods: bias of the variance of covariances).
     """
     check_choice("kind", kind, ("correlation", "covariance"))
     require_level(level)
@@ -207,7 +206,9 @@ def correlation_distribution(
     densities = {name: np.full((*shape, bins), np.nan) for name in ("density_observed", "density_true")}
     if theory is not None:
         scalars |= {name: np.full(shape, np.nan) for name in ("predicted_variance", "predicted_distance")}
-        densities |= {name: np.full((*shape, bins), np.nan) for name in ("density_predicted", "density_predicted_noisy")}
+        densities |= {
+            name: np.full((*shape, bins), np.nan) for name in ("density_predicted", "density_predicted_noisy")
+        }
     for a, first in enumerate(order):
         for b, second in enumerate(order[a:], a):
             mask = np.outer(names == first, names == second)
@@ -219,8 +220,9 @@ def correlation_distribution(
             values, noise = total[mask], error[mask]
             found: dict[str, Any] = own._asdict()
             shown = {
-                "density_observed": _density(values, edges), "density_true": _deconvolved(values, noise, edges, iterations)
-            }  # fmt: skip
+                "density_observed": _density(values, edges),
+                "density_true": _deconvolved(values, noise, edges, iterations),
+            }
             if theory is not None:
                 expected = theory[mask]
                 shown["density_predicted"] = _density(expected, edges)
@@ -231,12 +233,18 @@ def correlation_distribution(
                 for name, value in part.items():
                     store[name][a, b] = store[name][b, a] = value
     reach = stats.t.ppf(0.5 + level / 2, number - 1) * scalars["true_variance_se"]
-    scalars["true_variance_low"], scalars["true_variance_high"] = (scalars["true_variance"] + k * reach for k in (-1, 1))
+    scalars["true_variance_low"], scalars["true_variance_high"] = (
+        scalars["true_variance"] + k * reach for k in (-1, 1)
+    )
     dims = ("population", "population_j")
     data: dict[str, Any] = {
         name: (dims, array, {"units": "1", "long_name": name.replace("_", " ")}) for name, array in scalars.items()
     }
-    data["resolved"] = (dims, scalars["true_variance_low"] > 0, {"units": "1", "long_name": "the interval lies above 0"})
+    data["resolved"] = (
+        dims,
+        scalars["true_variance_low"] > 0,
+        {"units": "1", "long_name": "the interval lies above 0"},
+    )
     data["pairs"] = (dims, pairs, {"units": "1", "long_name": "number of pairs"})
     data |= {
         name: ((*dims, "value"), array, {"units": "1", "long_name": name.replace("_", " ")})
@@ -266,8 +274,8 @@ def _block_values(table: TrainTable, width: float, blocks: int, kind: Kind) -> t
     length = counts.shape[3] // blocks
     if length < 4:
         raise ValueError(
-            f"{counts.shape[3]} windows a trial are too few for {blocks} blocks of 4 or more: shorten `window`, or lower "
-            "`blocks`"
+            f"{counts.shape[3]} windows a trial are too few for {blocks} blocks of 4 or more: "
+            "shorten `window`, or lower `blocks`"
         )
     cut = counts[..., : length * blocks].reshape(*counts.shape[:3], blocks, length)
     samples = np.moveaxis(cut, 2, -1).reshape(-1, length, table.neurons).astype(np.float64)
@@ -278,7 +286,9 @@ def _block_values(table: TrainTable, width: float, blocks: int, kind: Kind) -> t
         raise ValueError(f"correlations need two neurons whose counts vary, got {int(kept.sum())}")
     n = int(kept.sum())
     require_memory(
-        10.0 * len(samples) * n**2, f"covariances of {n} neurons in {len(samples)} blocks", "Lower `blocks`, or take fewer neurons."
+        10.0 * len(samples) * n**2,
+        f"covariances of {n} neurons in {len(samples)} blocks",
+        "Lower `blocks`, or take fewer neurons.",
     )
     samples = samples[..., kept]
     if kind == "correlation":
@@ -305,15 +315,17 @@ def _variances(each: Array) -> Variances:
     left = np.array(
         [
             true(
-                total_square - 2 * crossed[k] + own[k], square - own[k], mean_total - means[k], mean_square - means[k] ** 2,
-                blocks - 1,
+                total_square - 2 * crossed[k] + own[k], square - own[k], mean_total - means[k],
+                mean_square - means[k] ** 2, blocks - 1,
             )
             for k in range(blocks)
         ]
     )  # fmt: skip
     observed = float((total / blocks).var())
     se = float(np.sqrt((blocks - 1) * left.var()))
-    return Variances(float(means.mean()), float(means.std(ddof=1) / np.sqrt(blocks)), observed, observed - value, value, se)
+    return Variances(
+        float(means.mean()), float(means.std(ddof=1) / np.sqrt(blocks)), observed, observed - value, value, se
+    )
 
 
 def _density(values: Array, edges: Array) -> Array:

@@ -72,8 +72,8 @@ def psth(
     Returns
     -------
     Dataset
-        Over ([stimulus,] time, population) or ([stimulus,] time, neuron): ``rate``, ``rate_se``, ``rate_low``, ``rate_high``
-        (Hz) and ``count``, of all trials. `time` is the middle of a bin, s, from the event.
+        Over ([stimulus,] time, population) or ([stimulus,] time, neuron): ``rate``, ``rate_se``, ``rate_low``,
+        ``rate_high`` (Hz) and ``count``, of all trials. `time` is the middle of a bin, s, from the event.
 
     Raises
     ------
@@ -146,8 +146,8 @@ def around_events(table: TrainTable, events: Any, before: Any, after: Any) -> Tr
         raise ValueError(f"`before` must be ≥ 0 ms and `before` + `after` > 0 ms, got {early:g} ms and {late:g} ms")
     if places[0] - early < table.begin - 1e-9 or places[-1] + late > table.end + 1e-9:
         raise ValueError(
-            f"the record, {table.begin:g} ms to {table.end:g} ms, must hold {early:g} ms before and {late:g} ms after every "
-            f"event, the first is at {places[0]:g} ms and the last at {places[-1]:g} ms"
+            f"the record, {table.begin:g} ms to {table.end:g} ms, must hold {early:g} ms before and {late:g} ms after "
+            f"every event, the first is at {places[0]:g} ms and the last at {places[-1]:g} ms"
         )
     row = owners(table.start)
     slack = 1e-6 if table.step is None else 1e-3 * table.step
@@ -182,8 +182,8 @@ def kernel_rate(
 ) -> xr.Dataset:
     r"""Estimate rates against time by a kernel, :math:`\hat r(t) = \frac{1}{R} \sum_i k(t - t_i)` over R trials.
 
-    The error is that of Poisson spikes, :math:`\frac{1}{R} \sqrt{\sum_i k(t - t_i)^2}`. Spikes are taken at the middle of
-    their bin, and the kernel at multiples of the bin, up to `cutoff` standard deviations.
+    The error is that of Poisson spikes, :math:`\frac{1}{R} \sqrt{\sum_i k(t - t_i)^2}`. Spikes are taken at the middle
+    of their bin, and the kernel at multiples of the bin, up to `cutoff` standard deviations.
 
     Parameters
     ----------
@@ -318,9 +318,9 @@ def optimal_bandwidth(
     Returns
     -------
     Dataset
-        Over ([stimulus,] neuron) or population: ``bandwidth`` (s) and ``at_limit``, true where the cost falls towards the
-        longest width tried, a quarter of the record: a constant rate is as good. Neurons with fewer than 10 spikes get
-        NaN and the flag ``few_spikes``. With `blocks`, ``bandwidth_se``.
+        Over ([stimulus,] neuron) or population: ``bandwidth`` (s) and ``at_limit``, true where the cost falls towards
+        the longest width tried, a quarter of the record: a constant rate is as good. Neurons with fewer than 10 spikes
+        get NaN and the flag ``few_spikes``. With `blocks`, ``bandwidth_se``.
 
     References
     ----------
@@ -449,7 +449,9 @@ def _vertex(cost: Array, widths: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
     rows = np.arange(len(cost))
     before, at, after = (cost[rows, inner + k] for k in (-1, 0, 1))
     bend = before - 2 * at + after
-    shift = np.where(best == inner, np.divide(0.5 * (before - after), bend, out=np.zeros(len(bend)), where=bend > 0), 0.0)
+    shift = np.where(
+        best == inner, np.divide(0.5 * (before - after), bend, out=np.zeros(len(bend)), where=bend > 0), 0.0
+    )
     ratio = np.log(widths[1] / widths[0])
     found = np.where(best == inner, widths[inner] * np.exp(ratio * shift), widths[best])
     return found, best == cost.shape[1] - 1
@@ -541,5 +543,6 @@ def _over_time(
 
 
 def require_level(level: float) -> None:
+    """Raise unless a level lies between 0 and 1."""
     if not 0 < level < 1:
         raise ValueError(f"`level` must lie between 0 and 1, such as 0.95, got {level!r}")

@@ -1,8 +1,8 @@
 """Loops over spikes and pairs of trains: compiled where there is a C++ compiler, else the same by NumPy.
 
-Trains lie in one flat array `times`, ascending within a train; `start`, shape (train + 1,), holds the place of the first
-spike of each and the end. Pairs are two arrays of trains. Both ways give the same numbers up to rounding; the compiled one
-is some ten to a hundred times faster for pairs.
+Trains lie in one flat array `times`, ascending within a train; `start`, shape (train + 1,), holds the place of the
+first spike of each and the end. Pairs are two arrays of trains. Both ways give the same numbers up to rounding; the
+compiled one is some ten to a hundred times faster for pairs.
 """
 
 from __future__ import annotations
@@ -107,7 +107,14 @@ def interval_moments(times: Array, start: Integers, unit: Integers, units: int, 
     if library() is not None:
         out = np.zeros((units, _WIDTH))
         _call(
-            "interval_moments", len(start) - 1, units, _floats(times), _integers(start), _integers(unit), refractory, out
+            "interval_moments",
+            len(start) - 1,
+            units,
+            _floats(times),
+            _integers(start),
+            _integers(unit),
+            refractory,
+            out,
         )
     else:
         out = _moments_by_numpy(times, start, unit, units, refractory)
@@ -191,7 +198,15 @@ def stamp(place: Integers, start: Integers, target: Integers, rows: int, bins: i
     half = len(kernel) // 2
     if library() is not None:
         _call(
-            "stamp", len(start) - 1, bins, half, _integers(place), _integers(start), _integers(target), _floats(kernel), out
+            "stamp",
+            len(start) - 1,
+            bins,
+            half,
+            _integers(place),
+            _integers(start),
+            _integers(target),
+            _floats(kernel),
+            out,
         )
         return out
     row = target[owners(start)]
@@ -215,7 +230,14 @@ def correlograms(place: Integers, start: Integers, first: Integers, second: Inte
     out = np.zeros((len(first), 2 * reach + 1))
     if library() is not None:
         _call(
-            "correlograms", len(first), _integers(first), _integers(second), _integers(place), _integers(start), reach, out
+            "correlograms",
+            len(first),
+            _integers(first),
+            _integers(second),
+            _integers(place),
+            _integers(start),
+            reach,
+            out,
         )
         return out
     for p, (i, j) in enumerate(zip(first, second, strict=True)):
@@ -233,7 +255,14 @@ def tiled_spikes(times: Array, start: Integers, first: Integers, second: Integer
     out = np.zeros((len(first), 2))
     if library() is not None:
         _call(
-            "tiled_spikes", len(first), _integers(first), _integers(second), _floats(times), _integers(start), window, out
+            "tiled_spikes",
+            len(first),
+            _integers(first),
+            _integers(second),
+            _floats(times),
+            _integers(start),
+            window,
+            out,
         )
         return out
     for p, pair in enumerate(zip(first, second, strict=True)):
@@ -265,13 +294,15 @@ def exponential_products(times: Array, start: Integers, first: Integers, second:
 
 
 def least_costs(times: Array, start: Integers, first: Integers, second: Integers, cost: float) -> Array:
-    """Return the least cost of turning the first train of each pair into the second, shape (pair,).
+    r"""Return the least cost of turning the first train of each pair into the second, shape (pair,).
 
-    A spike added or removed costs 1, one moved by Δt `cost` times \\|Δt\\|; `cost` > 0, 1/ms.
+    A spike added or removed costs 1, one moved by Δt `cost` times \|Δt\|; `cost` > 0, 1/ms.
     """
     out = np.zeros(len(first))
     if library() is not None:
-        _call("least_costs", len(first), _integers(first), _integers(second), _floats(times), _integers(start), cost, out)
+        _call(
+            "least_costs", len(first), _integers(first), _integers(second), _floats(times), _integers(start), cost, out
+        )
         return out
     for p, (i, j) in enumerate(zip(first, second, strict=True)):
         own, other = times[start[i] : start[i + 1]], times[start[j] : start[j + 1]]

@@ -11,7 +11,7 @@ import xarray as xr
 from mnnbio.analyses.binned_counts import recorded
 from mnnbio.analyses.spike_loops import interval_moments
 from mnnbio.analyses.train_table import TrainTable, as_spikes, table_blocks
-from mnnbio.machine import check_choice, require_integer
+from mnnbio.machine import require_integer
 from mnnbio.results import estimate_fano, single_time
 from mnnbio.units import in_unit
 
@@ -45,16 +45,17 @@ def spike_statistics(
     - ``lvr``: mean of :math:`3 (I_{k+1} - I_k)^2 / (I_{k+1} + I_k)^2 \cdot [1 + 4R / (I_{k+1} + I_k)]`, which takes the
       regularity off that a refractory time R brings (Shinomoto et al. 2009).
 
-    The first three are 1 for a Poisson process and 0 for a clock. ``cv2``, ``lv`` and ``lvr`` compare neighbours, so slow
-    changes of the rate do not raise them. Standard errors ``<name>_se`` take intervals as independent (a renewal process);
-    that neighbouring pairs share an interval is accounted for. That of the rate is the spread over trials, or over ten
-    pieces of a single trial. Trials much shorter than ten mean intervals bias ``cv`` downwards: they cannot hold long
-    intervals.
+    The first three are 1 for a Poisson process and 0 for a clock. ``cv2``, ``lv`` and ``lvr`` compare neighbours, so
+    slow changes of the rate do not raise them. Standard errors ``<name>_se`` take intervals as independent (a renewal
+    process); that neighbouring pairs share an interval is accounted for. That of the rate is the spread over trials,
+    or over ten pieces of a single trial. Trials much shorter than ten mean intervals bias ``cv`` downwards: they
+    cannot hold long intervals.
 
     Parameters
     ----------
     result : DataTree, Dataset, or sequence of array_like
-        A result with ``/spikes``, in memory or opened, or that group; or plain trains, one array of times (ms) a neuron.
+        A result with ``/spikes``, in memory or opened, or that group; or plain trains, one array of times (ms) a
+        neuron.
     windows : sequence of float, or Quantity; optional
         Counting windows of the Fano factor, ms, each a whole number of steps; one number does as well, and an empty
         sequence leaves the Fano factor out. Default: the one nearest to 100 ms, or the whole trial if that is shorter.
@@ -70,23 +71,22 @@ def spike_statistics(
     Returns
     -------
     Dataset
-        Over ([stimulus,] neuron): ``rate`` (Hz), ``spike_count``, ``interval_count``, ``cv``, ``cv2``, ``lv``, ``lvr`` and the
-        errors of these and of the rate, and ``few_intervals``, which is true where there is no ``cv``; over
-        (window, [stimulus,] neuron): ``fano``, ``fano_se`` and ``window_count`` (window), the number of counts of each;
-        the coordinate `window` is in s. Attributes say how many neurons are silent and how many spikes have the time of
-        the one before.
+        Over ([stimulus,] neuron): ``rate`` (Hz), ``spike_count``, ``interval_count``, ``cv``, ``cv2``, ``lv``, ``lvr``
+        and the errors of these and of the rate, and ``few_intervals``, which is true where there is no ``cv``; over
+        (window, [stimulus,] neuron): ``fano``, ``fano_se`` and ``window_count`` (window), the number of counts of
+        each; the coordinate `window` is in s. Attributes say how many neurons are silent and how many spikes have the
+        time of the one before.
 
     Raises
     ------
     ValueError
         If there are no spike trains, or a window is longer than the recording or not a whole number of steps.
 
-    References
-    ----------
-    Holt, G. R. et al. (1996). Comparison of discharge variability in vitro and in vivo in cat visual cortex neurons.
-    *J. Neurophysiol.* 75, 1806-1814, Eq. 5. Shinomoto, S., Shima, K., Tanji, J. (2003). Differences in spiking patterns
-    among cortical neurons. *Neural Comput.* 15, 2823-2842, Eq. 2.1. Shinomoto, S. et al. (2009). Relating neuronal firing
-    patterns to functional differentiation of cerebral cortex. *PLoS Comput. Biol.* 5, e1000433, Eq. 3.
+    References ---------- Holt, G. R. et al. (1996). Comparison of discharge variability in vitro and in vivo in cat
+    visual cortex neurons. *J. Neurophysiol.* 75, 1806-1814, Eq. 5. Shinomoto, S., Shima, K., Tanji, J. (2003).
+    Differences in spiking patterns among cortical neurons. *Neural Comput.* 15, 2823-2842, Eq. 2.1. Shinomoto, S. et
+    al. (2009). Relating neuronal firing patterns to functional differentiation of cerebral cortex. *PLoS Comput.
+    Biol.* 5, e1000433, Eq. 3.
     """
     spikes = as_spikes(result, duration)
     source = recorded(spikes) if not isinstance(result, xr.DataTree) else recorded(result)
@@ -102,8 +102,7 @@ def spike_statistics(
     if not dead >= 0:
         raise ValueError(f"`refractory` must be a time ≥ 0 ms, got {dead:g} ms")
     parts = [
-        _of_table(table, lengths, min_intervals, dead)
-        for table in table_blocks(source.data, start=start, stop=stop)
+        _of_table(table, lengths, min_intervals, dead) for table in table_blocks(source.data, start=start, stop=stop)
     ]
     out = parts[0] if len(parts) == 1 else xr.concat(parts, "neuron", data_vars="minimal", combine_attrs="override")
     for name in ("silent_neurons", "duplicate_spikes"):

@@ -40,11 +40,12 @@ def surrogate_trains(
     ================  ==========================================================  ======================================
     dither            every spike is moved by up to `width` to either side,       counts, rates slower than `width`
                       and reflected at the ends of the record
-    interval_dither   likewise, but not beyond its neighbours                     counts, order, most of the irregularity
-    jitter            every spike is drawn anew in its window of length `width`   counts of windows, exactly
-    shuffle           the intervals of a train in random order, the time before   intervals, not their order
+    interval_dither   likewise, but not beyond its neighbours                     counts, order, most of the
+    irregularity jitter            every spike is drawn anew in its window of length `width`   counts of windows,
+    exactly shuffle           the intervals of a train in random order, the time before   intervals, not their order
                       the first spike included
-    shift             every train as a whole by up to `width` (default: by any    all of a train; trains go their own ways
+    shift             every train as a whole by up to `width` (default: by any    all of a train; trains go their own
+    ways
                       time), around the end of the record
     trial_shuffle     every neuron's trials in an order of its own                rates locked to the stimulus
     renewal           intervals drawn from those of the neuron, with              distribution of intervals; counts vary
@@ -69,18 +70,17 @@ def surrogate_trains(
     Returns
     -------
     Dataset
-        Spike trains of the same neurons and trials, as every analysis takes them. Their times are not multiples of a step.
+        Spike trains of the same neurons and trials, as every analysis takes them. Their times are not multiples of a
+        step.
 
     Raises
     ------
     ValueError
         If `width` is not > 0, or trials shall be shuffled of which there is one.
 
-    References
-    ----------
-    Grün, S. (2009). Data-driven significance estimation for precise spike correlation. *J. Neurophysiol.* 101, 1126-1140.
-    Amarasingham, A., Harrison, M. T., Hatsopoulos, N. G., Geman, S. (2012). Conditional modeling and the jitter method of
-    spike resampling. *J. Neurophysiol.* 107, 517-531.
+    References ---------- Grün, S. (2009). Data-driven significance estimation for precise spike correlation. *J.
+    Neurophysiol.* 101, 1126-1140. Amarasingham, A., Harrison, M. T., Hatsopoulos, N. G., Geman, S. (2012). Conditional
+    modeling and the jitter method of spike resampling. *J. Neurophysiol.* 107, 517-531.
     """
     table = train_table(trains, duration=duration, start=start, stop=stop)
     return _dataset(_surrogate(table, method, _checked_width(table, method, width), _generator(seed)))
@@ -102,9 +102,9 @@ def significance(
 ) -> xr.Dataset:
     r"""Return how far a statistic lies from what surrogates give, and the probability of that by chance.
 
-    With k of n surrogates at least as extreme as the data, :math:`p = (k + 1)/(n + 1)`, which is exact if the surrogates are
-    drawn from the hypothesis; of two sides it is twice the smaller one. ``p_adjusted`` controls the false discovery rate
-    over all entries (Benjamini and Hochberg 1995).
+    With k of n surrogates at least as extreme as the data, :math:`p = (k + 1)/(n + 1)`, which is exact if the
+    surrogates are drawn from the hypothesis; of two sides it is twice the smaller one. ``p_adjusted`` controls the
+    false discovery rate over all entries (Benjamini and Hochberg 1995).
 
     Parameters
     ----------
@@ -130,19 +130,17 @@ def significance(
     Returns
     -------
     Dataset
-        With the dimensions of the statistic: ``observed``; of the surrogates ``expected``, ``spread``, ``low`` and ``high``;
-        ``z``, (observed − expected)/spread; ``p`` and ``p_adjusted``; ``undefined``, true where the statistic is NaN of the data
-        or of a surrogate, so that there is no p, or does not vary, so that there is no z.
+        With the dimensions of the statistic: ``observed``; of the surrogates ``expected``, ``spread``, ``low`` and
+        ``high``; ``z``, (observed − expected)/spread; ``p`` and ``p_adjusted``; ``undefined``, true where the
+        statistic is NaN of the data or of a surrogate, so that there is no p, or does not vary, so that there is no z.
 
     Raises
     ------
     ValueError
         If the statistic changes its shape, or is defined nowhere.
 
-    References
-    ----------
-    Davison, A. C., Hinkley, D. V. (1997). *Bootstrap Methods and their Application*, Eq. 4.11. Benjamini, Y., Hochberg, Y.
-    (1995). Controlling the false discovery rate. *J. R. Stat. Soc. B* 57, 289-300.
+    References ---------- Davison, A. C., Hinkley, D. V. (1997). *Bootstrap Methods and their Application*, Eq. 4.11.
+    Benjamini, Y., Hochberg, Y. (1995). Controlling the false discovery rate. *J. R. Stat. Soc. B* 57, 289-300.
     """
     check_choice("side", side, ("two", "greater", "less"))
     require_integer("n", n, 1)
@@ -152,12 +150,16 @@ def significance(
     # Spikes of a simulation lie on a grid, those of surrogates do not: the statistic must treat both alike.
     observed = _array(statistic(_dataset(table._replace(step=None))))
     rng = np.random.default_rng(seed)
-    require_memory(8.0 * n * max(observed.size, 1), f"{n} surrogate statistics", "Give a smaller statistic, or lower `n`.")
+    require_memory(
+        8.0 * n * max(observed.size, 1), f"{n} surrogate statistics", "Give a smaller statistic, or lower `n`."
+    )
     drawn = np.empty((n, *observed.shape))
     for k in range(n):
         value = _array(statistic(_dataset(_surrogate(table, surrogate, reach, rng))))
         if value.shape != observed.shape:
-            raise ValueError(f"`statistic` must keep its shape, got {value.shape} of a surrogate, {observed.shape} of the data")
+            raise ValueError(
+                f"`statistic` must keep its shape, got {observed.shape} of the data, {value.shape} of a surrogate"
+            )
         drawn[k] = value.to_numpy()
     own = observed.to_numpy().astype(np.float64)
     undefined = np.isnan(own) | np.isnan(drawn).any(axis=0)
@@ -194,8 +196,10 @@ def significance(
 
 def _array(value: Any) -> xr.DataArray:
     if isinstance(value, xr.Dataset):
-        raise TypeError(f"`statistic` must return a number, an array or a DataArray, got a Dataset: choose a variable of "
-                        f"{', '.join(map(str, value.data_vars))}")  # fmt: skip
+        raise TypeError(
+            "`statistic` must return a number, an array or a DataArray, got a Dataset: choose a variable of "
+            f"{', '.join(map(str, value.data_vars))}"
+        )
     return value if isinstance(value, xr.DataArray) else xr.DataArray(np.asarray(value, dtype=np.float64))
 
 
@@ -218,7 +222,9 @@ def _checked_width(table: TrainTable, method: Method, width: Any) -> float:
     default = table.duration if method == "shift" else min(_WIDTH, table.duration)
     reach = default if width is None else single_time(width, "width")
     if not 0 < reach <= table.duration:
-        raise ValueError(f"`width` must be a time > 0 ms and within the record, {table.duration:g} ms, got {reach:g} ms")
+        raise ValueError(
+            f"`width` must be a time > 0 ms and within the record, {table.duration:g} ms, got {reach:g} ms"
+        )
     if method == "trial_shuffle" and table.trials < 2:
         raise ValueError('trials are shuffled of two or more, there is one: take another method, such as "shift"')
     return reach
@@ -321,7 +327,9 @@ def _renewal(table: TrainTable, width: float, rng: np.random.Generator) -> tuple
     pool, number = np.diff(table.times)[same][order], np.bincount(owner, minlength=units)
     begin = np.concatenate([[0], np.cumsum(number)])
     known = number[table.unit] > 0
-    mean = np.divide(np.bincount(owner, np.diff(table.times)[same], units), number, out=np.ones(units), where=number > 0)
+    mean = np.divide(
+        np.bincount(owner, np.diff(table.times)[same], units), number, out=np.ones(units), where=number > 0
+    )
     # Enough intervals for every train, in rounds: most trains are filled by the first.
     pieces: list[tuple[Integers, Array]] = []
     clock = np.full(rows, table.begin)

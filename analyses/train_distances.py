@@ -31,9 +31,9 @@ _KINDS: dict[str, str] = {
 def isi_distance(own: Any, target: Any, duration: Any) -> Array:
     r"""Return the ISI-distance of every neuron's trains, the mean over time of :math:`|x - y| / \max(x, y)`.
 
-    x and y are the interspike intervals that both trains are in at a time: 0 for equal rates, near 1 for very different
-    ones. Before the first spike the interval is the time to it, or the first one if that is longer; likewise at the end. A
-    train without spikes is one interval as long as the record.
+    x and y are the interspike intervals that both trains are in at a time: 0 for equal rates, near 1 for very
+    different ones. Before the first spike the interval is the time to it, or the first one if that is longer; likewise
+    at the end. A train without spikes is one interval as long as the record.
 
     Parameters
     ----------
@@ -52,10 +52,9 @@ def isi_distance(own: Any, target: Any, duration: Any) -> Array:
     ValueError
         If trains are unsorted, not finite, outside the record, or of different numbers of neurons.
 
-    References
-    ----------
-    Kreuz, T. et al. (2007). Measuring spike train synchrony. *J. Neurosci. Methods* 165, 151-161. Kreuz, T. et al. (2013).
-    Monitoring spike train synchrony. *J. Neurophysiol.* 109, 1457-1472, Eqs. 1 and 2.
+    References ---------- Kreuz, T. et al. (2007). Measuring spike train synchrony. *J. Neurosci. Methods* 165,
+    151-161. Kreuz, T. et al. (2013). Monitoring spike train synchrony. *J. Neurophysiol.* 109, 1457-1472, Eqs. 1 and
+    2.
 
     Examples
     --------
@@ -70,9 +69,10 @@ def kreuz_spike_distance(own: Any, target: Any, duration: Any) -> Array:
 
     .. math:: S(t) = \frac{S_1(t)\, x_2(t) + S_2(t)\, x_1(t)}{(x_1(t) + x_2(t))^2 / 2}
 
-    with x the interspike intervals at t, and S\ :sub:`1` the distance of the train's spikes before and after t from their
-    nearest spikes in the other train, interpolated. It is 0 for equal trains. Before the first spike and after the last,
-    S\ :sub:`1` is that of this spike, and intervals are as of `isi_distance`; a train without spikes has one at each end.
+    with x the interspike intervals at t, and S\ :sub:`1` the distance of the train's spikes before and after t from
+    their nearest spikes in the other train, interpolated. It is 0 for equal trains. Before the first spike and after
+    the last, S\ :sub:`1` is that of this spike, and intervals are as of `isi_distance`; a train without spikes has one
+    at each end.
 
     Parameters
     ----------
@@ -126,7 +126,8 @@ def distance_matrix(
     cost : float or Quantity
         Cost of time of the Victor-Purpura distance, 1/ms, ≥ 0.
     blocks : int
-        Pieces of the record for the error where there is one trial; 0: none. With several trials the error is their spread.
+        Pieces of the record for the error where there is one trial; 0: none. With several trials the error is their
+        spread.
     duration : float or Quantity, optional
         Length of the record of plain trains, ms.
     start, stop : float or Quantity, optional
@@ -135,8 +136,8 @@ def distance_matrix(
     Returns
     -------
     Dataset
-        ``distance`` and ``distance_se`` over ([stimulus,] neuron, neuron_j), and ``spike_count``: neurons without spikes have
-        distances as well, which `spike_count` and the attribute `silent_neurons` show.
+        ``distance`` and ``distance_se`` over ([stimulus,] neuron, neuron_j), and ``spike_count``: neurons without
+        spikes have distances as well, which `spike_count` and the attribute `silent_neurons` show.
 
     Raises
     ------
@@ -177,7 +178,11 @@ def distance_matrix(
         matrix[:, second, first] = array
         data[name] = ((*lead, "neuron", "neuron_j"), matrix if lead else matrix[0], {"units": "1", "long_name": text})
     number = table.sizes.reshape(table.stimuli, table.trials, n).sum(axis=1)
-    data["spike_count"] = ((*lead, "neuron"), number if lead else number[0], {"units": "1", "long_name": "spikes, all trials"})
+    data["spike_count"] = (
+        (*lead, "neuron"),
+        number if lead else number[0],
+        {"units": "1", "long_name": "spikes, all trials"},
+    )
     attrs = table.attrs(kind=kind, note=note)
     if kind == "van_rossum":
         attrs["tau"] = 1e-3 * single_time(tau, "tau")

@@ -1,4 +1,4 @@
-"""Spectra and coherence of spike trains, population rates and recorded signals, with intervals: Welch and multitaper."""
+"""Spectra and coherence of spike trains, rates and recorded signals, with intervals: Welch and multitaper."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ def welch_spectra(
 ) -> xr.Dataset:
     r"""Estimate spectra and coherence by Welch's method: tapered segments that overlap, averaged.
 
-    The density is two-sided, :math:`S_{ab}(f) = \int \mathrm{cov}[x_a(t), x_b(t + u)] e^{-2\pi i f u} du`: half of what
-    one-sided estimates show. The mean of each segment is taken off. With K segments of all trials and the correlation ρ²
-    of the power of those that overlap, the power times ν over its expectation is χ² of
-    :math:`\nu = 2K / [1 + 2 \sum_j (1 - j/K) \rho_j^2]` degrees of freedom, which gives its interval and its error
+    The density is two-sided, :math:`S_{ab}(f) = \int \mathrm{cov}[x_a(t), x_b(t + u)] e^{-2\pi i f u} du`: half of
+    what one-sided estimates show. The mean of each segment is taken off. With K segments of all trials and the
+    correlation ρ² of the power of those that overlap, the power times ν over its expectation is χ² of :math:`\nu = 2K
+    / [1 + 2 \sum_j (1 - j/K) \rho_j^2]` degrees of freedom, which gives its interval and its error
     :math:`S\sqrt{2/\nu}`; that of the coherence follows from :math:`\mathrm{artanh}|\gamma|`, of variance 1/(ν − 2).
 
     Parameters
     ----------
     data : DataTree, Dataset, DataArray, or sequence of array_like
-        A result with ``/spikes`` or plain trains (ms), of which rates are taken; or signals over ([stimulus,] [trial,] time,
-        [group]), such as recorded voltages or `population_rates`.
+        A result with ``/spikes`` or plain trains (ms), of which rates are taken; or signals over ([stimulus,] [trial,]
+        time, [group]), such as recorded voltages or `population_rates`.
     segment : float or Quantity, optional
         Length of a segment, ms; its inverse is the resolution. Default: 250 ms, or the record if that is shorter.
     overlap : float
@@ -84,10 +84,11 @@ def welch_spectra(
     Returns
     -------
     Dataset
-        Over ([stimulus,] frequency, population) or another group: ``power``, ``power_se``, ``power_low``, ``power_high``; with
-        `cross`, over the group twice: ``cross_real``, ``cross_imag``, ``coherence`` :math:`|S_{ab}|^2/(S_{aa} S_{bb})` with
-        ``coherence_low`` and ``coherence_high``, and ``phase`` (rad; positive where the second follows). Attributes: `dof`, ν;
-        `segments`; `coherence_threshold`, which the coherence of independent signals exceeds with probability 1 − level.
+        Over ([stimulus,] frequency, population) or another group: ``power``, ``power_se``, ``power_low``,
+        ``power_high``; with `cross`, over the group twice: ``cross_real``, ``cross_imag``, ``coherence``
+        :math:`|S_{ab}|^2/(S_{aa} S_{bb})` with ``coherence_low`` and ``coherence_high``, and ``phase`` (rad; positive
+        where the second follows). Attributes: `dof`, ν; `segments`; `coherence_threshold`, which the coherence of
+        independent signals exceeds with probability 1 − level.
 
     Raises
     ------
@@ -131,9 +132,10 @@ def multitaper_spectra(
 ) -> xr.Dataset:
     r"""Estimate spectra and coherence with discrete prolate spheroidal sequences (Thomson's multitaper method).
 
-    Each segment (or the whole record) is multiplied by K orthogonal tapers that concentrate within W of a frequency; the
-    mean over tapers, segments and trials has :math:`\nu = 2 K \cdot` (segments) degrees of freedom, from which errors and
-    intervals follow as in `welch_spectra`. The density is two-sided, and the mean of each segment is taken off.
+    Each segment (or the whole record) is multiplied by K orthogonal tapers that concentrate within W of a frequency;
+    the mean over tapers, segments and trials has :math:`\nu = 2 K \cdot` (segments) degrees of freedom, from which
+    errors and intervals follow as in `welch_spectra`. The density is two-sided, and the mean of each segment is taken
+    off.
 
     Parameters
     ----------
@@ -158,11 +160,9 @@ def multitaper_spectra(
     ValueError
         As of `welch_spectra`; or if NW is too small, or there are more tapers than 2 NW.
 
-    References
-    ----------
-    Thomson, D. J. (1982). Spectrum estimation and harmonic analysis. *Proc. IEEE* 70, 1055-1096. Jarvis, M. R., Mitra, P. P.
-    (2001). Sampling properties of the spectrum and coherency of sequences of action potentials. *Neural Comput.* 13,
-    717-749.
+    References ---------- Thomson, D. J. (1982). Spectrum estimation and harmonic analysis. *Proc. IEEE* 70, 1055-1096.
+    Jarvis, M. R., Mitra, P. P. (2001). Sampling properties of the spectrum and coherency of sequences of action
+    potentials. *Neural Comput.* 13, 717-749.
     """
     require_level(level)
     signals = _signals(data, bin, resolution, duration, start, stop)
@@ -253,8 +253,8 @@ def _of_array(data: xr.DataArray, start: Any, stop: Any) -> Signals:
     shape = values.shape
     interval = float(time[-1] - time[0]) / (len(time) - 1)
     return Signals(
-        lambda one, other: values[:, :, one:other], (shape[0], shape[1], shape[2], shape[3]), interval, (*lead, own), coords,
-        str(data.attrs.get("units", "1")),
+        lambda one, other: values[:, :, one:other], (shape[0], shape[1], shape[2], shape[3]), interval, (*lead, own),
+        coords, str(data.attrs.get("units", "1")),
     )  # fmt: skip
 
 
@@ -318,7 +318,11 @@ def _estimated(
     threshold = 1 - (1 - level) ** (1 / (effective - 1)) if effective > 1 else 1.0
     return xr.Dataset(
         {
-            name: (twice if array.ndim == 4 else one_dims, array if lead else array[0], {"units": u, "long_name": words})
+            name: (
+                twice if array.ndim == 4 else one_dims,
+                array if lead else array[0],
+                {"units": u, "long_name": words},
+            )
             for name, (array, words, u) in data.items()
         },
         coords=coords,

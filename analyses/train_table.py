@@ -132,7 +132,7 @@ class TrainTable(NamedTuple):
         return length
 
     def places(self, bin: float) -> tuple[Integers, Integers, int]:
-        """Return the bin of every spike, the trains without the spikes of a last incomplete bin, and the bins' number."""
+        """Return the bin of every spike, where trains start without spikes of a last incomplete bin, and the number."""
         number = int(np.floor(self.duration / bin + 1e-6))
         step = None if self.step is None else 1e-3 * self.step
         place = window_numbers(self.times, self.begin, self.end, bin, step)
@@ -208,8 +208,8 @@ def train_table(trains: Any, *, duration: Any = None, start: Any = None, stop: A
     Raises
     ------
     ValueError
-        If there are no spike trains, times are unsorted, NaN or outside the record, its length is not known, or the time
-        looked at was not recorded.
+        If there are no spike trains, times are unsorted, NaN or outside the record, its length is not known, or the
+        time looked at was not recorded.
     """
     return next(_tables(trains, duration, start, stop, most=None))
 
@@ -243,8 +243,8 @@ def as_spikes(trains: Any, duration: Any = None) -> xr.Dataset:
         return spikes
     if trains is None or isinstance(trains, str | os.PathLike | xr.DataArray):
         raise TypeError(
-            f"expected a result, an xarray DataTree or Dataset, got {type(trains).__name__}; or give one array of spike "
-            "times for each neuron"
+            f"expected a result, an xarray DataTree or Dataset, got {type(trains).__name__}; or give one array of "
+            "spike times for each neuron"
         )
     plain = trains if isinstance(trains, SpikeTrains) or is_quantity(trains) else _listed(trains)
     flat = flat_trains(plain, "trains")
@@ -291,8 +291,8 @@ def _tables(trains: Any, duration: Any, start: Any, stop: Any, *, most: int | No
     bounds = np.concatenate([[0], np.cumsum(table.ravel())])
     if bounds[-1] != spikes.sizes["spike"]:
         raise ValueError(
-            f"the row sizes add up to {bounds[-1]}, but there are {spikes.sizes['spike']} spikes: take statistics of all "
-            "trains and select neurons or trials of them"
+            f"the row sizes add up to {bounds[-1]}, but there are {spikes.sizes['spike']} spikes: take statistics of "
+            "all trains and select neurons or trials of them"
         )
     coords = {str(name): c for name, c in sizes.coords.items()}
     for one, other in _neuron_ranges(table, most):

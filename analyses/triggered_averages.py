@@ -35,16 +35,16 @@ def spike_triggered_average(
 ) -> xr.Dataset:
     """Return the mean of a signal around the spikes of every neuron.
 
-    The sample of a spike is the one at or before it. Spikes so close to an end of the signal that the time around them is
-    not complete are left out and counted.
+    The sample of a spike is the one at or before it. Spikes so close to an end of the signal that the time around them
+    is not complete are left out and counted.
 
     Parameters
     ----------
     trains : DataTree, Dataset, or sequence of array_like
         A result with ``/spikes``; or plain trains, ms.
     signal : DataArray
-        Over ([stimulus,] [trial,] time, [neuron]) with the coordinate `time` (s), evenly spaced. With `neuron` each neuron's
-        spikes meet its own signal, so that there must be one for each; without, all meet the same.
+        Over ([stimulus,] [trial,] time, [neuron]) with the coordinate `time` (s), evenly spaced. With `neuron` each
+        neuron's spikes meet its own signal, so that there must be one for each; without, all meet the same.
     before, after : float or Quantity
         Time around a spike, ms.
     blocks : int
@@ -57,14 +57,15 @@ def spike_triggered_average(
     Returns
     -------
     Dataset
-        ``average`` and ``average_se``, in the unit of the signal, over ([stimulus,] lag, neuron); ``spike_count``, spikes used,
-        and ``unused`` over ([stimulus,] neuron). `lag` is in s. NaN for neurons without spikes, which `spike_count` shows.
+        ``average`` and ``average_se``, in the unit of the signal, over ([stimulus,] lag, neuron); ``spike_count``,
+        spikes used, and ``unused`` over ([stimulus,] neuron). `lag` is in s. NaN for neurons without spikes, which
+        `spike_count` shows.
 
     Raises
     ------
     ValueError
-        If the signal is not finite or not evenly spaced, is not over the neurons of the trains, or is shorter than the time
-        around a spike.
+        If the signal is not finite or not evenly spaced, is not over the neurons of the trains, or is shorter than the
+        time around a spike.
 
     References
     ----------
@@ -77,7 +78,9 @@ def spike_triggered_average(
     sums = _Sums(table, place, values.shape[-1], low, high, blocks)
     for k, lag in enumerate(sums.lags):
         at = sums.place + lag
-        samples = values[sums.stimulus, sums.trial, sums.neuron, at] if own else values[sums.stimulus, sums.trial, 0, at]
+        samples = (
+            values[sums.stimulus, sums.trial, sums.neuron, at] if own else values[sums.stimulus, sums.trial, 0, at]
+        )
         sums.add(k, samples)
     mean, se, used, unused = sums.result()
     unit = str(signal.attrs.get("units", "1"))
@@ -113,8 +116,8 @@ def spike_triggered_rate(
     Returns
     -------
     Dataset
-        As of `spike_triggered_average`, with the dimension ``population`` (of the rate) last; Hz. The rate of a population of
-        one neuron without its own spikes is NaN, and the attribute `note` says so.
+        As of `spike_triggered_average`, with the dimension ``population`` (of the rate) last; Hz. The rate of a
+        population of one neuron without its own spikes is NaN, and the attribute `note` says so.
 
     References
     ----------
@@ -126,7 +129,9 @@ def spike_triggered_rate(
     place, begin, number = table.places(width)
     kept = table._replace(times=place.astype(np.float64), start=begin)  # bins for times: those of complete bins
     low, high = _around(before, after, width, number)
-    member = np.array([names.index(name) for name in population_names(xr.Dataset(coords={"population": table.coords["population"]}))])
+    member = np.array(
+        [names.index(name) for name in population_names(xr.Dataset(coords={"population": table.coords["population"]}))]
+    )
     averages = []
     own_counts = _own_counts(kept, place, begin, number, low, high, blocks)
     for group in range(len(names)):
@@ -195,12 +200,16 @@ def spike_triggered_voltage(
         rows.append(times[times >= 0])
     sizes = np.array([len(row) for row in rows], dtype=np.int64)
     time = 1e3 * samples["time"].to_numpy()
-    coords = {str(n): c for n, c in samples.coords.items() if "time" not in c.dims and set(c.dims) <= {*lead, "neuron", "trial"}}
+    coords = {
+        str(n): c
+        for n, c in samples.coords.items()
+        if "time" not in c.dims and set(c.dims) <= {*lead, "neuron", "trial"}
+    }
     if trace.population is not None:
         coords["population"] = xr.DataArray(np.full(shape[-1], trace.population), dims="neuron")
     table = TrainTable(
-        np.concatenate([*rows, np.zeros(0)]), np.concatenate([[0], np.cumsum(sizes)]), (*lead, "trial", "neuron"), shape,
-        coords, 0.0, float(time[-1]) + 1e-6, None,
+        np.concatenate([*rows, np.zeros(0)]), np.concatenate([[0], np.cumsum(sizes)]), (*lead, "trial", "neuron"),
+        shape, coords, 0.0, float(time[-1]) + 1e-6, None,
     )  # fmt: skip
     values, origin, interval, _ = _signal_values(samples, table)
     place = np.floor((table.times - origin) / interval + 1e-6).astype(np.int64)
@@ -248,7 +257,9 @@ class _Sums:
         mean = np.divide(total, number[..., None], out=np.full(total.shape, np.nan), where=number[..., None] > 0)
         rest = (number[..., None] - self.number)[..., None]
         # Without its only piece a neuron has no mean: no error.
-        left = np.divide(total[..., None, :] - self.totals, rest, out=np.full(self.totals.shape, np.nan), where=rest > 0)
+        left = np.divide(
+            total[..., None, :] - self.totals, rest, out=np.full(self.totals.shape, np.nan), where=rest > 0
+        )
         se = np.sqrt((self.pieces - 1) * left.var(axis=-2)) if self.pieces > 1 else np.full(mean.shape, np.nan)
         return mean, se, number, self._unused
 
@@ -279,10 +290,14 @@ def _signal_values(signal: xr.DataArray, table: TrainTable) -> tuple[Array, floa
         raise ValueError("`signal` must be a DataArray over `time` with that coordinate, s")
     own = "neuron" in signal.dims
     if unknown := [str(d) for d in signal.dims if d not in ("stimulus", "trial", "time", "neuron")]:
-        raise ValueError(f"`signal` must be over ([stimulus,] [trial,] time, [neuron]), got the dimension {unknown[0]!r}")
+        raise ValueError(
+            f"`signal` must be over ([stimulus,] [trial,] time, [neuron]), got the dimension {unknown[0]!r}"
+        )
     for dim, size in (("stimulus", table.stimuli), ("trial", table.trials), ("neuron", table.neurons)):
         if dim in signal.dims and signal.sizes[dim] != size:
-            raise ValueError(f"`signal` must have the {size} of `{dim}` that the spike trains have, got {signal.sizes[dim]}")
+            raise ValueError(
+                f"`signal` must have the {size} of `{dim}` that the spike trains have, got {signal.sizes[dim]}"
+            )
     time = 1e3 * signal["time"].to_numpy()
     steps = np.diff(time)
     if len(steps) < 1 or not np.allclose(steps, steps[0], rtol=1e-6, atol=0) or not steps[0] > 0:
