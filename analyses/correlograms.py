@@ -432,7 +432,7 @@ def spike_time_tiling(
     n = table.neurons
     first, second = np.triu_indices(n)
     require_memory(8.0 * 6 * len(first) * table.stimuli, f"pairs of {n} neurons", "Take fewer neurons.")
-    value = _tiling(*(part.sum(axis=1) for part in _tiling_parts(table, first, second, reach)), first, second)
+    value = _tiling([part.sum(axis=1) for part in _tiling_parts(table, first, second, reach)], first, second)
     se = np.full(value.shape, np.nan)
     cut = table.cut(blocks) if blocks else table
     if blocks and cut.trials > 1:
@@ -441,7 +441,7 @@ def spike_time_tiling(
         mean, square = np.zeros(value.shape), np.zeros(value.shape)
         for k in range(cut.trials):
             one = _tiling_parts(cut, first, second, reach, trial=k)
-            left = _tiling(*(w - p[:, 0] for w, p in zip(whole, one, strict=True)), first, second)
+            left = _tiling([w - p[:, 0] for w, p in zip(whole, one, strict=True)], first, second)
             off = left - value
             mean += off
             square += off**2
@@ -496,8 +496,9 @@ def _tiling_parts(
     return tiled, per_train[0], per_train[1], np.full((*shape, 1), table.duration)
 
 
-def _tiling(tiled: Array, number: Array, covered: Array, time: Array, first: Integers, second: Integers) -> Array:
+def _tiling(parts: list[Array], first: Integers, second: Integers) -> Array:
     """Return coefficients (stimulus, pair) of summed parts."""
+    tiled, number, covered, time = parts
     share = covered / time
     sides = []
     for side, own, other in ((0, first, second), (1, second, first)):
@@ -542,5 +543,8 @@ def _squares(place: Integers, start: Integers, number: int) -> Array:
     # A run of n equal bins adds n² = n + 2 (1 + … + n - 1).
     repeat = np.concatenate([[False], same])
     fresh = np.flatnonzero(~repeat)
-    depth = np.arange(len(place)) - np.repeat(fresh, np.diff(np.append(fresh, len(place)))) if len(place) else repeat
-    return np.bincount(owner, 1.0 + 2.0 * depth, len(start) - 1)
+    if not len(place):
+        return np.zeros(len(start) - 1)
+    depth = np.arange(len(place)) - np.repeat(fresh, np.diff(np.append(fresh, len(place))))
+    found: Array = np.bincount(owner, 1.0 + 2.0 * depth, len(start) - 1).astype(np.float64)
+    return found

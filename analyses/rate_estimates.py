@@ -118,7 +118,7 @@ def psth(
         "rate_high": (high, f"upper end of the {100 * level:g} % interval of the rate", "Hz"),
         "count": (total, "number of spikes, all trials", "1"),
     }
-    middles = 1e-3 * (table.begin + width * (np.arange(counts.shape[2]) + 0.5))
+    middles = 1e-3 * (table.begin + width * (np.arange(counts.shape[2], dtype=np.float64) + 0.5))
     return _over_time(table, values, middles, resolution, names, sizes).assign_attrs(
         table.attrs(bin=1e-3 * width, interval=kind, level=level)
     )
@@ -235,49 +235,50 @@ def kernel_rate(
         sigma = np.where(np.isfinite(found[0]), found[0], table.duration)
         few = ~np.isfinite(found[0])
     else:
-        sigma = np.full(rows, single_time(bandwidth, "bandwidth"))
+        own_width = single_time(bandwidth, "bandwidth")
+        if not own_width >= 0.5 * width:
+            raise ValueError(
+                f"`bandwidth` must be at least half a bin of {width:g} ms, got {own_width:g} ms: shorten `bin`"
+            )
+        sigma = np.full(rows, own_width)
         few = np.zeros(rows, dtype=bool)
-    if not (sigma > 0).all():
-        raise ValueError(f"`bandwidth` must be a time > 0 ms, got {sigma.min():g} ms")
-    if (sigma < 0.5 * width).any() and not isinstance(bandwidth, str):
-        raise ValueError(f"`bandwidth`, {sigma.min():g} ms, must be at least half a bin, {width:g} ms: shorten `bin`")
     sigma = np.maximum(sigma, 0.5 * width)
-    rate, square = (np.zeros((rows, number)) if np.ptp(sigma) > 0 else np.zeros(0) for _ in range(2))
     scale = 1.0 / (table.trials * np.asarray(sizes, dtype=np.float64))
-    train_rows = owners(begin)
     # Rows of one width share a kernel; with "auto" there are as many as rows.
     widths, which = np.unique(sigma, return_inverse=True)
+    alone = len(widths) == 1
+    rate, square = (np.zeros((0 if alone else rows, number)) for _ in range(2))
     for k, one in enumerate(widths):
         values = _kernel_values(kernel, float(one), width, cutoff, number)
-        if len(widths) == 1:
+        if alone:
             rate = _summed(place, begin, target, rows, number, values)
             square = _summed(place, begin, target, rows, number, values**2)
         else:
             own = np.flatnonzero(which == k)
             chosen = np.flatnonzero(np.isin(target, own))
             local = np.searchsorted(own, target[chosen])
-            spikes = np.isin(train_rows, chosen)
+            spikes = np.concatenate([np.arange(begin[c], begin[c + 1]) for c in chosen])
             edges = np.concatenate([[0], np.cumsum(np.diff(begin)[chosen])])
-            for out, v in ((rate, values), (square, values**2)):
-                out[own] = _summed(place[spikes], edges, local, len(own), number, v)
+            for into, v in ((rate, values), (square, values**2)):
+                into[own] = _summed(place[spikes], edges, local, len(own), number, v)
         if edge_correction:
             every = np.arange(number)
             inside = _summed(every, np.array([0, number]), np.zeros(1, dtype=np.int64), 1, number, values[::-1])
             share = np.minimum(inside[0] / values.sum(), 1.0)
             rate[which == k] /= share
             square[which == k] /= share**2
-    shape = (table.stimuli, -1, number)
+    shape = (table.stimuli, rows // max(table.stimuli, 1), number)
     columns = np.tile(scale, table.stimuli)[:, None]
     np.sqrt(square, out=square)  # large arrays: nothing is copied
     if (columns != 1).any():
         rate *= columns
         square *= columns
-    out = {
+    values_of = {
         "rate": (rate.reshape(shape).swapaxes(1, 2), "rate", "Hz"),
         "rate_se": (square.reshape(shape).swapaxes(1, 2), "standard error of the rate", "Hz"),
     }
-    middles = 1e-3 * (table.begin + width * (np.arange(number) + 0.5))
-    data = _over_time(table, out, middles, resolution, names, sizes)
+    middles = 1e-3 * (table.begin + width * (np.arange(number, dtype=np.float64) + 0.5))
+    data = _over_time(table, values_of, middles, resolution, names, sizes)
     dims = tuple(d for d in data["rate"].dims if d != "time")
     shape_kept = tuple(data.sizes[d] for d in dims)
     data["bandwidth"] = (
@@ -374,7 +375,7 @@ def _optimal(table: TrainTable, target: npt.NDArray[np.int64], rows: int) -> tup
     row = target[owners(table.start)]
     number = np.bincount(row, minlength=rows).astype(np.float64)
     place = np.minimum((table.times - table.begin) / step, _GRID - 1).astype(np.int64)
-    lags = step * np.arange(_GRID)
+    lags = step * np.arange(_GRID, dtype=np.float64)
     widths = np.geomspace(2 * step, table.duration / 4, _WIDTHS)
     weights, own = _cost_weights(lags, widths)
     cost = np.zeros((rows, _WIDTHS))
@@ -408,7 +409,7 @@ def _zoomed(table: TrainTable, row: npt.NDArray[np.int64], small: npt.NDArray[np
     place = ((times - table.begin) / fine).astype(np.int64)
     index = np.arange(len(small))
     number = np.diff(start).astype(np.float64)
-    lags, widths = fine * np.arange(reach + 1), np.geomspace(2 * fine, 16 * step, _WIDTHS)
+    lags, widths = fine * np.arange(reach + 1, dtype=np.float64), np.geomspace(2 * fine, 16 * step, _WIDTHS)
     weights, own = _cost_weights(lags, widths)
     cost = np.empty((len(small), _WIDTHS))
     for begin in range(0, len(small), 64):

@@ -119,7 +119,8 @@ def interval_moments(times: Array, start: Integers, unit: Integers, units: int, 
     else:
         out = _moments_by_numpy(times, start, unit, units, refractory)
     local, squares, products = (out[:, 6 + k :: 3].T for k in range(3))
-    return IntervalMoments(*out[:, :6].T, local=local, squares=squares, products=products)
+    number, mean, second, third, fourth, pairs = out[:, :6].T
+    return IntervalMoments(number, mean, second, third, fourth, pairs, local, squares, products)
 
 
 def _moments_by_numpy(times: Array, start: Integers, unit: Integers, units: int, refractory: float) -> Array:

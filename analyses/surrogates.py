@@ -310,10 +310,10 @@ def _shift(table: TrainTable, width: float, rng: np.random.Generator) -> tuple[A
 def _trial_shuffle(table: TrainTable, width: float, rng: np.random.Generator) -> tuple[Array, Integers]:
     shape = (table.stimuli, table.trials, table.neurons)
     rows = np.arange(int(np.prod(shape))).reshape(shape)
-    rows = rng.permuted(rows, axis=1).ravel()
-    sizes = np.diff(table.start)[rows]
+    taken = rng.permuted(rows, axis=1).ravel()
+    sizes = np.diff(table.start)[taken]
     start = np.concatenate([[0], np.cumsum(sizes)])
-    place = np.repeat(table.start[:-1][rows] - start[:-1], sizes) + np.arange(start[-1])
+    place = np.repeat(table.start[:-1][taken] - start[:-1], sizes) + np.arange(start[-1])
     return table.times[place], start
 
 
