@@ -319,9 +319,10 @@ def optimal_bandwidth(
     Returns
     -------
     Dataset
-        Over ([stimulus,] neuron) or population: ``bandwidth`` (s) and ``at_limit``, true where the cost falls towards
-        the longest width tried, a quarter of the record: a constant rate is as good. Neurons with fewer than 10 spikes
-        get NaN and the flag ``few_spikes``. With `blocks`, ``bandwidth_se``.
+        Over ([stimulus,] neuron) or population: ``bandwidth`` (s) and ``at_limit``, true where the cost falls up to the
+        longest width tried, a quarter of the record: there is no structure to resolve. The ends of the record count as
+        steps of the rate. Neurons with fewer than 10 spikes get NaN and the flag ``few_spikes``. With `blocks`,
+        ``bandwidth_se``.
 
     References
     ----------
@@ -345,7 +346,7 @@ def optimal_bandwidth(
             dims, coords, shape = table.kept_dims, table.kept_coords(), table.kept_shape
         data = {
             "bandwidth": (dims, 1e-3 * width.reshape(shape), {"units": "s", "long_name": "best standard deviation"}),
-            "at_limit": (dims, limit.reshape(shape), {"units": "1", "long_name": "a constant rate is as good"}),
+            "at_limit": (dims, limit.reshape(shape), {"units": "1", "long_name": "the longest width tried is best"}),
             "few_spikes": (dims, np.isnan(width).reshape(shape), {"units": "1", "long_name": "fewer than 10 spikes"}),
         }
         if blocks:
