@@ -121,6 +121,7 @@ if TYPE_CHECKING:
         plot_cross_correlogram,
         plot_power_spectra,
         plot_rate_estimate,
+        plot_rate_histogram,
     )
     from mnnbio.analyses.table_plots import (
         plot_calibration,
@@ -210,6 +211,7 @@ __all__ = [
     "plot_psth",
     "plot_raster",
     "plot_rate_estimate",
+    "plot_rate_histogram",
     "plot_rates",
     "plot_removal",
     "plot_residuals",

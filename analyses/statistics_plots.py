@@ -99,6 +99,57 @@ def plot_rate_estimate(
 
 
 @styled
+def plot_rate_histogram(
+    statistics: xr.Dataset,
+    *,
+    stimulus: int = 0,
+    populations: Sequence[str] | str | None = None,
+    bins: int = 40,
+    colors: Colors = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the distribution of firing rates over the neurons of each population.
+
+    Parameters
+    ----------
+    statistics : Dataset
+        As `spike_statistics` returns it, or any with ``rate`` over ([stimulus,] neuron).
+    stimulus : int
+        Position of the stimulus if there are several.
+    populations : sequence of str, optional
+        Populations drawn; default: all.
+    bins : int
+        Bins from 0 to the highest rate.
+    colors : mapping or sequence of str, optional
+        Colours of populations, by name or in the order of the circuit.
+    ax : Axes, optional
+        Where to draw.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are no rates of neurons.
+    """
+    _require(statistics, ("rate", "population"), "spike_statistics")
+    own = _of_stimulus(statistics, stimulus)
+    names = own["population"].to_numpy()
+    rates = own["rate"].to_numpy()
+    if not rates.size:
+        raise ValueError("there are no neurons, whose rates could be drawn")
+    (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN, 55))
+    edges = np.linspace(0, max(float(rates.max()), 1e-3) * (1 + 1e-9), bins + 1)
+    for name, colour in palette_of(names.tolist(), populations, colors).items():
+        mine = rates[names == name]
+        number = np.histogram(mine, edges)[0] / (len(mine) * np.diff(edges))
+        axes.stairs(number, edges, color=colour, linewidth=0.8, label=f"{name}, mean {mine.mean():.3g} Hz")
+        axes.stairs(number, edges, color=colour, fill=True, alpha=0.2, linewidth=0)
+    axes.set(xlabel="Firing rate (Hz)", ylabel="Density of neurons (1/Hz)", ylim=(0, None), xlim=(0, edges[-1]))
+    sparse_ticks(axes)
+    axes.legend(loc="best")
+    return axes
+
+
+@styled
 def plot_cross_correlogram(
     correlogram: xr.Dataset, pair: int = 0, *, stimulus: int = 0, color: str | None = None, ax: Axes | None = None
 ) -> Axes:

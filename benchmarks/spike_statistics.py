@@ -1,9 +1,10 @@
 """Measure spike statistics beside Elephant's: every statistic that both have, 1,000 neurons for 100 s.
 
-Each line gives the seconds of one call here (the better of two, errors and intervals included) and of Elephant on the same
-trains, from neo.SpikeTrain objects that exist already, as ours exist as a dataset; and the ratio. Elephant is measured on a
-part where the whole would take hours: a part of the neurons for statistics of single trains, scaled by their number, and a
-part of the pairs for those of pairs, scaled by the number of pairs. What was scaled is said. Both run in one thread.
+Each line gives the seconds of one call here (the better of two, errors and intervals included) and of Elephant on the
+same trains, from neo.SpikeTrain objects that exist already, as ours exist as a dataset; and the ratio. Elephant is
+measured on a part where the whole would take hours: a part of the neurons for statistics of single trains, scaled by
+their number, and a part of the pairs for those of pairs, scaled by the number of pairs. What was scaled is said. Both
+run in one thread.
 
     python benchmarks/spike_statistics.py            # all
     python benchmarks/spike_statistics.py spectra    # lines whose name contains the word
@@ -109,7 +110,8 @@ def lines(ours: xr.Dataset, theirs: list[neo.SpikeTrain]) -> dict[str, tuple[Cal
         ),
         "peristimulus histogram, 10 ms": (
             lambda: a.psth(ours, 10.0),
-            lambda: [statistics.time_histogram(t, 10 * pq.ms, output="rate") for t in (theirs[:800], theirs[800:])], 1, "",
+            lambda: [statistics.time_histogram(t, 10 * pq.ms, output="rate") for t in (theirs[:800], theirs[800:])],
+            1, "",
         ),
         "kernel rates of neurons, every 1 ms": (
             lambda: a.kernel_rate(ours, 20.0, bin=1.0),
