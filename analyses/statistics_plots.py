@@ -177,16 +177,16 @@ def plot_cross_correlogram(
     (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN, 55))
     lags, bin = 1e3 * own["lag"].to_numpy(), 1e3 * float(own.attrs["bin"])
     edges = np.append(lags - bin / 2, lags[-1] + bin / 2)
-    axes.stairs(own["count"].to_numpy(), edges, color=color or PALETTE[0], fill=True, alpha=0.75, linewidth=0)
+    axes.stairs(own["count"].to_numpy(), edges, color=color or PALETTE[0], fill=True, alpha=0.75, linewidth=0, zorder=2)
     level = 100 * float(own.attrs["level"])
     low, high = own["low"].to_numpy(), own["high"].to_numpy()
     axes.fill_between(
-        lags, low, high, step="mid", color=MUTED, alpha=0.35, linewidth=0, label=f"independent, {level:g} %"
+        lags, low, high, step="mid", color=FAINT, linewidth=0, zorder=1, label=f"independent, {level:g} %"
     )
-    axes.plot(lags, own["expected"].to_numpy(), color=INK, linewidth=0.8)
+    axes.plot(lags, own["expected"].to_numpy(), color=INK, linewidth=0.8, zorder=3)
     if "shift_predictor" in own:
         shifted = own["shift_predictor"].to_numpy()
-        axes.stairs(shifted, edges, color=PALETTE[1], linewidth=0.8, baseline=None, label="next trial")
+        axes.stairs(shifted, edges, color=PALETTE[1], linewidth=0.6, baseline=None, zorder=3, label="next trial")
     axes.axvline(0, color=MUTED, linewidth=0.6, linestyle=":", zorder=0)
     first, second = (own[f"neuron_{which}"].item() for which in ("first", "second"))
     axes.set(

@@ -35,6 +35,8 @@ class Signals(NamedTuple):
     """([stimulus,] group)."""
     coords: dict[str, Any]
     unit: str
+    attrs: dict[str, Any]
+    """What is said of the trains that they are made of."""
 
 
 def welch_spectra(
@@ -221,7 +223,7 @@ def _signals(data: Any, bin: Any, resolution: Resolution, duration: Any, start: 
             return part.counts(width) / (1e-3 * width)
 
     dims = (*table.kept_dims[:-1], resolution)
-    return Signals(some, (shape[0], shape[1], shape[2], shape[3]), 1e-3 * width, dims, coords, "Hz")
+    return Signals(some, (shape[0], shape[1], shape[2], shape[3]), 1e-3 * width, dims, coords, "Hz", table.attrs())
 
 
 def _of_array(data: xr.DataArray, start: Any, stop: Any) -> Signals:
@@ -254,7 +256,7 @@ def _of_array(data: xr.DataArray, start: Any, stop: Any) -> Signals:
     interval = float(time[-1] - time[0]) / (len(time) - 1)
     return Signals(
         lambda one, other: values[:, :, one:other], (shape[0], shape[1], shape[2], shape[3]), interval, (*lead, own),
-        coords, str(data.attrs.get("units", "1")),
+        coords, str(data.attrs.get("units", "1")), {},
     )  # fmt: skip
 
 
@@ -326,7 +328,14 @@ def _estimated(
             for name, (array, words, u) in data.items()
         },
         coords=coords,
-        attrs={**attrs, "dof": nu, "level": level, "bin": signals.interval, "coherence_threshold": threshold},
+        attrs={
+            **signals.attrs,
+            **attrs,
+            "dof": nu,
+            "level": level,
+            "bin": signals.interval,
+            "coherence_threshold": threshold,
+        },
     )
 
 
