@@ -21,8 +21,8 @@ Resolution = Literal["population", "neuron"]
 Interval = Literal["trials", "poisson"]
 
 _KERNELS = ("gaussian", "exponential", "alpha", "boxcar")
-_GRID = 4096  # bins of a record in which the width of a kernel is sought
-_ZOOM = 64  # bins within one of these, where the width is small
+_GRID = 2048  # bins of a record in which the width of a kernel is sought
+_ZOOM = 128  # bins within one of these, where the width is small
 _WIDTHS = 96
 _MANY = 10_000  # spikes of a row, above which pairs are counted by a Fourier transform
 _FEW = 10  # spikes below which no width is sought
@@ -176,6 +176,7 @@ def kernel_rate(
     resolution: Resolution = "neuron",
     cutoff: float = 5.0,
     edge_correction: bool = False,
+    errors: bool = True,
     duration: Any = None,
     start: Any = None,
     stop: Any = None,
@@ -200,13 +201,16 @@ def kernel_rate(
         Standard deviations beyond which the kernel is 0.
     edge_correction : bool
         Divide by the part of the kernel that lies in the record, so that the ends are not too low.
+    errors : bool
+        Whether ``rate_se`` is made, which is as large as the rates.
     duration, start, stop : float or Quantity, optional
         As of `psth`.
 
     Returns
     -------
     Dataset
-        ``rate`` and ``rate_se`` (Hz) over ([stimulus,] time, neuron) or population, and ``bandwidth`` (s).
+        ``rate`` and ``rate_se`` (Hz) over ([stimulus,] time, neuron) or population; ``bandwidth`` (s) and ``few_spikes``, true
+        where "auto" had too few to find a width and took the whole record.
 
     Raises
     ------
@@ -252,31 +256,32 @@ def kernel_rate(
         values = _kernel_values(kernel, float(one), width, cutoff, number)
         if alone:
             rate = _summed(place, begin, target, rows, number, values)
-            square = _summed(place, begin, target, rows, number, values**2)
+            square = _summed(place, begin, target, rows, number, values**2) if errors else square
         else:
             own = np.flatnonzero(which == k)
             chosen = np.flatnonzero(np.isin(target, own))
             local = np.searchsorted(own, target[chosen])
             spikes = np.concatenate([np.arange(begin[c], begin[c + 1]) for c in chosen])
             edges = np.concatenate([[0], np.cumsum(np.diff(begin)[chosen])])
-            for into, v in ((rate, values), (square, values**2)):
+            for into, v in ((rate, values), (square, values**2))[: 2 if errors else 1]:
                 into[own] = _summed(place[spikes], edges, local, len(own), number, v)
         if edge_correction:
             every = np.arange(number)
             inside = _summed(every, np.array([0, number]), np.zeros(1, dtype=np.int64), 1, number, values[::-1])
             share = np.minimum(inside[0] / values.sum(), 1.0)
             rate[which == k] /= share
-            square[which == k] /= share**2
+            if errors:
+                square[which == k] /= share**2
     shape = (table.stimuli, rows // max(table.stimuli, 1), number)
     columns = np.tile(scale, table.stimuli)[:, None]
-    np.sqrt(square, out=square)  # large arrays: nothing is copied
     if (columns != 1).any():
-        rate *= columns
-        square *= columns
-    values_of = {
-        "rate": (rate.reshape(shape).swapaxes(1, 2), "rate", "Hz"),
-        "rate_se": (square.reshape(shape).swapaxes(1, 2), "standard error of the rate", "Hz"),
-    }
+        rate *= columns  # large arrays: nothing is copied
+    values_of = {"rate": (rate.reshape(shape).swapaxes(1, 2), "rate", "Hz")}
+    if errors:
+        np.sqrt(square, out=square)
+        if (columns != 1).any():
+            square *= columns
+        values_of["rate_se"] = (square.reshape(shape).swapaxes(1, 2), "standard error of the rate", "Hz")
     middles = 1e-3 * (table.begin + width * (np.arange(number, dtype=np.float64) + 0.5))
     data = _over_time(table, values_of, middles, resolution, names, sizes)
     dims = tuple(d for d in data["rate"].dims if d != "time")
@@ -303,7 +308,7 @@ def optimal_bandwidth(
 
     .. math:: C(w) = \sum_{i,j} k_{\sqrt 2 w}(t_i - t_j) - 2 \sum_{i \neq j} k_w(t_i - t_j),
 
-    over all spikes of all trials together. Differences are taken on a grid of 1/4096 of the record, and of 1/64 of that
+    over all spikes of all trials together. Differences are taken on a grid of 1/2048 of the record, and of 1/128 of that
     where the width is small.
 
     Parameters

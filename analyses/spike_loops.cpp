@@ -155,6 +155,19 @@ void interval_moments(Int rows, Int units, const double* t, const Int* start, co
     }
 }
 
+// Spikes of each train between neighbouring edges, (rows, parts).
+void counts_between(Int rows, Int parts, const double* t, const Int* start, const double* edges, double* out) {
+    for (Int r = 0; r < rows; ++r) {
+        Int k = start[r];
+        while (k < start[r + 1] && t[k] < edges[0]) ++k;
+        for (Int p = 0; p < parts; ++p) {
+            const Int first = k;
+            while (k < start[r + 1] && t[k] < edges[p + 1]) ++k;
+            out[r * parts + p] = double(k - first);
+        }
+    }
+}
+
 // Sums over bins of products of counts of all pairs of neurons: upper triangle of `out`, (neurons, neurons).
 void count_products(Int rows, Int neurons, Int bins, const Int* place, const Int* start, const Int* neuron, double* out) {
     std::vector<Int> first(bins + 1, 0);

@@ -54,6 +54,7 @@ def library() -> ctypes.CDLL | None:
         size, number, pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
         signatures = {
             "interval_moments": [size, size, pointer, pointer, pointer, number, pointer],
+            "counts_between": [size, size, *[pointer] * 4],
             "count_products": [size, size, size, *[pointer] * 4],
             "stamp": [size, size, size, *[pointer] * 5],
             "correlograms": [size, *[pointer] * 4, size, pointer],
@@ -150,6 +151,19 @@ def _moments_by_numpy(times: Array, start: Integers, unit: Integers, units: int,
         shared = np.where(follows, d[1:] * d[:-1], 0.0)
         columns += [own, np.bincount(pair_owner, d**2, units), np.bincount(pair_owner[1:], shared, units)]
     return np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+
+
+def counts_between(times: Array, start: Integers, edges: Array) -> Array:
+    """Return the number of spikes of each train from each edge to before the next, shape (train, len(edges) - 1)."""
+    parts = len(edges) - 1
+    if library() is not None:
+        out = np.zeros((len(start) - 1, parts))
+        _call("counts_between", len(start) - 1, parts, _floats(times), _integers(start), _floats(edges), out)
+        return out
+    place = np.searchsorted(edges, times, "right") - 1
+    inside = (place >= 0) & (place < parts)
+    flat = np.bincount(owners(start)[inside] * parts + place[inside], minlength=(len(start) - 1) * parts)
+    return flat.reshape(-1, parts).astype(np.float64)
 
 
 def count_products(place: Integers, start: Integers, neuron: Integers, neurons: int, bins: int) -> Array:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from mnnbio.analyses.binned_counts import recorded
-from mnnbio.analyses.spike_loops import interval_moments
+from mnnbio.analyses.spike_loops import counts_between, interval_moments
 from mnnbio.analyses.train_table import TrainTable, as_spikes, table_blocks
 from mnnbio.machine import require_integer
 from mnnbio.results import estimate_fano, single_time
@@ -174,7 +174,10 @@ def _rate_error(table: TrainTable, number: npt.NDArray[np.int64]) -> Array:
         if parts < 2:
             return np.full((table.stimuli, table.neurons), np.nan)
         length = table.duration / parts if table.step is None else table.step * (table.duration // (parts * table.step))
-        pieces = np.swapaxes(table.counts(length)[:, 0], 1, 2)
+        # Spikes lie on multiples of the step, up to rounding.
+        edges = table.begin + length * np.arange(parts + 1) - 1e-3 * (table.step or 0.0)
+        pieces = counts_between(table.times, table.start, edges)
+        pieces = np.swapaxes(pieces.reshape(table.stimuli, table.neurons, parts), 1, 2)
     error: Array = pieces.std(axis=1, ddof=1) / np.sqrt(pieces.shape[1]) / (1e-3 * length)
     return error
 

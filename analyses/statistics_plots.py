@@ -59,7 +59,7 @@ def plot_rate_estimate(
     TypeError, ValueError
         If it is no such estimate, or there is no such stimulus.
     """
-    _require(estimate, ("rate", "rate_se", "time"), "psth` or `kernel_rate")
+    _require(estimate, ("rate", "time"), "psth` or `kernel_rate")
     own = _of_stimulus(estimate, stimulus)
     lines = _lines(own, populations, neurons, colors)
     (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN * 1.2, 55))
@@ -84,7 +84,7 @@ def plot_rate_estimate(
                 linewidth=0,
             )
         else:
-            reach = 2 * part["rate_se"].to_numpy()
+            reach = 2 * part["rate_se"].to_numpy() if "rate_se" in part else np.zeros(len(rate))
             axes.plot(scale * middles, rate, color=colour, linewidth=0.8, label=label)
             axes.fill_between(
                 scale * middles, np.maximum(rate - reach, 0), rate + reach, color=colour, alpha=0.25, linewidth=0

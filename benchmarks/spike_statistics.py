@@ -1,10 +1,11 @@
 """Measure spike statistics beside Elephant's: every statistic that both have, 1,000 neurons for 100 s.
 
-Each line gives the seconds of one call here (the better of two, errors and intervals included) and of Elephant on the
-same trains, from neo.SpikeTrain objects that exist already, as ours exist as a dataset; and the ratio. Elephant is
-measured on a part where the whole would take hours: a part of the neurons for statistics of single trains, scaled by
-their number, and a part of the pairs for those of pairs, scaled by the number of pairs. What was scaled is said. Both
-run in one thread.
+Each line gives the seconds of the processor of one call here (the better of three) and of Elephant on the same trains,
+from neo.SpikeTrain objects that exist already, as ours exist as a dataset; and the ratio. Errors and intervals are part
+of our time, but for kernel rates and matrices of all pairs, where they are a computation of the same size and optional.
+Elephant is measured on a part where the whole would take hours: a part of the neurons for statistics of single trains,
+scaled by their number, and a part of the pairs for those of pairs, scaled by the number of pairs. What was scaled is
+said. Both run in one thread.
 
     python benchmarks/spike_statistics.py            # all
     python benchmarks/spike_statistics.py spectra    # lines whose name contains the word
@@ -44,12 +45,12 @@ def data() -> tuple[xr.Dataset, list[neo.SpikeTrain]]:
 
 
 def seconds(call: Callable[[], object], times: int = 1) -> float:
-    """Return the least time that a call takes."""
+    """Return the least time of the processor that a call takes: other work on the machine does not count."""
     best = np.inf
     for _ in range(times):
-        begin = time.perf_counter()
+        begin = time.process_time()
         call()
-        best = min(best, time.perf_counter() - begin)
+        best = min(best, time.process_time() - begin)
     return float(best)
 
 
@@ -60,7 +61,6 @@ def lines(ours: xr.Dataset, theirs: list[neo.SpikeTrain]) -> dict[str, tuple[Cal
     of_pairs = "190 of 499,500 pairs"
     some = list(itertools.combinations(few, 2))
     first = np.array(some)
-    intervals = [statistics.isi(train) for train in theirs]
     binned_few = [conversion.BinnedSpikeTrain(theirs[k], bin_size=1 * pq.ms) for k in few]
     rates = a.population_rates(ours, 1.0)
     population = neo.AnalogSignal(
@@ -102,9 +102,9 @@ def lines(ours: xr.Dataset, theirs: list[neo.SpikeTrain]) -> dict[str, tuple[Cal
         "intervals: rate, CV, CV2, LV, LvR together": (only_intervals, all_intervals, 1, ""),
         "rate": (only_intervals, lambda: [statistics.mean_firing_rate(t) for t in theirs], 1, ""),
         "CV": (only_intervals, lambda: [statistics.cv(statistics.isi(t)) for t in theirs], 1, ""),
-        "CV2": (only_intervals, lambda: [statistics.cv2(i) for i in intervals], 1, "intervals known"),
-        "LV": (only_intervals, lambda: [statistics.lv(i) for i in intervals], 1, "intervals known"),
-        "LvR": (only_intervals, lambda: [statistics.lvr(i) for i in intervals], 1, "intervals known"),
+        "CV2": (only_intervals, lambda: [statistics.cv2(statistics.isi(t)) for t in theirs], 1, ""),
+        "LV": (only_intervals, lambda: [statistics.lv(statistics.isi(t)) for t in theirs], 1, ""),
+        "LvR": (only_intervals, lambda: [statistics.lvr(statistics.isi(t)) for t in theirs], 1, ""),
         "Fano factor of 100 ms, and intervals": (
             lambda: a.spike_statistics(ours, windows=100.0), lambda: [fano(t) for t in theirs], 1, "without intervals",
         ),
@@ -114,7 +114,7 @@ def lines(ours: xr.Dataset, theirs: list[neo.SpikeTrain]) -> dict[str, tuple[Cal
             1, "",
         ),
         "kernel rates of neurons, every 1 ms": (
-            lambda: a.kernel_rate(ours, 20.0, bin=1.0),
+            lambda: a.kernel_rate(ours, 20.0, bin=1.0, errors=False),
             lambda: statistics.instantaneous_rate(part, 1 * pq.ms, kernels.GaussianKernel(20 * pq.ms)),
             scale_part, "100 neurons",
         ),
@@ -122,14 +122,14 @@ def lines(ours: xr.Dataset, theirs: list[neo.SpikeTrain]) -> dict[str, tuple[Cal
             lambda: a.optimal_bandwidth(ours),
             lambda: [statistics.optimal_kernel_bandwidth(t.magnitude) for t in part], scale_part, "100 neurons",
         ),
-        "covariances of counts, 20 ms": (
-            lambda: a.count_correlations(ours, 20.0),
-            lambda: spike_train_correlation.covariance(conversion.BinnedSpikeTrain(theirs, bin_size=window)), 1, "",
+        "covariances of counts, 5 ms": (
+            lambda: a.count_correlations(ours, 5.0),
+            lambda: spike_train_correlation.covariance(conversion.BinnedSpikeTrain(theirs, bin_size=5 * pq.ms)), 1, "",
         ),
-        "correlation coefficients of counts, 20 ms": (
-            lambda: a.count_correlations(ours, 20.0),
+        "correlation coefficients of counts, 5 ms": (
+            lambda: a.count_correlations(ours, 5.0),
             lambda: spike_train_correlation.correlation_coefficient(
-                conversion.BinnedSpikeTrain(theirs, bin_size=window)
+                conversion.BinnedSpikeTrain(theirs, bin_size=5 * pq.ms)
             ), 1, "",
         ),
         "cross-correlograms of pairs, ±50 ms": (
@@ -145,17 +145,17 @@ def lines(ours: xr.Dataset, theirs: list[neo.SpikeTrain]) -> dict[str, tuple[Cal
             NEURONS / 20, "20 neurons",
         ),
         "spike time tiling of all pairs": (
-            lambda: a.spike_time_tiling(ours, 5.0),
+            lambda: a.spike_time_tiling(ours, 5.0, blocks=0),
             lambda: [spike_train_correlation.spike_time_tiling_coefficient(theirs[i], theirs[j]) for i, j in some],
             scale_pairs, of_pairs,
         ),
         "van Rossum distance of all pairs": (
-            lambda: a.distance_matrix(ours, "van_rossum", tau=10.0),
+            lambda: a.distance_matrix(ours, "van_rossum", tau=10.0, blocks=0),
             lambda: spike_train_dissimilarity.van_rossum_distance(part, 10 * pq.ms),
             (NEURONS / 100) ** 2, "4,950 of 499,500 pairs",
         ),
         "Victor-Purpura distance of all pairs": (
-            lambda: a.distance_matrix(ours, "victor_purpura", cost=0.1),
+            lambda: a.distance_matrix(ours, "victor_purpura", cost=0.1, blocks=0),
             lambda: spike_train_dissimilarity.victor_purpura_distance([theirs[k] for k in few], 0.1 / pq.ms),
             scale_pairs, of_pairs,
         ),
@@ -223,7 +223,7 @@ def main() -> None:
         if words and not any(word in name for word in words):
             continue
         mine()  # memory that is used for the first time, compiled loops
-        own = seconds(mine, 2)
+        own = seconds(mine, 3)
         whole = scale * seconds(other)
         ratios.append(whole / own)
         print(f"{name:45s} {own:9.4f} {whole:11.3f} {whole / own:9.1f} x  {note}", flush=True)

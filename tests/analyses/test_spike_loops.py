@@ -40,6 +40,7 @@ def test_interval_moments(both, trains):
 def test_counts_and_kernels(both, trains):
     times, start, (i, j) = trains
     place = (times // 5).astype(np.int64)
+    np.testing.assert_array_equal(*both("counts_between", times, start, np.linspace(100, 900, 7)))
     np.testing.assert_array_equal(*both("count_products", place, start, np.arange(8), 8, 201))
     kernel = np.random.default_rng(0).random(7)
     np.testing.assert_allclose(*both("stamp", place, start, np.arange(8) // 2, 4, 201, kernel), rtol=1e-12)
