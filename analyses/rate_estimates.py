@@ -209,8 +209,8 @@ def kernel_rate(
     Returns
     -------
     Dataset
-        ``rate`` and ``rate_se`` (Hz) over ([stimulus,] time, neuron) or population; ``bandwidth`` (s) and ``few_spikes``, true
-        where "auto" had too few to find a width and took the whole record.
+        ``rate`` and ``rate_se`` (Hz) over ([stimulus,] time, neuron) or population; ``bandwidth`` (s) and
+        ``few_spikes``, true where "auto" had too few to find a width and took the whole record.
 
     Raises
     ------
@@ -308,8 +308,8 @@ def optimal_bandwidth(
 
     .. math:: C(w) = \sum_{i,j} k_{\sqrt 2 w}(t_i - t_j) - 2 \sum_{i \neq j} k_w(t_i - t_j),
 
-    over all spikes of all trials together. Differences are taken on a grid of 1/2048 of the record, and of 1/128 of that
-    where the width is small.
+    over all spikes of all trials together. Differences are taken on a grid of 1/2048 of the record, and of 1/128 of
+    that where the width is small.
 
     Parameters
     ----------
