@@ -92,7 +92,7 @@ def lines(ours: xr.Dataset, theirs: list[neo.SpikeTrain]) -> dict[str, tuple[Cal
 
     def trials() -> None:
         for train in part:
-            es.trial_shifting([[train]], dither=50 * pq.ms, n_surrogates=1)
+            es.trial_shifting([train], dither=50 * pq.ms, n_surrogates=1)
 
     def only_intervals() -> xr.Dataset:
         return a.spike_statistics(ours, windows=[])

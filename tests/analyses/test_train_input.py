@@ -1,5 +1,8 @@
 """What spike statistics do with unusual and bad input, with plain trains, quantities, files and parts of a record."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -216,3 +219,14 @@ def test_figures_draw_what_statistics_return():
         a.plot_power_spectra(correlogram)
     with pytest.raises(ValueError, match="there is no population 'X', there are E, I"):
         a.plot_correlation_histogram(distribution, "X")
+
+
+def test_the_page_of_statistics_runs_and_names_what_exists(capsys):
+    text = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1), {})
+    assert "lvr" in capsys.readouterr().out
+    table = text.split("## What there is")[1].split("Jackknife and bootstrap")[0]
+    named = [cell for row in table.splitlines()[6:] if row.startswith("|") for cell in [row.split("|")[2]]]
+    functions = {name for cell in named for name in re.findall(r"`(\w+)", cell)}
+    assert len(functions) > 25
+    assert all(callable(getattr(a, name)) for name in functions)
