@@ -14,6 +14,7 @@ from mnnbio.analyses.spike_loops import correlograms, owners, stamp
 from mnnbio.analyses.train_table import TrainTable, table_blocks, train_table
 from mnnbio.machine import check_choice, require_memory
 from mnnbio.results import single_time
+from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
 Kernel = Literal["gaussian", "exponential", "alpha", "boxcar"]
@@ -132,8 +133,6 @@ def around_events(table: TrainTable, events: Any, before: Any, after: Any) -> Tr
     ValueError
         If there is no event, or the record does not hold the time asked for around each.
     """
-    from mnnbio.units import in_unit
-
     places = np.sort(np.atleast_1d(in_unit(events, "ms", "events")))
     early = single_time(before, "before")
     if not len(places) or not np.isfinite(places).all():

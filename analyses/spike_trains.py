@@ -89,7 +89,7 @@ def spike_statistics(
     Biol.* 5, e1000433, Eq. 3.
     """
     spikes = as_spikes(result, duration)
-    source = recorded(spikes) if not isinstance(result, xr.DataTree) else recorded(result)
+    source = recorded(spikes)
     begin = 0.0 if start is None else single_time(start, "start")
     length = (1e3 * float(spikes.attrs["duration"]) if stop is None else single_time(stop, "stop")) - begin
     asked = [None] if windows is None else np.atleast_1d(in_unit(windows, "ms", "windows"))
