@@ -253,6 +253,25 @@ void exponential_products(Int pairs, const Int* first, const Int* second, const 
     }
 }
 
+// The same sums over pairs of which the second spike is not later, for every two trains: all spikes in the order of time,
+// each with its train, and one sum for every train that decays. `out` is (trains, trains), of the later train first.
+void exponential_matrix(Int trains, Int spikes, const Int* who, const double* grow, const double* shrink,
+                        const Int* segment, double decay, double* out) {
+    std::vector<double> sums(trains, 0.0);
+    Int now = 0;
+    for (Int k = 0; k < spikes; ++k) {
+        if (segment[k] > now) {
+            const double factor = std::pow(decay, double(segment[k] - now));
+            for (Int j = 0; j < trains; ++j) sums[j] *= factor;
+            now = segment[k];
+        }
+        double* own = out + who[k] * trains;
+        const double scale = shrink[k], *from = sums.data();
+        for (Int j = 0; j < trains; ++j) own[j] += scale * from[j];
+        sums[who[k]] += grow[k];
+    }
+}
+
 // Cheapest way from one train of a pair to the other: 1 for a spike added or removed, cost |dt| for one moved. Spikes
 // further apart than 2 / cost are never moved, so that groups of spikes between longer gaps are taken alone.
 void least_costs(Int pairs, const Int* first, const Int* second, const double* t, const Int* start, double cost,

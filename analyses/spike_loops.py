@@ -60,6 +60,7 @@ def library() -> ctypes.CDLL | None:
             "correlograms": [size, *[pointer] * 4, size, pointer],
             "tiled_spikes": [size, *[pointer] * 4, number, pointer],
             "exponential_products": [size, *[pointer] * 6, number, pointer, pointer],
+            "exponential_matrix": [size, size, *[pointer] * 4, number, pointer],
             "least_costs": [size, *[pointer] * 4, number, pointer],
             "kreuz_distances": [size, *[pointer] * 4, number, number, pointer],
             "shuffle_rows": [size, *[pointer] * 3],
@@ -305,6 +306,29 @@ def exponential_products(times: Array, start: Integers, first: Integers, second:
     for p, (i, j) in enumerate(zip(first, second, strict=True)):
         own, other = times[start[i] : start[i + 1]], times[start[j] : start[j + 1]]
         out[p] = np.exp(-np.abs(own[:, None] - other) / tau).sum()
+    return out
+
+
+def exponential_matrix(times: Array, start: Integers, tau: float) -> Array:
+    """Return the sums of `exponential_products` of every two trains, shape (train, train)."""
+    trains = len(start) - 1
+    if library() is None:
+        first, second = np.triu_indices(trains)
+        whole = np.zeros((trains, trains))
+        whole[first, second] = whole[second, first] = exponential_products(times, start, first, second, tau)
+        return whole
+    order = np.argsort(times, kind="stable")
+    ordered = times[order]
+    origin = float(ordered[0]) if len(ordered) else 0.0
+    segment = np.floor((ordered - origin) / (_SEGMENT * tau))
+    grow = np.exp((ordered - origin) / tau - _SEGMENT * segment)
+    out = np.zeros((trains, trains))
+    _call(
+        "exponential_matrix", trains, len(ordered), _integers(owners(start)[order]), grow, 1 / grow, _integers(segment),
+        float(np.exp(-_SEGMENT)), out,
+    )  # fmt: skip
+    out += out.T.copy()
+    out[np.diag_indices(trains)] += np.diff(start)  # each spike with itself
     return out
 
 

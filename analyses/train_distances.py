@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from mnnbio.analyses.paired_trains import SpikeTrains, both_trains, recording_length
-from mnnbio.analyses.spike_loops import exponential_products, kreuz_distances, least_costs
+from mnnbio.analyses.spike_loops import exponential_matrix, exponential_products, kreuz_distances, least_costs
 from mnnbio.analyses.train_table import BLOCKS, TrainTable, train_table
 from mnnbio.machine import check_choice, require_integer, require_memory
 from mnnbio.results import single_time
@@ -207,10 +207,20 @@ def _measure(kind: Kind, tau: Any, cost: Any) -> Measure:
             raise ValueError(f"`tau` must be a time > 0 ms, got {width:g} ms")
 
         def rossum(t: TrainTable, i: Integers, j: Integers) -> Array:
-            rows = np.unique(np.concatenate([i, j]))
-            own = np.zeros(len(t.start))
-            own[rows] = exponential_products(t.times, t.start, rows, rows, width)
-            square = 0.5 * (own[i] + own[j]) - exponential_products(t.times, t.start, i, j, width)
+            if not len(i):
+                return np.zeros(0)
+            low, high = int(min(i.min(), j.min())), int(max(i.max(), j.max())) + 1
+            times, start = t.times[t.start[low] : t.start[high]], t.start[low : high + 1] - t.start[low]
+            own, other = i - low, j - low
+            products = exponential_matrix(times, start, width)
+            size = 0.5 * (products[own, own] + products[other, other])
+            square = size - products[own, other]
+            # Of nearly equal trains only rounding is left: pair by pair equal ones are exactly so.
+            near = np.flatnonzero(square < 1e-9 * size)
+            if len(near):
+                sides = [(own[near], own[near]), (other[near], other[near]), (own[near], other[near])]
+                exact = [exponential_products(times, start, a, b, width) for a, b in sides]
+                square[near] = 0.5 * (exact[0] + exact[1]) - exact[2]
             return np.sqrt(np.maximum(square, 0.0))  # below 0 by rounding only
 
         return rossum

@@ -53,6 +53,7 @@ def test_pairs(both, trains):
     # Time constants of which the record holds many: sums are carried from segment to segment.
     for tau in (0.01, 2.0, 500.0):
         np.testing.assert_allclose(*both("exponential_products", times, start, i, j, tau), rtol=1e-11)
+        np.testing.assert_allclose(*both("exponential_matrix", times, start, tau), rtol=1e-11)
     for cost in (0.001, 0.05, 3.0):
         np.testing.assert_allclose(*both("least_costs", times, start, i, j, cost), rtol=1e-11)
     for found in zip(*both("kreuz_distances", times, start, i, j, 0.0, 1000.0), strict=True):

@@ -448,6 +448,8 @@ def test_matrices_hold_the_distances_of_pairs():
     # Two ways to the same number: pairs of a matrix, and the functions for one train against its target.
     rossum = a.distance_matrix(TRAINS, "van_rossum", tau=7.0)["distance"].to_numpy()
     np.testing.assert_allclose(rossum[0, 1:], a.van_rossum_distance([ROWS[0]] * 7, ROWS[1:], 7.0), rtol=1e-9)
+    twins = a.distance_matrix([ROWS[0], ROWS[0], ROWS[1]], "van_rossum", tau=7.0, duration=DURATION)
+    assert float(twins["distance"][0, 1]) == 0
     for kind, one in (("isi", a.isi_distance), ("spike", a.kreuz_spike_distance)):
         matrix = a.distance_matrix(TRAINS, kind)["distance"].to_numpy()
         np.testing.assert_allclose(matrix[0, 1:], one([ROWS[0]] * 7, ROWS[1:], DURATION), rtol=1e-10)
