@@ -168,16 +168,17 @@ def _of_table(table: TrainTable, lengths: list[float], min_intervals: int, refra
 
 def _rate_error(table: TrainTable, number: npt.NDArray[np.int64]) -> Array:
     """Return the error of the rate, Hz, (stimulus, neuron): the spread over trials, or over pieces of one trial."""
-    pieces, length = number, table.duration
+    pieces: Array = number.astype(np.float64)
+    length = table.duration
     if table.trials == 1:
         parts = _PIECES if table.step is None else int(min(_PIECES, np.floor(table.duration / table.step + 1e-9)))
         if parts < 2:
             return np.full((table.stimuli, table.neurons), np.nan)
         length = table.duration / parts if table.step is None else table.step * (table.duration // (parts * table.step))
         # Spikes lie on multiples of the step, up to rounding.
-        edges = table.begin + length * np.arange(parts + 1) - 1e-3 * (table.step or 0.0)
-        pieces = counts_between(table.times, table.start, edges)
-        pieces = np.swapaxes(pieces.reshape(table.stimuli, table.neurons, parts), 1, 2)
+        edges = table.begin + length * np.arange(parts + 1, dtype=np.float64) - 1e-3 * (table.step or 0.0)
+        number_of = counts_between(table.times, table.start, edges)
+        pieces = np.swapaxes(number_of.reshape(table.stimuli, table.neurons, parts), 1, 2)
     error: Array = pieces.std(axis=1, ddof=1) / np.sqrt(pieces.shape[1]) / (1e-3 * length)
     return error
 
