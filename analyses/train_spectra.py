@@ -64,7 +64,7 @@ def welch_spectra(
     Parameters
     ----------
     data : DataTree, Dataset, DataArray, or sequence of array_like
-        A result with ``/spikes`` or plain trains (ms), of which rates are taken; or signals over ([stimulus,] [trial,]
+        A result with ``/spikes`` or plain trains (ms), of which rates are taken; or signals over ([stimulus, trial,]
         time, [group]), such as recorded voltages or `population_rates`.
     segment : float or Quantity, optional
         Length of a segment, ms; its inverse is the resolution. Default: 250 ms, or the record if that is shorter.
@@ -230,7 +230,7 @@ def _of_array(data: xr.DataArray, start: Any, stop: Any) -> Signals:
     others = [str(d) for d in data.dims if d not in ("stimulus", "trial", "time")]
     if "time" not in data.dims or len(others) > 1 or "time" not in data.coords:
         raise ValueError(
-            "signals must be over ([stimulus,] [trial,] time, [group]) with the coordinate `time`, s, got "
+            "signals must be over ([stimulus, trial,] time, [group]) with the coordinate `time`, s, got "
             f"{tuple(data.dims)}"
         )
     own = others[0] if others else "signal"

@@ -43,7 +43,7 @@ def spike_triggered_average(
     trains : DataTree, Dataset, or sequence of array_like
         A result with ``/spikes``; or plain trains, ms.
     signal : DataArray
-        Over ([stimulus,] [trial,] time, [neuron]) with the coordinate `time` (s), evenly spaced. With `neuron` each
+        Over ([stimulus, trial,] time, [neuron]) with the coordinate `time` (s), evenly spaced. With `neuron` each
         neuron's spikes meet its own signal, so that there must be one for each; without, all meet the same.
     before, after : float or Quantity
         Time around a spike, ms.
@@ -291,7 +291,7 @@ def _signal_values(signal: xr.DataArray, table: TrainTable) -> tuple[Array, floa
     own = "neuron" in signal.dims
     if unknown := [str(d) for d in signal.dims if d not in ("stimulus", "trial", "time", "neuron")]:
         raise ValueError(
-            f"`signal` must be over ([stimulus,] [trial,] time, [neuron]), got the dimension {unknown[0]!r}"
+            f"`signal` must be over ([stimulus, trial,] time, [neuron]), got the dimension {unknown[0]!r}"
         )
     for dim, size in (("stimulus", table.stimuli), ("trial", table.trials), ("neuron", table.neurons)):
         if dim in signal.dims and signal.sizes[dim] != size:
