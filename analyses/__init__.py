@@ -15,6 +15,8 @@ from mnnbio.analyses.binned_counts import binned_counts, population_rates
 from mnnbio.analyses.circuit_text import stored_readout
 from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.comparison_table import Comparison
+from mnnbio.analyses.complexity import lempel_ziv_complexity, shared_dimensionality
+from mnnbio.analyses.correlograms import correlation_time, covariance_functions, cross_correlogram, spike_time_tiling
 from mnnbio.analyses.covariances import mean_covariances, population_covariances
 from mnnbio.analyses.decisions import accuracy_against_time, classification
 from mnnbio.analyses.dynamics import dynamics, state_sentence
@@ -37,7 +39,9 @@ from mnnbio.analyses.modes import (
     principal_angles,
     switch_success,
 )
+from mnnbio.analyses.pair_correlations import correlation_distribution, count_correlations
 from mnnbio.analyses.paired_trains import SpikeTrains
+from mnnbio.analyses.rate_estimates import kernel_rate, optimal_bandwidth, psth
 from mnnbio.analyses.responses import phase_diagram, step_response
 from mnnbio.analyses.spectra import oscillation, population_spectra
 from mnnbio.analyses.spike_distances import (
@@ -57,6 +61,7 @@ from mnnbio.analyses.spike_matching import (
 )
 from mnnbio.analyses.spike_trains import spike_statistics
 from mnnbio.analyses.states import network_state, synchrony
+from mnnbio.analyses.surrogates import significance, surrogate_trains
 from mnnbio.analyses.table_scores import (
     calibration_curve,
     class_scores,
@@ -67,6 +72,10 @@ from mnnbio.analyses.table_scores import (
     roc_curve,
     unit_states,
 )
+from mnnbio.analyses.train_distances import distance_matrix, isi_distance, kreuz_spike_distance
+from mnnbio.analyses.train_spectra import multitaper_spectra, welch_spectra
+from mnnbio.analyses.train_table import as_spikes
+from mnnbio.analyses.triggered_averages import spike_triggered_average, spike_triggered_rate, spike_triggered_voltage
 
 if TYPE_CHECKING:
     from mnnbio.analyses.dynamics_plots import (
@@ -107,6 +116,13 @@ if TYPE_CHECKING:
         plot_z,
     )
     from mnnbio.analyses.spike_plots import plot_psth, plot_raster
+    from mnnbio.analyses.statistics_plots import (
+        plot_correlation_histogram,
+        plot_cross_correlogram,
+        plot_power_spectra,
+        plot_rate_estimate,
+        plot_rate_histogram,
+    )
     from mnnbio.analyses.table_plots import (
         plot_calibration,
         plot_confusions,
@@ -126,6 +142,7 @@ __all__ = [
     "SpikeTrains",
     "ablation_curve",
     "accuracy_against_time",
+    "as_spikes",
     "attractor_separation",
     "avalanches",
     "binned_counts",
@@ -138,14 +155,24 @@ __all__ = [
     "compare_membrane",
     "condition_trajectories",
     "confusion_matrix",
+    "correlation_distribution",
+    "correlation_time",
+    "count_correlations",
+    "covariance_functions",
+    "cross_correlogram",
     "current_balance",
     "current_correlation",
     "curve_difference",
     "curve_intervals",
+    "distance_matrix",
     "dynamics",
     "fit_power_law",
     "interval_histogram_distance",
+    "isi_distance",
+    "kernel_rate",
+    "kreuz_spike_distance",
     "learning_report",
+    "lempel_ziv_complexity",
     "match_spikes",
     "match_spikes_least_shift",
     "mean_covariances",
@@ -153,7 +180,9 @@ __all__ = [
     "mode_activity",
     "mode_importance",
     "model_table",
+    "multitaper_spectra",
     "network_state",
+    "optimal_bandwidth",
     "orthogonal_coefficients",
     "oscillation",
     "participation_ratio",
@@ -163,8 +192,10 @@ __all__ = [
     "plot_calibration",
     "plot_confusion",
     "plot_confusions",
+    "plot_correlation_histogram",
     "plot_count_statistics",
     "plot_covariance",
+    "plot_cross_correlogram",
     "plot_currents",
     "plot_dimensions",
     "plot_inputs",
@@ -175,9 +206,12 @@ __all__ = [
     "plot_mode_trajectories",
     "plot_phase_diagram",
     "plot_population_rates",
+    "plot_power_spectra",
     "plot_precision_recall",
     "plot_psth",
     "plot_raster",
+    "plot_rate_estimate",
+    "plot_rate_histogram",
     "plot_rates",
     "plot_removal",
     "plot_residuals",
@@ -203,17 +237,25 @@ __all__ = [
     "precision_recall_curve",
     "principal_angles",
     "pruning_curve",
+    "psth",
     "regression_scores",
     "report",
     "roc_curve",
+    "shared_dimensionality",
+    "significance",
     "smoothed_population_distance",
     "smoothed_train_distance",
     "spike_distance",
     "spike_match",
     "spike_statistics",
+    "spike_time_tiling",
+    "spike_triggered_average",
+    "spike_triggered_rate",
+    "spike_triggered_voltage",
     "state_sentence",
     "step_response",
     "stored_readout",
+    "surrogate_trains",
     "switch_success",
     "synchrony",
     "task_report",
@@ -221,6 +263,7 @@ __all__ = [
     "van_rossum_distance",
     "victor_purpura_distance",
     "weight_recovery",
+    "welch_spectra",
 ]
 
 
@@ -237,6 +280,7 @@ def __getattr__(name: str) -> Any:
             mode_plots,
             plots,
             spike_plots,
+            statistics_plots,
             table_plots,
             task_page,
             weights,
@@ -246,6 +290,7 @@ def __getattr__(name: str) -> Any:
             html_report,
             plots,
             spike_plots,
+            statistics_plots,
             dynamics_plots,
             membrane_plots,
             mode_plots,

@@ -144,9 +144,8 @@ def _draw_spikes(
     row_size = spikes["row_size"]
     if "stimulus" not in row_size.dims:
         row_size = row_size.expand_dims("stimulus")
-    shape = row_size.transpose("stimulus", "trial", "neuron").shape
-    row = np.repeat(np.arange(row_size.size), row_size.transpose("stimulus", "trial", "neuron").to_numpy().ravel())
-    stimulus_of, trial_of, neuron_of = np.unravel_index(row, shape)
+    sizes = row_size.transpose("stimulus", "trial", "neuron").to_numpy().astype(np.int64)
+    shape = sizes.shape
     names = population_names(spikes)
     drawn = np.flatnonzero(np.isin(names, list(palette)))
     shown = (
@@ -155,12 +154,17 @@ def _draw_spikes(
     place = np.full(shape[2], -1)
     place[shown] = np.arange(len(shown))
     scale = 1.0 if end - begin <= 2000 else 1e-3  # ms or s
-    times = 1e3 * scale * spikes["spike_time"].to_numpy()
-    inside = (times >= scale * begin) & (times <= scale * end) & (trial_of == trial) & (place[neuron_of] >= 0)
+    stops = np.cumsum(sizes.ravel()).reshape(shape)
     size = max(1.2, min(4.0, 220 / max(len(shown), 1)))
     for k, axes in enumerate(panels):
+        # Of a long record only the trial that is drawn is read.
+        own, first = sizes[k, trial], int(stops[k, trial, 0] - sizes[k, trial, 0]) if shape[2] else 0
+        read = spikes["spike_time"].isel(spike=slice(first, first + int(own.sum()))).to_numpy()
+        kept = np.repeat(place >= 0, own)
+        times, neuron_of = 1e3 * scale * read[kept], np.repeat(np.arange(shape[2]), own)[kept]
+        inside = (times >= scale * begin) & (times <= scale * end)
         for name, colour in palette.items():
-            mine = inside & (stimulus_of == k) & (names == name)[neuron_of]
+            mine = inside & (names == name)[neuron_of]
             style: Any = {"color": colour, "markersize": size, "markeredgewidth": 0.5, "rasterized": True}
             axes.plot(times[mine], place[neuron_of[mine]], "|", **style)
             rows = place[(names == name) & (place >= 0)]

@@ -11,7 +11,15 @@ from mnnbio.results.estimates import (
     variance_of_sums,
 )
 from mnnbio.results.files import ResultFileError, load, read_attributes, read_variable, save
-from mnnbio.results.ragged import counts, ragged, rounded_to_steps, single_time, spike_trains, whole_steps
+from mnnbio.results.ragged import (
+    counts,
+    ragged,
+    rounded_to_steps,
+    single_time,
+    spike_trains,
+    whole_steps,
+    window_numbers,
+)
 from mnnbio.results.schema import (
     QUANTITIES,
     array,
@@ -48,5 +56,6 @@ __all__ = [
     "variance_of_sums",
     "versions",
     "whole_steps",
+    "window_numbers",
     "with_stimuli",
 ]

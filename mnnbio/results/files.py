@@ -14,6 +14,7 @@ from mnnbio.machine import FileError, written_aside
 from mnnbio.results.attributes import from_stored, restored, storable
 
 CONVENTIONS = "CF-1.11 mnnbio-1"
+_PIECE = 2**18  # numbers: 2 MB, some milliseconds to read
 
 
 class ResultFileError(FileError):
@@ -50,8 +51,16 @@ def save(tree: xr.DataTree | xr.Dataset, path: str | os.PathLike[str]) -> None:
             raise OSError(f"{error}") from error
 
 
-def load(path: str | os.PathLike[str]) -> xr.DataTree:
-    """Read a result file into memory.
+def load(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.DataTree:
+    """Read a result file into memory, or open it and leave arrays on the disk.
+
+    Parameters
+    ----------
+    path : path-like
+    chunks : "auto", int or dict, optional
+        Parts in which arrays are read when they are used (dask arrays, as `xarray.open_dataset` makes them);
+        ``"auto"`` suits most files. By default everything is read now. Statistics of spike trains then take some
+        neurons at a time, so that a file may be larger than memory.
 
     Raises
     ------
@@ -64,20 +73,28 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
     if not path.exists():
         raise FileNotFoundError(f"no result file {path}")
     try:
-        with xr.open_datatree(path, engine="netcdf4") as opened:
-            tree = opened.load()
+        if chunks is None:
+            with xr.open_datatree(path, engine="netcdf4") as opened:
+                tree = opened.load()
+        else:
+            tree = xr.open_datatree(path, engine="netcdf4", chunks=chunks)
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise ResultFileError(
             f"cannot read {path}: not a complete netCDF-4 file ({error}). It may be truncated or of another kind; "
             "make it again."
         ) from error
     if "mnnbio" not in str(tree.attrs.get("Conventions", "")):
+        tree.close()
         raise ResultFileError(
             f"{path} is a netCDF file of something else: its attribute Conventions is "
             f"{tree.attrs.get('Conventions')!r}, a result has {CONVENTIONS!r}"
         )
-    tree.close()
-    return restored(tree)
+    if chunks is None:
+        tree.close()
+    found = restored(tree)
+    if chunks is not None:
+        found.set_close(tree.close)
+    return found
 
 
 def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -120,9 +137,14 @@ def _encoding(tree: xr.DataTree) -> dict[str, dict[str, dict[str, Any]]]:
     """Compress every numeric array; deflate at level 4 is where more effort stops paying for spike times."""
     return {
         node.path: {
-            str(name): {"zlib": True, "complevel": 4, "shuffle": True}
+            str(name): {"zlib": True, "complevel": 4, "shuffle": True} | _pieces(variable.shape)
             for name, variable in node.data_vars.items()
             if variable.dtype.kind in "fiub" and variable.ndim
         }
         for node in tree.subtree
     }
+
+
+def _pieces(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Return the pieces in which a long flat array is stored, so that a part of it can be read alone."""
+    return {"chunksizes": (_PIECE,)} if len(shape) == 1 and shape[0] > _PIECE else {}

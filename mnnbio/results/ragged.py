@@ -274,10 +274,12 @@ def counts(spikes: xr.Dataset, window: Any = None, *, start: Any = 0.0, stop: An
         require_memory(
             needed, f"counts of {n_rows} trains in {number} windows", "Take longer windows, or a shorter time."
         )
-    row = np.repeat(np.arange(n_rows), sizes.values.ravel())
-    bins = np.floor((1e3 * spikes["spike_time"].values - first + tolerance) / length).astype(np.int64)
+    bins = window_numbers(1e3 * spikes["spike_time"].values, first, last, length, step)
     inside = (bins >= 0) & (bins < number)
-    flat = np.bincount(row[inside] * number + bins[inside], minlength=n_rows * number)
+    bins += np.repeat(np.arange(n_rows) * number, sizes.values.ravel())
+    if not inside.all():
+        bins = bins[inside]
+    flat = np.bincount(bins, minlength=n_rows * number)
     table = flat.reshape(*sizes.shape, number)
     return xr.DataArray(
         np.moveaxis(table, -1, -2),
@@ -285,6 +287,28 @@ def counts(spikes: xr.Dataset, window: Any = None, *, start: Any = 0.0, stop: An
         coords={name: coord for name, coord in sizes.coords.items() if set(coord.dims) <= set(sizes.dims)},
         attrs={"units": "1", "long_name": "spike count", "window": 1e-3 * length},
     )
+
+
+def window_numbers(
+    times: npt.NDArray[np.float64], first: float, last: float, length: float, step: float | None
+) -> npt.NDArray[np.int64]:
+    """Return the window of every spike; negative or too large for spikes outside.
+
+    Parameters
+    ----------
+    times : ndarray
+        Spike times, ms.
+    first, last, length : float
+        Begin and end of the time that is cut into windows, and the length of one, ms.
+    step : float, optional
+        Step of the simulation, s: rounding moves no spike across the edge of a window.
+    """
+    moved = times - (first - _tolerance(length, last, step))
+    moved /= length
+    # Truncation is `floor` from 0 on, and twice as fast.
+    numbers = moved.astype(np.int64)
+    numbers[moved < 0] = -1
+    return numbers
 
 
 def _require_recorded(first: float, last: float, attrs: Mapping[Any, Any]) -> None:
