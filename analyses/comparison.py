@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,15 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import stats
 
-from mnnbio.analyses.alignment import Aligned, align
+from mnnbio.analyses.alignment import WARMUP_IN_TIME_CONSTANTS, Aligned, align
+from mnnbio.analyses.biases import bias_variables, find_biases, require_margins
+from mnnbio.analyses.circuit_text import slowest_membrane
 from mnnbio.analyses.comparison_table import Comparison
 from mnnbio.analyses.covariances import compare_matrices
 from mnnbio.analyses.decisions import classification
+from mnnbio.analyses.record_blocks import Members, require_blocks
 from mnnbio.analyses.significance import degrees_of_freedom, joint_test, pooled_error, z_scores
+from mnnbio.analyses.verdicts import Effort, Verdict, judge, verdict_attributes
 from mnnbio.machine import require_integer
 from mnnbio.results import QUANTITIES
 from mnnbio.units import in_unit
@@ -52,6 +56,9 @@ def compare(
     min_spikes: float = 10.0,
     permutations: int = 999,
     seed: int = 0,
+    margin: float | Mapping[str, float] | None = None,
+    confidence: float = 0.95,
+    blocks: int | None = None,
 ) -> Comparison:
     """Compare a prediction with a simulation of the same circuit.
 
@@ -75,6 +82,15 @@ def compare(
         Number of relabellings in the test of the covariances' correlation.
     seed : int
         Seed of the relabellings.
+    margin : float or mapping, optional
+        Largest relative error that is taken for agreement: one for all, or by aspect, ``rate`` (default 0.02),
+        ``rate_deviation`` (of single neurons, root mean square; 0.05), ``count_variance`` (0.10), ``summed_variance``
+        (of a population's summed count, which its covariances make; 0.20). ``docs/verdicts.md`` says why.
+    confidence : float
+        Of intervals, tests and the verdict.
+    blocks : int, optional
+        Number of blocks of the record whose differences give the errors of populations, at the least; default: 20, or
+        the trials if there are more.
 
     Returns
     -------
@@ -118,6 +134,8 @@ def compare(
     """
     least = 1e3 * _least_rate(min_rate)
     require_integer("permutations", permutations, 1)
+    margins, level = require_margins(margin), _level(confidence)
+    require_blocks(blocks)
     aligned = align(prediction, simulation)
     predicted, simulated, _ = aligned
     names = [name for name in _POOLABLE if name in predicted and name in simulated and f"{name}_se" in simulated]
@@ -130,7 +148,7 @@ def compare(
     variables: Variables = {}
     for name in names:
         _add_quantity(variables, name, aligned, min_rate=least, min_spikes=min_spikes, populations=populations)
-    if "count_fano" in names and "count_variance_pooled_predicted" in variables:
+    if "count_fano" in names and "count_variance_pooled_predicted" in variables and "window" in aligned.attrs:
         _add_pooled_fano(variables, float(aligned.attrs["window"]))
     out = xr.Dataset(variables, coords=coords)
     for name in ("count_covariance", "covariance"):
@@ -148,6 +166,17 @@ def compare(
         f"predicted_{key}": predicted.attrs[key] for key in ("dt", "window") if predicted.attrs.get(key) is not None
     }
     out.attrs |= {"min_rate": least, "min_spikes": min_spikes}
+    names_of = predicted["population"].to_numpy() if populations else None
+    members: Members = {None: np.arange(predicted.sizes["neuron"])}
+    members |= {name: np.flatnonzero(names_of == name) for name in populations}
+    biases = find_biases(simulation, aligned, members, min_spikes=min_spikes, blocks=blocks)
+    out = out.assign(bias_variables(biases, margins, level, populations))
+    effort = Effort(*(out.attrs.get(key) for key in ("trials", "duration")))
+    verdict = judge(biases, margins, level, populations, effort, reasons=_reasons(simulation, aligned))
+    out = out.assign(_verdicts(verdict, populations))
+    out.attrs |= verdict_attributes(verdict, level, margins, biases.basis)
+    if biases.blocks:
+        out.attrs |= {"blocks": biases.blocks, "block_length": biases.blocks_length}
     return Comparison(out.data_vars, coords=out.coords, attrs=out.attrs)
 
 
@@ -157,6 +186,40 @@ def _least_rate(rate: Any) -> float:
     if not isinstance(value, float) or not 0 <= value < 1:
         raise ValueError(f"`min_rate` must be a rate from 0 to 1 spikes/ms (1000 Hz), or a quantity, got {rate!r}")
     return value
+
+
+def _level(confidence: Any) -> float:
+    """Return the confidence of intervals and tests."""
+    number = isinstance(confidence, int | float | np.number) and not isinstance(confidence, bool)
+    if not number or not 0.5 < confidence < 1:
+        raise ValueError(f"`confidence` must be a probability between 0.5 and 1, such as 0.95, got {confidence!r}")
+    return float(confidence)
+
+
+def _reasons(simulation: xr.Dataset | xr.DataTree, aligned: Aligned) -> list[str]:
+    """Return what is known to make a difference, each the end of a sentence that begins with "because"."""
+    predicted, _, attrs = aligned
+    reasons = []
+    step, own = predicted.attrs.get("dt"), attrs.get("dt")
+    if isinstance(step, str) and own is not None:
+        reasons.append(f"it is of continuous time and the simulation of steps of {1e3 * own:g} ms")
+    elif step is not None and own is not None and not np.isclose(step, own, rtol=1e-6, atol=0.0):
+        reasons.append(f"it is for steps of {1e3 * step:g} ms and the simulation has {1e3 * own:g} ms")
+    warmup, tau_m = attrs.get("warmup"), slowest_membrane(simulation)
+    if warmup is not None and tau_m is not None and warmup < WARMUP_IN_TIME_CONSTANTS * tau_m:
+        reasons.append(f"the warm-up of {1e3 * warmup:g} ms is short")
+    return reasons
+
+
+def _verdicts(verdict: Verdict, populations: list[str]) -> Variables:
+    """Return the verdicts on populations as variables of a comparison."""
+    if not populations:
+        return {}
+    status, text = zip(*(verdict.populations[name] for name in populations), strict=True)
+    return {
+        "layer_status": ("layer", np.array(status), {"long_name": "whether the prediction holds", "units": "1"}),
+        "layer_verdict": ("layer", np.array(text), {"long_name": "verdict on the prediction", "units": "1"}),
+    }
 
 
 def expected_spikes(aligned: Aligned) -> Array | None:

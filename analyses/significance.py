@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -117,6 +118,63 @@ def joint_test(
     return JointTest(
         statistic, count, effective_dof, float(stats.chi2.sf(statistic * effective_dof / count, effective_dof))
     )
+
+
+def holm(p: npt.ArrayLike) -> Array:
+    """Return p-values corrected so that one below α among many true hypotheses comes with a probability of at most α.
+
+    Parameters
+    ----------
+    p : array_like
+        Of any shape and dependence; NaN is left out and stays.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape.
+
+    References
+    ----------
+    Holm, S. (1979). A simple sequentially rejective multiple test procedure. *Scandinavian Journal of Statistics* 6,
+    65-70.
+    """
+    return _adjusted(p, lambda values, n: np.maximum.accumulate(values * (n - np.arange(len(values)))))
+
+
+def benjamini_hochberg(p: npt.ArrayLike) -> Array:
+    """Return p-values corrected so that of those below α an expected share of at most α are of true hypotheses.
+
+    Parameters
+    ----------
+    p : array_like
+        Of any shape, independent or positively dependent; NaN is left out and stays.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape.
+
+    References
+    ----------
+    Benjamini, Y. & Hochberg, Y. (1995). Controlling the false discovery rate. *Journal of the Royal Statistical Society
+    B* 57, 289-300; Benjamini, Y. & Yekutieli, D. (2001) *Annals of Statistics* 29, 1165-1188 (dependence).
+    """
+    return _adjusted(
+        p, lambda values, n: np.minimum.accumulate((values * n / np.arange(1, len(values) + 1))[::-1])[::-1]
+    )
+
+
+def _adjusted(p: npt.ArrayLike, correct: Callable[[Array, int], Array]) -> Array:
+    """Return corrected p-values; `correct` takes them in ascending order, and their number."""
+    values = np.asarray(p, dtype=np.float64)
+    known = np.isfinite(values)
+    out = np.full(values.shape, np.nan)
+    flat = values[known]
+    order = np.argsort(flat, kind="stable")
+    corrected = np.empty(len(flat))
+    corrected[order] = np.minimum(correct(flat[order], len(flat)), 1.0)
+    out[known] = corrected
+    return out
 
 
 # Samples that one degree of freedom of an estimated standard error costs. That of a mean has n - 1; those of second
