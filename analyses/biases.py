@@ -227,6 +227,19 @@ def _of_blocks(aligned: Aligned, members: Members, samples: Blocks) -> dict[str,
     return found
 
 
+def _forget_few(
+    values: dict[str, dict[str | None, Bias]], aligned: Aligned, members: Members, min_spikes: float
+) -> None:
+    """Take away the errors of populations of which hardly a spike is expected or found."""
+    predicted, simulated, attrs = aligned
+    time = float(attrs.get("duration", np.nan)) * float(attrs.get("trials", 1))
+    spikes = np.fmax(_strata(predicted["rate"]).sum(axis=0), _strata(simulated["rate"]).sum(axis=0)) * time
+    for of in values.values():
+        for name in of:
+            if spikes[members[name]].sum() < min_spikes:
+                of[name] = of[name]._replace(se=np.nan)
+
+
 def _of_matrices(aligned: Aligned, members: Members, windowed: bool) -> tuple[dict[str, dict[str | None, Bias]], str]:
     """Return biases whose errors come from those of single neurons and the correlations of their counts."""
     predicted, simulated, attrs = aligned

@@ -162,8 +162,8 @@ def mean_error(samples: Array) -> tuple[float, float]:
     """Return the standard error of the mean of samples (stimulus, block), and its degrees of freedom.
 
     Blocks of one stimulus vary around that stimulus' own mean; the errors of stimuli add as those of independent data
-    do, with degrees of freedom after Welch and Satterthwaite. With one block a stimulus the error comes from the scatter
-    of 20 stimuli or more, and is NaN with fewer.
+    do, with degrees of freedom after Welch and Satterthwaite. With one block a stimulus the error comes from the
+    scatter of 20 stimuli or more, and is NaN with fewer.
     """
     strata, number = samples.shape
     if number < 2:
@@ -181,9 +181,9 @@ def excess_square(samples: Array) -> tuple[float, float, float]:
     r"""Return the mean square of neurons' true differences, beyond what sampling adds, its error, degrees of freedom.
 
     With D the differences of block b and neuron i, :math:`\hat q = \sum_{b \ne b'} D_b \cdot D_{b'} / [N B (B - 1)]`
-    has the expectation :math:`|\delta|^2/N`: noise of different blocks is independent, whatever its correlations between
-    neurons. Its variance is :math:`[4\,\delta^T C \delta/B + 2\,\mathrm{tr}(C^2)/(B(B-1))]/N^2`, with C the covariance
-    of a block's noise.
+    has the expectation :math:`|\delta|^2/N`: noise of different blocks is independent, whatever its correlations
+    between neurons. Its variance is :math:`[4\,\delta^T C \delta/B + 2\,\mathrm{tr}(C^2)/(B(B-1))]/N^2`, with C the
+    covariance of a block's noise.
 
     Parameters
     ----------
