@@ -500,13 +500,7 @@ def _expanded(prediction: xr.Dataset) -> xr.Dataset:
         np.diagonal(one["population_covariance"].to_numpy()),
         one["variance"].to_numpy(),
     )
-    # total = own N + pair N (N - 1)
-    half = np.where(np.isfinite(pair), (own - pair) / 2, 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        size = np.where(
-            np.isfinite(pair) & (pair != 0), (np.sqrt(half**2 + np.nan_to_num(pair) * total) - half) / pair, total / own
-        )
-    sizes = np.rint(np.where(np.isfinite(size), size, 1.0)).astype(np.int64)
+    sizes = np.array([_size(*of) for of in zip(own, pair, total, strict=True)], dtype=np.int64)
     names = prediction["population"].to_numpy()
     chosen = xr.DataArray(np.repeat(names, sizes), dims="neuron")
     kept = [name for name in ("rate", "variance", "count_variance") if name in prediction]
@@ -515,6 +509,18 @@ def _expanded(prediction: xr.Dataset) -> xr.Dataset:
     summed = prediction["population_covariance"].rename(population="group", population_j="group_j")
     coords = {"population": ("neuron", np.repeat(names, sizes)), "index": ("neuron", index)}
     return expanded.assign(population_covariance=summed).assign_coords(coords).assign_attrs(prediction.attrs)
+
+
+def _size(own: float, pair: float, total: float) -> int:
+    """Return the number N of neurons whose covariances are stated: total = own N + pair N (N - 1)."""
+    if not np.isfinite(pair):
+        return 1
+    if pair == 0:
+        return int(np.rint(total / own)) if own > 0 else 1
+    roots = np.roots([pair, own - pair, -total])
+    real = [float(root.real) for root in roots if abs(root.imag) < 1e-3 * abs(root) and root.real > 0.5]
+    # Where pairs are anti-correlated both roots are positive, but only one is a whole number.
+    return int(np.rint(min(real, key=lambda root: abs(root - np.rint(root))))) if real else 1
 
 
 def _plain(prediction: xr.Dataset, name: str) -> Array:
