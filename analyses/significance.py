@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from mnnbio.analyses.chi_square_mixtures import mixture_sf
+
 Array = npt.NDArray[np.float64]
 
 
@@ -58,6 +60,21 @@ def normal_equivalent_square(z: npt.ArrayLike, dof: npt.ArrayLike) -> Array:
     return np.where(np.isfinite(square), square, z**2)
 
 
+def p_values(z: npt.ArrayLike, dof: npt.ArrayLike) -> Array:
+    """Return two-sided probabilities of Student's t as far from zero as z; NaN with fewer than two degrees of freedom.
+
+    Parameters
+    ----------
+    z : array_like
+        Differences in units of their estimated standard errors.
+    dof : array_like
+        Degrees of freedom of the standard errors, broadcast against `z`; infinite for known ones.
+    """
+    z, dof = np.broadcast_arrays(np.abs(np.asarray(z, dtype=np.float64)), np.asarray(dof, dtype=np.float64))
+    known = np.isfinite(z) & (dof >= 2)
+    return np.where(known, 2 * stats.t.sf(z, np.where(known, dof, np.inf)), np.nan)
+
+
 class JointTest(NamedTuple):
     """A test that many differences are all zero."""
 
@@ -72,14 +89,19 @@ class JointTest(NamedTuple):
 
 
 def joint_test(
-    z: npt.ArrayLike, dof: npt.ArrayLike = np.inf, *, sum_squared_correlations: float | None = None
+    z: npt.ArrayLike,
+    dof: npt.ArrayLike = np.inf,
+    *,
+    sum_squared_correlations: float | None = None,
+    eigenvalues: npt.ArrayLike | None = None,
 ) -> JointTest:
     r"""Test whether differences deviate from zero more than their standard errors allow.
 
     Under the null hypothesis the sum of the n normal-equivalent squares has mean n and variance
     :math:`2 \sum_{ij} \rho_{ij}^2`, where ρ are the correlations of the differences. It is compared with the scaled
     chi-square distribution of that mean and variance, which is the plain chi-square if the differences are
-    independent.
+    independent; or, where the eigenvalues of their correlations are known, with its own distribution, that of
+    :math:`\sum_k \lambda_k z_k^2` (see `chi_square_mixtures`).
 
     Parameters
     ----------
@@ -91,6 +113,8 @@ def joint_test(
     sum_squared_correlations : float, optional
         :math:`\sum_{ij} \rho_{ij}^2` over the differences that are not NaN, the diagonal included. Default:
         independent.
+    eigenvalues : array_like, optional
+        Those of the matrix of the correlations ρ of the differences that are not NaN.
 
     Returns
     -------
@@ -113,6 +137,10 @@ def joint_test(
     if count == 0:
         return JointTest(0.0, 0, 0.0, float("nan"))
     statistic = float(normal_equivalent_square(z[known], np.broadcast_to(dof, z.shape)[known]).sum())
+    if eigenvalues is not None:
+        own = np.maximum(np.asarray(eigenvalues, dtype=np.float64), 0.0)
+        own *= count / own.sum()
+        return JointTest(statistic, count, count**2 / float((own**2).sum()), mixture_sf(statistic, own))
     spread = count if sum_squared_correlations is None else max(float(sum_squared_correlations), count)
     effective_dof = count**2 / spread
     return JointTest(
