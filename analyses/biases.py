@@ -19,7 +19,7 @@ import xarray as xr
 from scipy import stats
 
 from mnnbio.analyses.alignment import Aligned
-from mnnbio.analyses.record_blocks import Blocks, Members, excess_square, mean_error, record_blocks
+from mnnbio.analyses.record_blocks import Blocks, Excess, Members, excess_square, mean_error, record_blocks
 from mnnbio.analyses.significance import degrees_of_freedom
 
 Array = npt.NDArray[np.float64]
@@ -48,8 +48,12 @@ class Bias(NamedTuple):
     """Its standard error."""
     dof: float
     """Degrees of freedom of that."""
-    least: float
-    """Smallest value that is possible: 0 for a root mean square, else −∞."""
+    squared: bool = False
+    """Whether the value is a root mean square. Its *square* was then estimated, and `se` is that of the square."""
+    base: float = 0.0
+    """Variance of the square, were it zero."""
+    slope: float = 0.0
+    """Variance that is added for each unit of the square."""
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """Return the interval that covers the true value with a probability."""
@@ -68,35 +72,40 @@ class Bias(NamedTuple):
         if not self.known:
             return float("nan")
         if self.squared:
-            return float(stats.t.cdf((self._center - margin**2) / self.se, self.dof))
+            return float(stats.t.cdf((self._center - margin**2) / self._error_at(margin**2), self.dof))
         return float(stats.t.cdf((abs(self._center) - margin) / self.se, self.dof))
 
     def shown_within(self, confidence: float) -> float:
         """Return the smallest margin within which the value is shown to lie, with a confidence."""
         if not self.known:
             return float("nan")
-        reach = self._quantile(confidence) * self.se
-        return float(np.sqrt(max(self._center + reach, 0.0))) if self.squared else abs(self._center) + reach
+        quantile = self._quantile(confidence)
+        if not self.squared:
+            return abs(self._center) + quantile * self.se
+        bound = max(self._center + quantile * self.se, 0.0)
+        for _ in range(100):  # its error grows with the bound, as its root: the sequence ascends to a limit
+            bound = max(self._center + quantile * self._error_at(bound), 0.0)
+        return float(np.sqrt(bound))
 
     def more_data(self, margin: float, confidence: float) -> float:
-        """Return by what factor the data must grow to tell values below a margin from it, with a power of 0.9.
+        """Return how many times the data would show an exact prediction to be within a margin, nine times in ten.
 
-        NaN where the value itself is so near to the margin that no data would do.
+        NaN where no error is known.
         """
-        if not self.known or margin <= 0:
+        if not self.known:
             return float("nan")
         # Two one-sided tests of a true zero reach a power 1 − b where both have 1 − b/2.
         power = _POWER if self.squared else (1 + _POWER) / 2
-        reach = float(stats.norm.ppf(confidence) + stats.norm.ppf(power)) * self.se
-        if self.squared:
-            # The error of a square is that of noise alone, which falls as 1/T, not as its root.
-            return reach / margin**2
-        return (reach / margin) ** 2
+        reach = float(stats.norm.ppf(confidence) + stats.norm.ppf(power)) ** 2
+        if not self.squared:
+            return reach * self.se**2 / margin**2
+        # Of the variance of a square one part falls as 1/T², the other as 1/T.
+        linear, quartic = reach * self.slope * margin**2, margin**4
+        return float((linear + np.sqrt(linear**2 + 4 * quartic * reach * self.base)) / (2 * quartic))
 
-    @property
-    def squared(self) -> bool:
-        """Whether `value` is the root of what was estimated."""
-        return self.least == 0
+    def _error_at(self, square: float) -> float:
+        """Return the error that the square would have, were this its true value; no smaller than the one found."""
+        return float(np.sqrt(max(self.se**2, self.base + self.slope * square)))
 
     @property
     def known(self) -> bool:
@@ -192,8 +201,8 @@ def find_biases(
 
 def _of_blocks(aligned: Aligned, members: Members, samples: Blocks) -> dict[str, dict[str | None, Bias]]:
     """Return biases whose errors are what varies between blocks."""
-    predicted, simulated, attrs = aligned
-    rate, own = _strata(predicted["rate"]), _strata(simulated["rate"])
+    predicted, _, attrs = aligned
+    rate, own = _strata(predicted["rate"]), samples.rate.mean(axis=1)
     one = _one_spike(attrs, own.shape[0])
     found: dict[str, dict[str | None, Bias]] = {name: {} for name in ("rate", "rate_deviation")}
     for name, mine in members.items():
@@ -201,13 +210,13 @@ def _of_blocks(aligned: Aligned, members: Members, samples: Blocks) -> dict[str,
         difference = samples.rate[..., known] - rate[:, None, known]
         se, dof = mean_error(difference.mean(axis=-1) if len(known) else np.full(samples.rate.shape[:2], np.nan))
         found["rate"][name] = _relative(rate[:, known], own[:, known], se if se != 0 else one, dof)
-        square, spread, freedom = excess_square(difference)
-        # Without noise, as of silent neurons, the rates are still known to one spike only.
-        spread = spread if spread != 0 else 2 * np.sqrt(abs(square)) * one + one**2
-        found["rate_deviation"][name] = _deviation(rate[:, known], square, spread, freedom)
+        excess = excess_square(difference)
+        if excess.variance == 0:  # as of silent neurons: the rates are still known to one spike only
+            excess = excess._replace(variance=(2 * np.sqrt(abs(excess.value)) * one + one**2) ** 2)
+        found["rate_deviation"][name] = _deviation(rate[:, known], excess)
     if samples.variance is None or samples.summed is None:
         return found
-    variance, measured = _strata(predicted["count_variance"]), _strata(simulated["count_variance"])
+    variance, measured = _strata(predicted["count_variance"]), samples.variance.mean(axis=1)
     found["count_variance"] = {}
     for name, mine in members.items():
         known = mine[np.isfinite(variance[:, mine]).all(axis=0)]
@@ -254,10 +263,11 @@ def _of_matrices(aligned: Aligned, members: Members, windowed: bool) -> tuple[di
         se = np.sqrt(max(noise.sum(), 0.0)) / max(noise.shape[0] * len(known), 1) if len(known) else np.nan
         found["rate"][name] = _relative(rate[:, known], own[:, known], float(se) or np.nan, freedom)
         difference = own[:, known] - rate[:, known]
-        square = float(((difference**2).sum() - np.einsum("sii->", noise)) / max(difference.size, 1))
+        size, trace = max(difference.size, 1), float(np.einsum("sii->", noise))
         linear = max(float(np.einsum("si,sij,sj->", difference, noise, difference) - (noise**2).sum()), 0.0)
-        spread = np.sqrt(4 * linear + 2 * float((noise**2).sum())) / max(difference.size, 1)
-        found["rate_deviation"][name] = _deviation(rate[:, known], square, float(spread) or np.nan, freedom)
+        base, value = 2 * float((noise**2).sum()) / size**2, float((difference**2).sum() - trace) / size
+        excess = Excess(value, base + 4 * linear / size**2, base, 4 * trace / size**2, freedom)
+        found["rate_deviation"][name] = _deviation(rate[:, known], excess)
     if windowed:
         variance, measured, error = (
             _strata(array)
@@ -302,19 +312,21 @@ def _covariance(error: Array, matrix: Array | None, mine: npt.NDArray[np.int64])
 def _relative(predicted: Array, simulated: Array, se: float, dof: float) -> Bias:
     """Return the bias of a mean over stimuli and neurons, given its error."""
     if predicted.size == 0:
-        return Bias(np.nan, np.nan, np.nan, np.nan, -np.inf)
+        return Bias(np.nan, np.nan, np.nan, np.nan)
     x, y = float(predicted.mean()), float(simulated.mean())
     if not x > 0:
-        return Bias(x, np.nan if y == x else np.inf, np.nan, dof, -np.inf)
-    return Bias(x, (y - x) / x, se / x, dof, -np.inf)
+        return Bias(x, np.nan if y == x else np.inf, np.nan, dof)
+    return Bias(x, (y - x) / x, se / x, dof)
 
 
-def _deviation(predicted: Array, square: float, se: float, dof: float) -> Bias:
+def _deviation(predicted: Array, excess: Excess) -> Bias:
     """Return the root mean square difference relative to the mean prediction; below zero where chance makes it so."""
     x = float(predicted.mean()) if predicted.size else np.nan
     if not x > 0:
-        return Bias(x, np.nan, np.nan, np.nan, 0.0)
-    return Bias(x, float(np.sign(square) * np.sqrt(abs(square)) / x), (se or np.nan) / x**2, dof, 0.0)
+        return Bias(x, np.nan, np.nan, np.nan, squared=True)
+    value = float(np.sign(excess.value) * np.sqrt(abs(excess.value)) / x)
+    se = float(np.sqrt(excess.variance)) or np.nan
+    return Bias(x, value, se / x**2, excess.dof, True, excess.base / x**4, excess.slope / x**2)
 
 
 def _one_spike(attrs: Mapping[str, Any], strata: int) -> float:
@@ -342,7 +354,7 @@ def bias_variables(
         for prefix, names in (("", [None]), ("layer_", populations)):
             columns: dict[str, list[float]] = {}
             for name in names:
-                one = of.get(name, Bias(np.nan, np.nan, np.nan, np.nan, -np.inf))
+                one = of.get(name, Bias(np.nan, np.nan, np.nan, np.nan))
                 low, high = one.interval(confidence)
                 row = {
                     "bias": one.value,

@@ -29,6 +29,7 @@ _CORRELATION = {"count_covariance": "count_correlation", "covariance": "correlat
 _WINDOW = 100.0  # ms
 # Elements read in one relabelling test: more would take seconds.
 _TEST_BUDGET = 3e8
+_MOST_EIGENVALUES = 1500  # neurons
 
 
 def compare_matrices(
@@ -72,7 +73,10 @@ def compare_matrices(
     budgeted = int(np.clip(_TEST_BUDGET / max(n, 1) ** 2, 99, permutations)) if permutations > 99 else permutations
     r, p = mantel_test(x_pairs, y_pairs, permutations=budgeted, rng=rng)
     ceiling, slope = _ceiling_and_slope(x_pairs[pairs], y_pairs[pairs], se[pairs])
-    test = joint_test(z_counted[pairs], np.broadcast_to(dof, z.shape)[pairs])
+    counted = np.isfinite(z_counted).any(axis=0)
+    test = joint_test(
+        z_counted[pairs], np.broadcast_to(dof, z.shape)[pairs], eigenvalues=_pair_eigenvalues(x[counted][:, counted])
+    )
     p_holm, p_fdr = (np.full(z.shape, np.nan) for _ in range(2))
     for matrix, correct in ((p_holm, holm), (p_fdr, benjamini_hochberg)):
         matrix[pairs] = correct(p_values(z_counted, dof)[pairs])
@@ -112,6 +116,19 @@ def compare_matrices(
         ),
         f"{name}_z_count": array(len(z_pairs), f"number of z values of the {pairwise} that count"),
     }
+
+
+def _pair_eigenvalues(covariance: Array) -> Array | None:
+    """Return weights of the sum of squares of estimated covariances of Gaussian counts; None where they cannot be.
+
+    The errors of c_ij and c_kl have the covariance C_ik C_jl + C_il C_jk, whose eigenvalues are products λ_i λ_j of
+    those of C. Those of the diagonal elements are among them, which matters little where neurons are many.
+    """
+    correlations = _normalise(covariance)
+    if not np.isfinite(correlations).all() or len(correlations) < 2 or len(correlations) > _MOST_EIGENVALUES:
+        return None
+    own = np.maximum(np.linalg.eigvalsh(correlations), 0.0)
+    return np.asarray(np.outer(own, own)[np.triu_indices(len(own))])
 
 
 def _values(matrix: xr.DataArray) -> Array:

@@ -21,6 +21,8 @@ Members = dict[str | None, npt.NDArray[np.int64]]
 
 # Samples that leave Student's t close to a normal distribution, and blocks long against the memory of the neurons.
 BLOCKS = 20
+# Root mean square difference, in standard errors, beyond which rates are not those of the trains.
+_UNLIKE = 2.0
 # Counts held at a time.
 _TABLE = 2e7
 
@@ -101,11 +103,14 @@ def record_blocks(
     length = windows // parts  # windows in a block
     if windows < 1:
         return None
-    center = simulated["rate"].transpose(..., "neuron").to_numpy().reshape(-1, simulated.sizes["neuron"]) * 1e-3 * step
-    found = [_block(tree, own, part * length * step, length, step, center, members) for part in range(parts)]
-    rate, variance, *summed = (np.concatenate(arrays, axis=1) for arrays in zip(*found, strict=True))
-    if not _same_rates(rate, center / (1e-3 * step), parts * length * step / duration):
+    whole = length * step  # ms
+    rate = _counts(tree, own, whole, 0.0, parts * whole) / (1e-3 * whole)
+    rate = np.concatenate(np.moveaxis(rate, 2, 0), axis=1)  # (stimulus, part and trial, neuron)
+    if not _same_rates(rate.mean(axis=1), simulated):
         return None
+    center = 1e-3 * step * rate.mean(axis=1)
+    found = [_block(tree, own, part * whole, length, step, center, members) for part in range(parts)]
+    variance, *summed = (np.concatenate(arrays, axis=1) for arrays in zip(*found, strict=True))
     total = rate.shape[1] * length
     if window is None or total < 2:
         return Blocks(rate, None, None, 1e-3 * step * length)
@@ -114,28 +119,30 @@ def record_blocks(
     return Blocks(rate, variance * unbiased, sums, 1e-3 * step * length)
 
 
+def _counts(tree: xr.DataTree, own: xr.DataArray, bin: float, start: float, stop: float) -> Array:
+    """Return counts (stimulus, trial, time, neuron) in bins, times in ms."""
+    table = binned_counts(tree, bin, start=start, stop=stop)
+    lead = ["stimulus"] if "stimulus" in table.dims else []
+    counts = table.transpose(*lead, "trial", "time", "neuron").to_numpy().astype(np.float64)
+    return np.asarray(counts.reshape(own.sizes.get("stimulus", 1), *counts.shape[-3:]))
+
+
 def _block(
     tree: xr.DataTree, own: xr.DataArray, start: float, length: int, step: float, center: Array, members: Members
 ) -> tuple[Array, ...]:
-    """Return rates, squared deviations, and those of sums, in the same block of every trial: (stimulus, trial, ...)."""
-    strata, trials, neurons = own.sizes.get("stimulus", 1), own.sizes["trial"], center.shape[1]
-    size = strata * trials * neurons
-    rate, variance = np.zeros((strata, trials, neurons)), np.zeros((strata, trials, neurons))
+    """Return squared deviations, and those of sums, in the same block of every trial: (stimulus, trial, ...)."""
+    strata, trials, neurons = len(center), own.sizes["trial"], center.shape[1]
+    variance = np.zeros((strata, trials, neurons))
     summed = [np.zeros((strata, trials)) for _ in members]
-    at_once = int(np.clip(_TABLE / max(size, 1), 1, length))
+    at_once = int(np.clip(_TABLE / max(variance.size, 1), 1, length))
     for first in range(0, length, at_once):
         number = min(at_once, length - first)
         begin = start + first * step
-        table = binned_counts(tree, step, start=begin, stop=begin + number * step)
-        lead = ["stimulus"] if "stimulus" in table.dims else []
-        counts = table.transpose(*lead, "trial", "time", "neuron").to_numpy().astype(np.float64)
-        counts = counts.reshape(strata, trials, -1, neurons)
-        deviation = counts - center[:, None, None, :]
-        rate += counts.sum(axis=2)
+        deviation = _counts(tree, own, step, begin, begin + number * step) - center[:, None, None, :]
         variance += (deviation**2).sum(axis=2)
         for sums, mine in zip(summed, members.values(), strict=True):
             sums += (deviation[..., mine].sum(axis=-1) ** 2).sum(axis=2)
-    return rate / (length * step * 1e-3), variance / length, *(sums / length for sums in summed)
+    return variance / length, *(sums / length for sums in summed)
 
 
 def _same_neurons(own: xr.DataArray, simulated: xr.Dataset) -> bool:
@@ -151,11 +158,17 @@ def _same_neurons(own: xr.DataArray, simulated: xr.Dataset) -> bool:
     )
 
 
-def _same_rates(rate: Array, stated: Array, covered: float) -> bool:
-    """Return whether the rates that a simulation states are those of its blocks, as far as these cover the record."""
-    mean = rate.mean(axis=1)
-    slack = 1e-6 * np.abs(stated) + (1 - covered) * (np.abs(mean) + np.abs(stated)) * 2 + 1e-9
-    return bool((np.abs(mean - stated) <= slack + (0 if covered > 1 - 1e-9 else 1 / rate.shape[1])).all())
+def _same_rates(found: Array, simulated: xr.Dataset) -> bool:
+    """Return whether the rates that a simulation states are those of its trains, of which it may have left some out."""
+    shape = found.shape
+    stated, error = (simulated[name].transpose(..., "neuron").to_numpy().reshape(shape) for name in ("rate", "rate_se"))
+    difference = found - stated
+    alike = np.abs(difference) <= 1e-6 * np.abs(stated) + 1e-9
+    known = np.isfinite(error) & (error > 0)
+    if not known.any():
+        return bool(alike.all())
+    z = difference[known] / error[known]
+    return bool(np.sqrt(np.mean(z**2)) < _UNLIKE)
 
 
 def mean_error(samples: Array) -> tuple[float, float]:
@@ -177,8 +190,21 @@ def mean_error(samples: Array) -> tuple[float, float]:
     return float(np.sqrt(total) / strata), dof
 
 
-def excess_square(samples: Array) -> tuple[float, float, float]:
-    r"""Return the mean square of neurons' true differences, beyond what sampling adds, its error, degrees of freedom.
+class Excess(NamedTuple):
+    """Mean square of true differences of neurons, beyond what sampling adds."""
+
+    value: float
+    variance: float
+    """Its variance, at the differences found."""
+    base: float
+    """The part of it that does not depend on the differences."""
+    slope: float
+    """What is added for each unit of the mean square, if the differences have no direction of their own."""
+    dof: float
+
+
+def excess_square(samples: Array) -> Excess:
+    r"""Return the mean square of neurons' true differences, beyond what sampling adds, and its error.
 
     With D the differences of block b and neuron i, :math:`\hat q = \sum_{b \ne b'} D_b \cdot D_{b'} / [N B (B - 1)]`
     has the expectation :math:`|\delta|^2/N`: noise of different blocks is independent, whatever its correlations
@@ -192,7 +218,7 @@ def excess_square(samples: Array) -> tuple[float, float, float]:
 
     Returns
     -------
-    square, se, dof : float
+    Excess
         NaN with fewer than four blocks.
 
     References
@@ -201,7 +227,7 @@ def excess_square(samples: Array) -> tuple[float, float, float]:
     """
     strata, number, neurons = samples.shape
     if number < 4 or neurons == 0:
-        return (float("nan"),) * 3
+        return Excess(*(float("nan"),) * 5)
     gram = samples @ np.swapaxes(samples, 1, 2)
     own = np.einsum("sbb->sb", gram)
     value = (gram.sum(axis=(1, 2)) - own.sum(axis=1)) / (number * (number - 1))
@@ -212,12 +238,15 @@ def excess_square(samples: Array) -> tuple[float, float, float]:
     factor = (number - 1) ** 2 / ((number - 2) * (number + 1))
     noise = np.maximum(factor * (square - trace**2 / (number - 1)), 0.0)
     share = (gram.sum(axis=2) - own) / (number - 1)  # of each block
-    linear = np.maximum(share.var(axis=1, ddof=1) - noise / (number - 1), 0.0)
-    variance = 4 * linear / number + 2 * noise / (number * (number - 1))
+    # Shares of different blocks have all other blocks in common.
+    linear = ((number - 1) / (number - 2)) ** 2 * np.maximum(share.var(axis=1, ddof=1) - noise / (number - 1), 0.0)
+    base = 2 * noise / (number * (number - 1))
+    variance = 4 * linear / number + base
     scale = neurons * strata
     total, quartic = float(variance.sum()), float((variance**2).sum())
     dof = (number - 1) * total**2 / quartic if quartic > 0 else float(strata * (number - 1))
-    return float(value.sum()) / scale, float(np.sqrt(total)) / scale, dof
+    slope = 4 * float(trace.sum()) / number
+    return Excess(float(value.sum()) / scale, total / scale**2, float(base.sum()) / scale**2, slope / scale**2, dof)
 
 
 def require_blocks(blocks: Any) -> None:

@@ -128,6 +128,8 @@ def trials_needed(
     - mean count: :math:`\mathrm{Var} = v_D/(n D^2)`, :math:`v_D = V D + v_T - V T`, with V the long-window variance per
       time and :math:`v_T` the count variance in T (exact for stationary trains with a memory shorter than T); means of
       populations with :math:`1^T C 1 / N^2` in place of v;
+    - mean square difference q of single rates: :math:`[2\,\mathrm{tr}(C^2)/(n D)^2 + 4 q\,\mathrm{tr}(C)/(n D)]/N^2`, with
+      the square of `precision` as q;
     - variance: :math:`\mathrm{Var}(s^2)/\sigma^4 = (2/(m-1)) (1 + 2\rho_1^2) + \kappa/m` of m windows whose neighbours
       have a correlation :math:`\rho_1 = -(v_T - V T)/(2 v_T)`, with the excess kurtosis of gamma renewal trains,
       :math:`\kappa = F/\langle n \rangle` (1/mean for Poisson counts; 0 for inverse-Gaussian intervals); means of
@@ -152,7 +154,7 @@ def trials_needed(
         raise ValueError(f'`quantity` {quantity!r} is of populations: leave `of` at "population"')
     length = _time(duration, "duration")
     moments = _Moments.of(prediction, name, length, window, population)
-    errors, names, square = moments.of_populations(name) if of == "population" else moments.of_neurons(name)
+    errors, names, square = moments.of_populations(name, precision) if of == "population" else moments.of_neurons(name)
     if not len(names):
         what = "the prediction is silent" if of == "population" else "no neuron is predicted to fire at 1 Hz or more"
         raise ValueError(f"there is nothing to plan for: {what}; choose another population or quantity")
@@ -316,17 +318,20 @@ class _Moments(NamedTuple):
     def stimuli(self) -> int:
         return len(self.rate)
 
-    def of_populations(self, quantity: str) -> tuple[Callable[[int], Array], list[str], bool]:
+    def of_populations(self, quantity: str, precision: float) -> tuple[Callable[[int], Array], list[str], bool]:
         """Return relative errors against trials, names of populations, and whether they are errors of a square."""
         kept = [k for k, mine in enumerate(self.member) if len(mine) and self.rate[:, mine].mean() > 0]
         if quantity in ("summed_variance", "count_covariance"):
             kept = [k for k in kept if len(self.member[k]) > 1]
         scale = np.array([self._scale(quantity, k) for k in kept])
         names = [self.names[k] for k in kept]
-        if quantity in ("rate", "rate_deviation"):
-            one = np.array([self._mean(k) if quantity == "rate" else self._noise(k) for k in kept])
-            power = 0.5 if quantity == "rate" else 1.0
-            return (lambda trials: one / scale / (trials**power)), names, quantity == "rate_deviation"
+        if quantity == "rate":
+            one = np.array([self._mean(k) for k in kept]) / scale
+            return (lambda trials: one / np.sqrt(trials)), names, False
+        if quantity == "rate_deviation":
+            noise, linear = (np.array([of(k) for k in kept]) for of in (self._noise, self._trace))
+            base, slope = noise**2 / scale**2, precision**2 * linear / scale
+            return (lambda trials: np.sqrt(base / trials**2 + slope / trials)), names, True
         gaussian, fourth = (np.array([pair[part] for pair in map(self._second(quantity), kept)]) for part in (0, 1))
 
         def errors(trials: int) -> Array:
@@ -425,6 +430,11 @@ class _Moments(NamedTuple):
     def _noise(self, k: int) -> float:
         """Return the error of the mean square difference of single rates in one trial, 1/ms²."""
         return float(np.sqrt(2 * self._total(k, 2).sum()) / (self.duration * len(self.member[k]) * self.stimuli))
+
+    def _trace(self, k: int) -> float:
+        """Return what the variance of a mean square of one trial has more for each unit of the square, 1/ms²."""
+        mine = self.member[k]
+        return float(4 * self.variance[:, mine].sum() / (self.duration * (len(mine) * self.stimuli) ** 2))
 
     def _second(self, quantity: str) -> Callable[[int], tuple[float, float]]:
         """Return a function of a population: the parts ∝ 1/(m − 1) and ∝ 1/m of an error's square, (counts)⁴."""
