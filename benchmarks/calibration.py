@@ -147,7 +147,7 @@ def circuit_comparisons(repetitions: int) -> Iterator[xr.Dataset]:
     """Yield comparisons of simulations of a recurrent circuit with the mean of all others."""
     circuit = brunel(g=5, nu_ext_ratio=2, scale=0.008)
     made = [
-        simulate(circuit, duration=1000, trials=4, warmup=200, dt=0.1, window=100, seed=seed)
+        simulate(circuit, duration=1000, trials=20, warmup=200, dt=0.1, window=100, seed=seed)
         for seed in range(repetitions)
     ]
     names = ("rate", "count_variance", "count_covariance", "variance", "covariance")

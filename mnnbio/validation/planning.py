@@ -128,8 +128,8 @@ def trials_needed(
     - mean count: :math:`\mathrm{Var} = v_D/(n D^2)`, :math:`v_D = V D + v_T - V T`, with V the long-window variance per
       time and :math:`v_T` the count variance in T (exact for stationary trains with a memory shorter than T); means of
       populations with :math:`1^T C 1 / N^2` in place of v;
-    - mean square difference q of single rates: :math:`[2\,\mathrm{tr}(C^2)/(n D)^2 + 4 q\,\mathrm{tr}(C)/(n D)]/N^2`, with
-      the square of `precision` as q;
+    - mean square q of differences of rates: :math:`[2\,\mathrm{tr}(C^2)/(n D)^2 + 4 q\,\mathrm{tr}(C)/(n D)]/N^2`,
+      with the square of `precision` as q;
     - variance: :math:`\mathrm{Var}(s^2)/\sigma^4 = (2/(m-1)) (1 + 2\rho_1^2) + \kappa/m` of m windows whose neighbours
       have a correlation :math:`\rho_1 = -(v_T - V T)/(2 v_T)`, with the excess kurtosis of gamma renewal trains,
       :math:`\kappa = F/\langle n \rangle` (1/mean for Poisson counts; 0 for inverse-Gaussian intervals); means of
