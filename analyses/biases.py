@@ -19,7 +19,7 @@ import xarray as xr
 from scipy import stats
 
 from mnnbio.analyses.alignment import Aligned
-from mnnbio.analyses.record_blocks import Blocks, Excess, Members, excess_square, mean_error, record_blocks
+from mnnbio.analyses.record_blocks import Blocks, Excess, Members, excess_square, mean_error
 from mnnbio.analyses.significance import degrees_of_freedom
 
 Array = npt.NDArray[np.float64]
@@ -162,37 +162,26 @@ class Biases(NamedTuple):
     """Their length, s."""
 
 
-def find_biases(
-    simulation: xr.Dataset | xr.DataTree,
-    aligned: Aligned,
-    members: Members,
-    *,
-    min_spikes: float = 0.0,
-    blocks: int | None = None,
-) -> Biases:
+def find_biases(aligned: Aligned, members: Members, samples: Blocks | None, *, min_spikes: float = 0.0) -> Biases:
     """Return the biases of a prediction.
 
     Parameters
     ----------
-    simulation : Dataset or DataTree
-        The simulation, with its spikes or counts where there are any.
     aligned : Aligned
         Prediction and simulation.
     members : dict
         Indices of the neurons of each population, and of all neurons under None.
+    samples : Blocks, optional
+        What neurons did in blocks of the record; without, errors come from those of single neurons.
     min_spikes : float
         Populations of which fewer spikes are both expected and found have no standard error: it would mean little.
-    blocks : int, optional
-        Number of blocks of the record, at the least.
     """
-    predicted, simulated, attrs = aligned
-    windowed = {"count_variance"} <= set(predicted) and {"count_variance", "count_variance_se"} <= set(simulated)
-    window = float(attrs["window"]) if windowed and "window" in attrs else None
-    samples = record_blocks(simulation, simulated, members, window=window, blocks=blocks)
+    predicted, simulated, _ = aligned
     if samples is not None and (samples.number > 1 or samples.rate.shape[0] > 1):
         values, basis = _of_blocks(aligned, members, samples), "blocks of the record"
     else:
         samples = None
+        windowed = {"count_variance"} <= set(predicted) and {"count_variance", "count_variance_se"} <= set(simulated)
         values, basis = _of_matrices(aligned, members, windowed)
     _forget_few(values, aligned, members, min_spikes)
     total = 0 if samples is None else samples.number * samples.rate.shape[0]

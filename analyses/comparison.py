@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,15 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import stats
 
-from mnnbio.analyses.alignment import WARMUP_IN_TIME_CONSTANTS, Aligned, align
+from mnnbio.analyses.alignment import WARMUP_IN_TIME_CONSTANTS, Aligned, align, missing_values
 from mnnbio.analyses.biases import bias_variables, find_biases, require_margins
 from mnnbio.analyses.chi_square_mixtures import mixture_quantile
 from mnnbio.analyses.circuit_text import slowest_membrane
 from mnnbio.analyses.comparison_table import Comparison
 from mnnbio.analyses.covariances import compare_matrices
 from mnnbio.analyses.decisions import classification
-from mnnbio.analyses.record_blocks import Members, require_blocks
+from mnnbio.analyses.distribution_distance import align_others, rate_distances
+from mnnbio.analyses.record_blocks import Members, record_blocks, require_blocks
 from mnnbio.analyses.significance import (
     JointTest,
     benjamini_hochberg,
@@ -58,6 +59,8 @@ _SUMMARIES = {
 }
 # Cubed numbers of values whose eigenvalues are computed: a few seconds.
 _EIGEN_BUDGET = 5e9
+# Degrees of freedom up to which the squares of z have no useful spread.
+_HEAVY = 5.0
 _COUNTS = ("relative_count", "z_count")
 
 
@@ -73,6 +76,7 @@ def compare(
     margin: float | Mapping[str, float] | None = None,
     confidence: float = 0.95,
     blocks: int | None = None,
+    seeds: Sequence[xr.Dataset | xr.DataTree] = (),
 ) -> Comparison:
     """Compare a prediction with a simulation of the same circuit.
 
@@ -105,6 +109,8 @@ def compare(
     blocks : int, optional
         Number of blocks of the record whose differences give the errors of populations, at the least; default: 20, or
         the trials if there are more.
+    seeds : sequence of Dataset or DataTree
+        Simulations of the same circuit with other seeds: how far their distributions of rates are from each other.
 
     Returns
     -------
@@ -151,6 +157,7 @@ def compare(
     margins, level = require_margins(margin), _level(confidence)
     require_blocks(blocks)
     aligned = align(prediction, simulation)
+    others = align_others(prediction, seeds)
     predicted, simulated, _ = aligned
     names = [name for name in _POOLABLE if name in predicted and name in simulated and f"{name}_se" in simulated]
     if "rate" not in names:
@@ -183,11 +190,16 @@ def compare(
     names_of = predicted["population"].to_numpy() if populations else None
     members: Members = {None: np.arange(predicted.sizes["neuron"])}
     members |= {name: np.flatnonzero(names_of == name) for name in populations}
-    biases = find_biases(simulation, aligned, members, min_spikes=min_spikes, blocks=blocks)
-    out = out.assign(bias_variables(biases, margins, level, populations))
+    windowed = "count_variance" in names and "window" in aligned.attrs
+    window = float(aligned.attrs["window"]) if windowed else None
+    samples = record_blocks(simulation, simulated, members, window=window, blocks=blocks)
+    biases = find_biases(aligned, members, samples, min_spikes=min_spikes)
     effort = Effort(*(out.attrs.get(key) for key in ("trials", "duration")))
-    verdict = judge(biases, margins, level, populations, effort, reasons=_reasons(simulation, aligned))
-    out = out.assign(_verdicts(verdict, populations))
+    notes = missing_values(predicted, simulated)
+    verdict = judge(biases, margins, level, populations, effort, reasons=_reasons(simulation, aligned), notes=notes)
+    found = bias_variables(biases, margins, level, populations)
+    found |= rate_distances(aligned, members, samples, others, populations, np.random.default_rng(seed))
+    out = out.assign(found | _verdicts(verdict, populations))
     out.attrs |= verdict_attributes(verdict, level, margins, biases.basis)
     if biases.blocks:
         out.attrs |= {"blocks": biases.blocks, "block_length": biases.blocks_length}
@@ -349,8 +361,8 @@ def summarise(
         spread = float(np.einsum("...i,...ij,...j->...", mask, correlations**2, mask).sum())
         eigenvalues = _eigenvalues(correlations, counted)
     test = joint_test(z, dof, sum_squared_correlations=spread, eigenvalues=eigenvalues)
-    low, high = _chance_range(test, eigenvalues)
     freedom = np.broadcast_to(dof, z.shape)[counted]
+    low, high = _chance_range(test, eigenvalues, np.minimum(freedom, 1e9))
     heavy = np.divide(freedom, freedom - 2, out=np.full(freedom.shape, np.nan), where=freedom > 2)
     variance = np.where(np.isinf(freedom), 1.0, heavy)
 
@@ -386,8 +398,8 @@ def _eigenvalues(correlations: Array, counted: npt.NDArray[np.bool_]) -> Array |
     return np.concatenate(parts)
 
 
-def _chance_range(test: JointTest, eigenvalues: Array | None) -> tuple[float, float]:
-    """Return between what root mean squares of normal variables so correlated lie with a probability of 0.95."""
+def _chance_range(test: JointTest, eigenvalues: Array | None, dof: Array) -> tuple[float, float]:
+    """Return between what multiples of its expectation a root mean square of z lies with a probability of 0.95."""
     if not test.size:
         return float("nan"), float("nan")
     if eigenvalues is None:
@@ -395,7 +407,10 @@ def _chance_range(test: JointTest, eigenvalues: Array | None) -> tuple[float, fl
     else:
         own = np.maximum(eigenvalues, 0.0)
         bounds = np.array([mixture_quantile(p, own / own.sum()) for p in (0.025, 0.975)])
-    low, high = np.sqrt(bounds).tolist()
+    # Squares of Student's t scatter more than those of normal variables.
+    known = dof[dof > _HEAVY]
+    heavy = float(np.sqrt(np.mean((known - 1) / (known - 4)))) if known.size == dof.size else float("nan")
+    low, high = np.sqrt(np.maximum(1 + (bounds - 1) * heavy, 0.0)).tolist()
     return low, high
 
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 from mnnbio.analyses.alignment import Aligned
 from mnnbio.analyses.binned_counts import binned_counts, population_names, recorded
+from mnnbio.analyses.distribution_distance import pair_distances
 from mnnbio.analyses.significance import (
     benjamini_hochberg,
     degrees_of_freedom,
@@ -93,7 +94,8 @@ def compare_matrices(
         )
 
     pairwise = f"{long_name} of pairs of neurons"
-    return {
+    distances = pair_distances(name, x_pairs, y_pairs, se, rng)
+    return {key: array(value, attrs["long_name"]) for key, (_, value, attrs) in distances.items()} | {
         f"{name}_predicted": array(x, f"predicted {long_name}", unit, dims),
         f"{name}_simulated": array(y, f"simulated {long_name}", unit, dims),
         f"{name}_se": array(se, f"standard error of the simulated {long_name}", unit, dims),

@@ -113,10 +113,11 @@ def judgements(
     biases: Biases, margins: Mapping[str, float], confidence: float, populations: Sequence[str]
 ) -> list[Judgement]:
     """Return the judgement on every aspect of every population; silent ones predicted as silent are left out."""
+    names: Sequence[str | None] = populations or [None]
     parts = [
         (aspect, name, of[name])
         for aspect, of in biases.values.items()
-        for name in (populations or [None])
+        for name in names
         if name in of
         and not np.isnan(of[name].predicted)
         and not (of[name].predicted == 0 and np.isnan(of[name].value))

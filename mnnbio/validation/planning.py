@@ -255,7 +255,7 @@ class _Moments(NamedTuple):
     """(stimulus, neuron), 1/ms."""
     variance: Array
     """(stimulus, neuron): long-window variance per time."""
-    count: Array | None
+    window_variance: Array | None
     """(stimulus, neuron): variance in the window."""
     member: list[npt.NDArray[np.int64]]
     matrix: Array | None
@@ -306,7 +306,7 @@ class _Moments(NamedTuple):
             names=names,
             rate=rate * 1e-3,
             variance=variance * 1e-3,
-            count=None if length is None else _plain(expanded, "count_variance"),
+            window_variance=None if length is None else _plain(expanded, "count_variance"),
             member=[np.flatnonzero(names_of == name) for name in names],
             matrix=_matrix(expanded, "covariance", 1e-3),
             counted=None if length is None else _matrix(expanded, "count_covariance", 1.0),
@@ -346,7 +346,9 @@ class _Moments(NamedTuple):
         mine = mine[self.rate[:, mine].min(axis=0) > 1e-3 * _LEAST_RATE]
         labels = [self.labels[k] for k in mine]
         if quantity == "rate":
-            one = (np.sqrt(self._long(self.variance, self.count)) / self.duration / self.rate)[:, mine].max(axis=0)
+            one = (np.sqrt(self._long(self.variance, self.window_variance)) / self.duration / self.rate)[:, mine].max(
+                axis=0
+            )
             return (lambda trials: one / np.sqrt(trials)), labels, False
         if quantity == "count_covariance":
             if self.matrix is None and self.counted is None:
@@ -396,8 +398,8 @@ class _Moments(NamedTuple):
     @property
     def _count(self) -> Array:
         """Variances in that window."""
-        assert self.count is not None
-        return self.count
+        assert self.window_variance is not None
+        return self.window_variance
 
     def _total(self, k: int, power: int = 1) -> Array:
         """Return sums over a population's neurons of long-window covariances per time, or of squares, (stimulus,)."""
@@ -413,13 +415,13 @@ class _Moments(NamedTuple):
 
     def _excess(self, k: int) -> Array:
         """Return (stimulus,) what the summed count has in variance besides that in proportion to time."""
-        if self.count is None or self.window is None:
+        if self.window_variance is None or self.window is None:
             return np.zeros(self.stimuli)
         mine = self.member[k]
         if self.counted is not None and self.matrix is not None:
             difference = self.counted - self.matrix * self.window
             return np.asarray(difference[:, mine][:, :, mine].sum(axis=(1, 2)))
-        return np.asarray((self.count - self.variance * self.window)[:, mine].sum(axis=1))
+        return np.asarray((self.window_variance - self.variance * self.window)[:, mine].sum(axis=1))
 
     def _mean(self, k: int) -> float:
         """Return the error of the mean rate of a population in one trial, averaged over stimuli, 1/ms."""
