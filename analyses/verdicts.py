@@ -176,8 +176,9 @@ def _text(
         sentences.append(f"{start}: {parts}.")
     if open_:
         parts = "; ".join(_open(aspect, own, confidence, several, effort) for aspect, own in _by_aspect(open_))
-        start = "It cannot be told from these data whether" if sentences else f"Whether {who[0].lower()}{who[1:]} holds"
-        sentences.append(f"{start} {parts}." if sentences else f"{start} cannot be told from these data: {parts}.")
+        whole = f"Whether {who[0].lower()}{who[1:]} holds cannot be told from these data: it is open whether"
+        start = "It cannot be told from these data whether" if sentences else whole
+        sentences.append(f"{start} {parts}.")
     return " ".join([*sentences, *notes])
 
 

@@ -346,9 +346,8 @@ class _Moments(NamedTuple):
         mine = mine[self.rate[:, mine].min(axis=0) > 1e-3 * _LEAST_RATE]
         labels = [self.labels[k] for k in mine]
         if quantity == "rate":
-            one = (np.sqrt(self._long(self.variance, self.window_variance)) / self.duration / self.rate)[:, mine].max(
-                axis=0
-            )
+            whole = self._long(self.variance, self.window_variance)[:, mine]
+            one = (np.sqrt(whole) / self.duration / self.rate[:, mine]).max(axis=0, initial=0.0)
             return (lambda trials: one / np.sqrt(trials)), labels, False
         if quantity == "count_covariance":
             if self.matrix is None and self.counted is None:
@@ -357,9 +356,9 @@ class _Moments(NamedTuple):
             scale = np.sqrt(np.einsum("sii->si", count))[:, mine]
             r = count[:, mine][:, :, mine] / (scale[:, :, None] * scale[:, None, :])
             r[:, np.arange(len(mine)), np.arange(len(mine))] = 0.0
-            one = np.sqrt(1 + (r**2).max(axis=(0, 1)))
+            one = np.sqrt(1 + (r**2).max(axis=(0, 1), initial=0.0))
             return (lambda trials: one / np.sqrt(max(self._windows(trials) - 1, 1))), labels, False
-        gaussian, fourth = (part[:, mine].max(axis=0) for part in self._fourth())
+        gaussian, fourth = (part[:, mine].max(axis=0, initial=0.0) for part in self._fourth())
         if quantity == "count_fano":
             gaussian, fourth = np.full(len(mine), 2.0), np.zeros(len(mine))
         return (
