@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import xarray as xr
 from mnnbio.machine import FileError, written_aside
 from mnnbio.results.attributes import from_stored, restored, storable
 
-CONVENTIONS = "CF-1.11 mnnbio-1"
+SCHEMA = 1
+CONVENTIONS = f"CF-1.11 mnnbio-{SCHEMA}"
 
 
 class ResultFileError(FileError):
@@ -58,7 +60,7 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
     FileNotFoundError
         If there is no such file.
     ResultFileError
-        If the file is truncated, not netCDF, or not a result of this package.
+        If the file is truncated, not netCDF, not a result of this package, or one of a later schema.
     """
     path = Path(path)
     if not path.exists():
@@ -75,6 +77,12 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
         raise ResultFileError(
             f"{path} is a netCDF file of something else: its attribute Conventions is "
             f"{tree.attrs.get('Conventions')!r}, a result has {CONVENTIONS!r}"
+        )
+    later = [int(number) for number in re.findall(r"mnnbio-(\d+)", str(tree.attrs["Conventions"]))]
+    if max(later, default=0) > SCHEMA:
+        raise ResultFileError(
+            f"{path} was written by a later version: its schema is mnnbio-{max(later)}, this version reads "
+            f"mnnbio-{SCHEMA} and earlier. Update mnnbio, or save the result with this version"
         )
     tree.close()
     return restored(tree)
