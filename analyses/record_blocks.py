@@ -6,6 +6,7 @@ Blocks much longer than that memory are independent, and what varies between the
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,16 +105,26 @@ def record_blocks(
     if windows < 1:
         return None
     whole = length * step  # ms
-    rate = _counts(tree, own, whole, 0.0, parts * whole) / (1e-3 * whole)
+    # Trains are read once where all windows fit into memory, else once for each block.
+    table = _counts(tree, own, step, 0.0, parts * whole) if own.size * parts * length <= _TABLE else None
+    if table is None:
+        rate = _counts(tree, own, whole, 0.0, parts * whole)
+    else:
+        table = table.reshape(*table.shape[:2], parts, length, table.shape[-1])
+        rate = table.sum(axis=3)
+    rate = rate / (1e-3 * whole)
     rate = np.concatenate(np.moveaxis(rate, 2, 0), axis=1)  # (stimulus, part and trial, neuron)
     if not _same_rates(rate.mean(axis=1), simulated):
         return None
-    center = 1e-3 * step * rate.mean(axis=1)
-    found = [_block(tree, own, part * whole, length, step, center, members) for part in range(parts)]
-    variance, *summed = (np.concatenate(arrays, axis=1) for arrays in zip(*found, strict=True))
     total = rate.shape[1] * length
     if window is None or total < 2:
         return Blocks(rate, None, None, 1e-3 * step * length)
+    center = 1e-3 * step * rate.mean(axis=1)
+    found = []
+    for part in range(parts):
+        pieces = [table[:, :, part]] if table is not None else _pieces(tree, own, part * whole, length, step)
+        found.append(_squares(pieces, center, members, length))
+    variance, *summed = (np.concatenate(arrays, axis=1) for arrays in zip(*found, strict=True))
     unbiased = total / (total - 1)
     sums = {name: values * unbiased for name, values in zip(members, summed, strict=True)}
     return Blocks(rate, variance * unbiased, sums, 1e-3 * step * length)
@@ -127,21 +138,23 @@ def _counts(tree: xr.DataTree, own: xr.DataArray, bin: float, start: float, stop
     return np.asarray(counts.reshape(own.sizes.get("stimulus", 1), *counts.shape[-3:]))
 
 
-def _block(
-    tree: xr.DataTree, own: xr.DataArray, start: float, length: int, step: float, center: Array, members: Members
-) -> tuple[Array, ...]:
-    """Return squared deviations, and those of sums, in the same block of every trial: (stimulus, trial, ...)."""
-    strata, trials, neurons = len(center), own.sizes["trial"], center.shape[1]
-    variance = np.zeros((strata, trials, neurons))
-    summed = [np.zeros((strata, trials)) for _ in members]
-    at_once = int(np.clip(_TABLE / max(variance.size, 1), 1, length))
+def _pieces(tree: xr.DataTree, own: xr.DataArray, start: float, length: int, step: float) -> Iterator[Array]:
+    """Yield the counts (stimulus, trial, time, neuron) of a block, as many windows at once as fit into memory."""
+    at_once = int(np.clip(_TABLE / max(own.size, 1), 1, length))
     for first in range(0, length, at_once):
-        number = min(at_once, length - first)
         begin = start + first * step
-        deviation = _counts(tree, own, step, begin, begin + number * step) - center[:, None, None, :]
-        variance += (deviation**2).sum(axis=2)
-        for sums, mine in zip(summed, members.values(), strict=True):
-            sums += (deviation[..., mine].sum(axis=-1) ** 2).sum(axis=2)
+        yield _counts(tree, own, step, begin, begin + min(at_once, length - first) * step)
+
+
+def _squares(pieces: Iterable[Array], center: Array, members: Members, length: int) -> tuple[Array, ...]:
+    """Return mean squared deviations in the same block of every trial, and those of sums: (stimulus, trial, ...)."""
+    variance: Any = 0.0
+    summed: list[Any] = [0.0 for _ in members]
+    for counts in pieces:
+        deviation = counts - center[:, None, None, :]
+        variance = variance + (deviation**2).sum(axis=2)
+        for k, mine in enumerate(members.values()):
+            summed[k] = summed[k] + (deviation[..., mine].sum(axis=-1) ** 2).sum(axis=2)
     return variance / length, *(sums / length for sums in summed)
 
 

@@ -320,3 +320,16 @@ def test_everything_is_named_and_stored(tmp_path):
     back = load(tmp_path / "c.nc")["comparison"].to_dataset()
     assert back.attrs["verdict"] == c.attrs["verdict"]
     assert back["layer_verdict"].to_numpy().tolist() == c["layer_verdict"].to_numpy().tolist()
+
+
+def test_large_records_are_read_in_pieces(monkeypatch):
+    from mnnbio.analyses import record_blocks
+
+    own = law(SIZES)
+    tree = own.simulation(np.random.default_rng(0), 3, 40)
+    whole = compared(own.prediction(), tree)
+    monkeypatch.setattr(record_blocks, "_TABLE", 100)
+    pieces = compared(own.prediction(), tree)
+    for aspect in MARGINS:
+        for key in ("bias", "bias_se", "bias_p"):
+            np.testing.assert_allclose(pieces[f"{aspect}_{key}"], whole[f"{aspect}_{key}"], rtol=1e-9)
