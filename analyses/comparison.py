@@ -115,14 +115,23 @@ def compare(
     Returns
     -------
     Comparison
-        A dataset that prints as ten lines; `to_dataset` gives the plain one, which prints everything. With q one of
+        A dataset that prints as its verdict and ten lines; `to_dataset` gives the plain one, which prints everything. With q one of
         ``rate``, ``count_variance``, ``count_fano``, ``variance``, ``fano`` (those that both sides have):
 
-        - ``q_predicted, q_simulated, q_se, q_error, q_relative_error, q_z`` over ([stimulus,] neuron). z is NaN where
-          the standard error is zero or unknown.
+        - ``attrs["verdict"]``, sentences, and ``attrs["verdict_status"]``, "holds", "differs" or "undecided"; of
+          populations ``layer_verdict`` and ``layer_status`` (``docs/verdicts.md`` has the rule).
+        - With a one of ``rate``, ``rate_deviation``, ``count_variance``, ``summed_variance``: the relative error of all
+          neurons ``a_bias``, its interval ``a_bias_low, a_bias_high``, error ``a_bias_se``, ``a_bias_dof`` and
+          ``a_bias_p``; ``a_equivalence_p`` of the test that it is as large as its margin, and ``a_shown_within``, the
+          smallest margin that the data show. ``layer_a_bias`` etc. are the same for each population.
+        - ``rate_ks``, ``rate_ks_p``, ``rate_ks_expected``, ``rate_ks_halves``, ``rate_ks_halves_high`` and, with
+          `seeds`, ``rate_ks_seeds``, ``rate_ks_seeds_high``: distances of distributions over neurons.
+        - ``q_predicted, q_simulated, q_se, q_error, q_ratio, q_relative_error, q_z`` over ([stimulus,] neuron), and the
+          p-values ``q_p_value``, ``q_p_holm``, ``q_p_fdr``. z is NaN where the standard error is zero or unknown.
         - ``q_r, q_median_relative_error, q_sampling_relative_error, q_median_ratio, q_relative_count, q_z_mean,
           q_z_rms, q_z_within_2, q_z_count, q_p``, and what the z summaries would be for an exact prediction:
-          ``q_z_rms_expected, q_z_within_2_expected``. ``layer_q_r`` etc. are the same for each population, over
+          ``q_z_rms_expected, q_z_within_2_expected``, and in 95 % of simulations between ``q_z_rms_low`` and
+          ``q_z_rms_high``. ``layer_q_r`` etc. are the same for each population, over
           ``layer``.
         - With stimuli also ``q_pooled_predicted`` etc. over (neuron) and ``q_pooled_r`` etc.: means over stimuli, which
           show a bias that the sampling error of single stimuli hides. With 20 stimuli or more the standard error comes
@@ -130,7 +139,7 @@ def compare(
         - c one of ``count_covariance``, ``covariance`` (means over stimuli): ``c_predicted, c_simulated, c_se, c_z``
           and correlation coefficients ``count_correlation_predicted`` etc. over (neuron, neuron_j); of the pairs off
           the diagonal ``c_r``, ``c_r_p`` (relabelling test), ``c_r_ceiling`` (r that an exact prediction would reach at
-          this sampling error), ``c_slope``, ``c_z_rms``, ``c_p``, ``c_z_count``.
+          this sampling error), ``c_slope``, ``c_z_rms``, ``c_p``, ``c_z_count``, ``c_p_holm``, ``c_p_fdr``, ``c_ks``.
         - With a readout and stimuli: the decisions of `classification`, with `labels` also the accuracies.
 
     Raises
@@ -147,9 +156,9 @@ def compare(
     -----
     ``q_p`` asks whether the differences of all neurons *together* are larger than their standard errors allow: it
     needs no correction for the number of neurons. Standard errors estimated from few samples enter through Student's
-    t (degrees of freedom: `significance.SAMPLES_PER_DOF`); successive windows count as independent samples. For rates
-    the correlations between neurons are taken from the predicted covariance; the differences of other quantities and
-    of different stimuli are taken as independent. ``q_p`` is NaN where the samples are too few to say (below 21 for
+    t (degrees of freedom: `significance.SAMPLES_PER_DOF`); successive windows count as independent samples. The
+    correlations between neurons are taken from the predicted covariance; the differences of different stimuli are
+    independent. ``q_p`` is NaN where the samples are too few to say (below 21 for
     variances and Fano factors): then the pooled values speak.
     """
     least = 1e3 * _least_rate(min_rate)
@@ -279,7 +288,7 @@ def _add_quantity(
     spikes = expected_spikes(aligned)
     rate = _values(predicted["rate"])
     enough = np.ones(rate.shape, dtype=bool) if spikes is None else spikes >= min_spikes
-    correlations = _correlations(predicted) if name == "rate" else None
+    correlations = _correlations(predicted, name)
     _add_values(out, name, long_name, unit, dims, x, y, se)
     _add_p(out, name, long_name, dims, z_scores(y - x, se), dof, enough)
 
@@ -304,7 +313,7 @@ def _add_quantity(
     enough = np.ones(rate.shape[1:], dtype=bool) if spikes is None else spikes.sum(0) >= min_spikes
     z = z_scores(y.mean(0) - x.mean(0), error.se)
     _add_p(out, pooled, f"{long_name}, mean over stimuli", ("neuron",), z, error.dof, enough)
-    pooled_correlations = _correlations(predicted.mean("stimulus")) if name == "rate" else None
+    pooled_correlations = _correlations(predicted.mean("stimulus"), name)
     for prefix, member in _subsets(predicted, populations):
         own = None if pooled_correlations is None else pooled_correlations[member][:, member]
         values = summarise(
@@ -474,8 +483,11 @@ def _subsets(predicted: xr.Dataset, populations: list[str]) -> Iterator[tuple[st
         yield name, predicted["population"].to_numpy() == name
 
 
-def _correlations(predicted: xr.Dataset) -> Array | None:
-    """Return the predicted correlations of counts ([stimulus,] neuron, neuron), None without covariances."""
+def _correlations(predicted: xr.Dataset, quantity: str) -> Array | None:
+    """Return the predicted correlations of errors ([stimulus,] neuron, neuron), None without covariances.
+
+    Those of means are those of counts; those of variances, of nearly Gaussian counts, their squares.
+    """
     name = "count_covariance" if "count_covariance" in predicted else "covariance"
     if name not in predicted:
         return None
@@ -485,7 +497,7 @@ def _correlations(predicted: xr.Dataset) -> Array | None:
     correlations = np.divide(covariance, scale, out=np.zeros(covariance.shape), where=scale > 0)
     n = correlations.shape[-1]
     correlations[..., np.arange(n), np.arange(n)] = 1.0
-    return correlations
+    return correlations if quantity == "rate" else correlations**2
 
 
 def _add_pooled_fano(out: Variables, window: float) -> None:

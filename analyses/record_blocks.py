@@ -105,8 +105,9 @@ def record_blocks(
     if windows < 1:
         return None
     whole = length * step  # ms
+    cells = own.size // own.sizes.get("time", 1)
     # Trains are read once where all windows fit into memory, else once for each block.
-    table = _counts(tree, own, step, 0.0, parts * whole) if own.size * parts * length <= _TABLE else None
+    table = _counts(tree, own, step, 0.0, parts * whole) if cells * parts * length <= _TABLE else None
     if table is None:
         rate = _counts(tree, own, whole, 0.0, parts * whole)
     else:
