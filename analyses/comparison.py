@@ -115,8 +115,8 @@ def compare(
     Returns
     -------
     Comparison
-        A dataset that prints as its verdict and ten lines; `to_dataset` gives the plain one, which prints everything. With q one of
-        ``rate``, ``count_variance``, ``count_fano``, ``variance``, ``fano`` (those that both sides have):
+        A dataset that prints as its verdict and ten lines; `to_dataset` gives the plain one, which prints everything.
+        With q one of ``rate``, ``count_variance``, ``count_fano``, ``variance``, ``fano`` (those that both sides have):
 
         - ``attrs["verdict"]``, sentences, and ``attrs["verdict_status"]``, "holds", "differs" or "undecided"; of
           populations ``layer_verdict`` and ``layer_status`` (``docs/verdicts.md`` has the rule).
