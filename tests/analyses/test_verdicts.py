@@ -44,6 +44,7 @@ def repeated(request):
     ]
 
 
+@pytest.mark.slow
 def test_p_of_an_exact_prediction_is_uniform(repeated):
     for name in ("rate_p", "rate_bias_p", "count_variance_bias_p", "summed_variance_bias_p"):
         p = [float(c[name]) for c in repeated]
@@ -52,6 +53,7 @@ def test_p_of_an_exact_prediction_is_uniform(repeated):
     assert stats.kstest(single, "uniform").pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_intervals_cover_as_often_as_they_say(repeated):
     error = np.sqrt(0.95 * 0.05 / len(repeated))
     for aspect in ("rate", "count_variance", "summed_variance"):
@@ -61,12 +63,14 @@ def test_intervals_cover_as_often_as_they_say(repeated):
         assert within.mean() > 0.975 - K * error
 
 
+@pytest.mark.slow
 def test_an_exact_prediction_rarely_differs(repeated):
     error = np.sqrt(0.95 * 0.05 / len(repeated))
     assert np.mean([c.attrs["verdict_status"] == "differs" for c in repeated]) < 0.05 + K * error
     assert np.mean([bool((c["rate_p_holm"] < 0.05).any()) for c in repeated]) < 0.05 + K * error
 
 
+@pytest.mark.slow
 def test_the_equivalence_test_holds_its_level_at_the_margin():
     own, n = law(SIZES, correlation=0.2), 80
     shifted = own.prediction(0.05)
