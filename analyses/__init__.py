@@ -134,6 +134,7 @@ if TYPE_CHECKING:
     )
     from mnnbio.analyses.task_page import task_report
     from mnnbio.analyses.weights import plot_weights
+    from mnnbio.analyses.z_quantiles import plot_z_quantiles
 
 __all__ = [
     "Comparison",
@@ -230,6 +231,7 @@ __all__ = [
     "plot_weight_recovery",
     "plot_weights",
     "plot_z",
+    "plot_z_quantiles",
     "population_covariances",
     "population_rates",
     "population_spectra",
@@ -284,6 +286,7 @@ def __getattr__(name: str) -> Any:
             table_plots,
             task_page,
             weights,
+            z_quantiles,
         )
 
         modules = (
@@ -300,6 +303,7 @@ def __getattr__(name: str) -> Any:
             learner_scores,
             learning_page,
             task_page,
+            z_quantiles,
         )
         return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -36,6 +36,10 @@ class FewSamplesWarning(ComparisonWarning):
     """Standard errors come from so few samples that single z values have heavy tails."""
 
 
+class MissingValuesWarning(ComparisonWarning):
+    """Some neurons have no prediction, or were not measured: what is said is of the others."""
+
+
 class Aligned(NamedTuple):
     """A prediction and a simulation of the same circuit, with the same labels."""
 
@@ -64,11 +68,11 @@ def align(prediction: xr.Dataset | xr.DataTree, simulation: xr.Dataset | xr.Data
     ------
     ValueError
         If a group or a label is missing, labels differ or stand in another order, the two come from different
-        circuits, or their windows differ.
+        circuits, or their windows differ; or if all rates of one side are NaN.
 
     Warns
     -----
-    WarmupWarning, TimeStepWarning, WindowWarning, FewSamplesWarning
+    WarmupWarning, TimeStepWarning, WindowWarning, FewSamplesWarning, MissingValuesWarning
         See the classes.
     """
     predicted = group(prediction, "prediction")
@@ -78,6 +82,7 @@ def align(prediction: xr.Dataset | xr.DataTree, simulation: xr.Dataset | xr.Data
     _require_circuit(predicted, attrs)
     _require_times(predicted, attrs)
     _check_warmup(simulation, attrs)
+    _check_values(predicted, simulated)
     samples = attrs.get("n_samples")
     if samples is not None and samples < FEW_SAMPLES:
         warnings.warn(
@@ -191,6 +196,37 @@ def _require_times(predicted: xr.Dataset, attrs: dict[str, Any]) -> None:
         raise ValueError(
             f"the prediction is for windows of {1e3 * window:g} ms, the simulation counted in windows of "
             f"{1e3 * simulated_window:g} ms: predict with the simulation's `window`"
+        )
+
+
+def missing_values(predicted: xr.Dataset, simulated: xr.Dataset) -> list[str]:
+    """Return sentences on rates and variances that are NaN or infinite, none where all are known."""
+    found = []
+    for side, data in (("prediction", predicted), ("simulation", simulated)):
+        for name in ("rate", "count_variance", "variance"):
+            if name not in data or "neuron" not in data[name].dims:
+                continue
+            values = data[name].transpose(..., "neuron").to_numpy()
+            per_neuron = ~np.isfinite(values).reshape(-1, values.shape[-1]).all(axis=0)
+            missing, total = int(per_neuron.sum()), len(per_neuron)
+            if missing and not (side == "simulation" and name != "rate"):  # too few samples for a variance are no fault
+                found.append(f"The {side} has no {name.replace('_', ' ')} of {missing} of {total} neurons.")
+    return found
+
+
+def _check_values(predicted: xr.Dataset, simulated: xr.Dataset) -> None:
+    for side, data in (("prediction", predicted), ("simulation", simulated)):
+        if "rate" in data and data["rate"].size and not np.isfinite(data["rate"]).any():
+            raise ValueError(
+                f"all rates of the {side} are NaN or infinite: there is nothing to compare. Look at its attributes "
+                "(`status`, `residual`) and make it anew"
+            )
+    if sentences := missing_values(predicted, simulated):
+        warnings.warn(
+            f"{' '.join(sentences)} They are left out, and the verdict is on the others: look at how the values were "
+            "made (attributes `status`, `residual`)",
+            MissingValuesWarning,
+            stacklevel=4,
         )
 
 

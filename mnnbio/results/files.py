@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import xarray as xr
 from mnnbio.machine import FileError, written_aside
 from mnnbio.results.attributes import from_stored, restored, storable
 
-CONVENTIONS = "CF-1.11 mnnbio-1"
+SCHEMA = 1
+CONVENTIONS = f"CF-1.11 mnnbio-{SCHEMA}"
 _PIECE = 2**18  # numbers: 2 MB, some milliseconds to read
 
 
@@ -67,7 +69,7 @@ def load(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.DataTree:
     FileNotFoundError
         If there is no such file.
     ResultFileError
-        If the file is truncated, not netCDF, or not a result of this package.
+        If the file is truncated, not netCDF, not a result of this package, or one of a later schema.
     """
     path = Path(path)
     if not path.exists():
@@ -91,10 +93,21 @@ def load(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.DataTree:
         )
     if chunks is None:
         tree.close()
+    _require_schema(tree, path)
     found = restored(tree)
     if chunks is not None:
         found.set_close(tree.close)
     return found
+
+
+def _require_schema(tree: xr.DataTree, path: Path) -> None:
+    """Raise if a file is of a later schema, whose numbers may mean something else."""
+    found = re.search(r"\bmnnbio-(\d+)", str(tree.attrs["Conventions"]))
+    if found is not None and int(found[1]) > SCHEMA:
+        raise ResultFileError(
+            f"{path} is of a later version: its schema is mnnbio-{found[1]}, this version reads up to mnnbio-{SCHEMA}; "
+            f"update mnnbio (the file was written by {tree.attrs.get('mnnbio_version', 'an unknown version')})"
+        )
 
 
 def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from mnnbio.workflow.pipeline import (
     remarked,
     report_on,
     require_affordable,
+    verdict_of,
     with_theory,
 )
 from mnnbio.workflow.run_config import CircuitOptions, require_steps
@@ -199,10 +200,12 @@ class CircuitRun:
 
 
 def summary(tree: xr.DataTree) -> str:
-    """Return the rates of all populations, predicted and simulated, and the state, as text."""
+    """Return the verdict, the rates of all populations, predicted and simulated, and the state, as text."""
     from mnnbio.analyses import state_sentence
 
-    lines = [f"{'population':<14}{'predicted (Hz)':>16}{'simulated (Hz)':>20}{'difference':>13}"]
+    verdict = verdict_of(tree)
+    lines = [verdict, ""] if verdict else []
+    lines += [f"{'population':<14}{'predicted (Hz)':>16}{'simulated (Hz)':>20}{'difference':>13}"]
     simulated = tree["simulation"].to_dataset()
     predicted = tree["prediction/rate"] if "prediction" in tree.children else None
     populations = simulated["population"].to_numpy()

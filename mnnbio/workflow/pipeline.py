@@ -9,6 +9,7 @@ One rule for doing again: what is finished is kept, and the next use does what i
 from __future__ import annotations
 
 import json
+import textwrap
 import time
 import traceback
 import warnings
@@ -185,6 +186,14 @@ def remarked(tree: xr.DataTree, remarks: Sequence[str]) -> xr.DataTree:
     if remarks:
         tree.attrs[REMARKS] = json.dumps(list(remarks), ensure_ascii=False)
     return tree
+
+
+def verdict_of(tree: xr.DataTree) -> str:
+    """Return the verdict of a result's comparison as lines of text, nothing where it has none."""
+    if "comparison" not in tree.children:
+        return ""
+    text = str(tree.children["comparison"].attrs.get("verdict", ""))
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def remarks_of(tree: xr.DataTree) -> list[str]:

@@ -11,6 +11,7 @@ from mnnbio.workflow.pipeline import (
     Journal,
     labelled,
     remarked,
+    verdict_of,
 )
 from mnnbio.workflow.run_folder import (
     DECISIONS,
@@ -36,15 +37,17 @@ Row = tuple[str, str]
 
 
 def summary(session: Session) -> str:
-    """Return the figures of a run, and where its results are, as lines of text."""
+    """Return the verdict on the theory, the figures of a run, and where its results are, as lines of text."""
     parts, folder = session.store.parts, session.folder
     rows: list[Row] = []
     if TRAINING in parts:
         attrs = parts[TRAINING].attrs
         rows.append((f"moment network: {_score(attrs['score'])}, all test samples", f"{attrs['test_score']:.4f}"))
     rows += [row for name in (DECISIONS, STATISTICS) if name in parts for row in figures(parts[name])]
+    judged = next((name for name in (STATISTICS, DECISIONS) if name in parts and verdict_of(parts[name])), None)
+    verdict = "" if judged is None else f"{verdict_of(parts[judged])}\n\n"
     paths = [(path.name, str(path)) for path in (folder.result, folder.report) if path.exists()]
-    return f"{table(rows)}\n\n{table(paths)}"
+    return f"{verdict}{table(rows)}\n\n{table(paths)}"
 
 
 def figures(part: xr.DataTree) -> list[Row]:

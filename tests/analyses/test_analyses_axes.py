@@ -50,6 +50,7 @@ DRAW = {
     "count_statistics": (lambda t, **o: a.plot_count_statistics(t.comparison, **o), 2),
     "covariance": (lambda t, **o: a.plot_covariance(t.comparison, **o), 3),
     "z": (lambda t, **o: a.plot_z(t.comparison, **o), 2),
+    "z_quantiles": (lambda t, **o: a.plot_z_quantiles(t.comparison, **o), 2),
     "accuracy": (lambda t, **o: a.plot_accuracy(t.curve, **o), 1),
     "confusion": (lambda t, **o: a.plot_confusion(t.decided, **o), 2),
     "population_rates": (lambda t, **o: a.plot_population_rates(t.rates, **o), 2),

@@ -172,3 +172,14 @@ def test_coordinates_label_populations():
     assert coords["population"][1].tolist() == ["E", "E", "I"]
     assert coords["index"][1].tolist() == [0, 1, 0]
     assert coords["population_j"][0] == "neuron_j"
+
+
+def test_a_file_of_a_later_schema_is_refused(tmp_path):
+    import netCDF4
+
+    path = tmp_path / "result.nc"
+    mnnbio.save(xr.Dataset({"rate": array("rate", ["neuron"], [1.0])}), path)
+    with netCDF4.Dataset(path, "a") as file:
+        file.setncattr("Conventions", "CF-1.11 mnnbio-2")
+    with pytest.raises(ResultFileError, match="written by a later version: its schema is mnnbio-2, this version reads"):
+        mnnbio.load(path)

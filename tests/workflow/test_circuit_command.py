@@ -98,6 +98,9 @@ def test_the_summary_is_printed(finished):
     rate = float(tree["simulation/rate"].isel(stimulus=1, neuron=slice(80, 100)).mean())
     (line,) = [line for line in lines if line.startswith("I, stimulus 1")]
     assert f"{rate:.3f}" in line
+    first = next(k for k, text in enumerate(lines) if text.startswith(("The prediction", "Whether the prediction")))
+    assert " ".join(lines[first:]).startswith(tree["comparison"].attrs["verdict"][:60])
+    assert lines[first - 1] == ""
     assert "With stimulus 1 the network is" in lines[-3]
     assert lines[-1] == str(folder / "report.html")
 
