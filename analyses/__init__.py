@@ -17,6 +17,13 @@ from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.comparison_table import Comparison
 from mnnbio.analyses.covariances import mean_covariances, population_covariances
 from mnnbio.analyses.decisions import accuracy_against_time, classification
+from mnnbio.analyses.decoding import (
+    choice_probabilities,
+    compare_decoding,
+    linear_decoder,
+    predicted_accuracy,
+    spike_accuracy,
+)
 from mnnbio.analyses.dynamics import dynamics, state_sentence
 from mnnbio.analyses.learned_weights import weight_recovery
 from mnnbio.analyses.membrane import compare_membrane, membrane_statistics
@@ -57,6 +64,7 @@ from mnnbio.analyses.spike_matching import (
 )
 from mnnbio.analyses.spike_trains import spike_statistics
 from mnnbio.analyses.states import network_state, synchrony
+from mnnbio.analyses.stimulus_information import discriminability
 from mnnbio.analyses.table_scores import (
     calibration_curve,
     class_scores,
@@ -67,6 +75,7 @@ from mnnbio.analyses.table_scores import (
     roc_curve,
     unit_states,
 )
+from mnnbio.analyses.tuning import signal_and_noise_correlations, tuning_curves
 
 if TYPE_CHECKING:
     from mnnbio.analyses.dynamics_plots import (
@@ -132,9 +141,11 @@ __all__ = [
     "branching_ratio",
     "calibration_curve",
     "chance_match",
+    "choice_probabilities",
     "class_scores",
     "classification",
     "compare",
+    "compare_decoding",
     "compare_membrane",
     "condition_trajectories",
     "confusion_matrix",
@@ -142,10 +153,12 @@ __all__ = [
     "current_correlation",
     "curve_difference",
     "curve_intervals",
+    "discriminability",
     "dynamics",
     "fit_power_law",
     "interval_histogram_distance",
     "learning_report",
+    "linear_decoder",
     "match_spikes",
     "match_spikes_least_shift",
     "mean_covariances",
@@ -201,13 +214,16 @@ __all__ = [
     "population_spectra",
     "power_laws",
     "precision_recall_curve",
+    "predicted_accuracy",
     "principal_angles",
     "pruning_curve",
     "regression_scores",
     "report",
     "roc_curve",
+    "signal_and_noise_correlations",
     "smoothed_population_distance",
     "smoothed_train_distance",
+    "spike_accuracy",
     "spike_distance",
     "spike_match",
     "spike_statistics",
@@ -217,6 +233,7 @@ __all__ = [
     "switch_success",
     "synchrony",
     "task_report",
+    "tuning_curves",
     "unit_states",
     "van_rossum_distance",
     "victor_purpura_distance",
