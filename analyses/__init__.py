@@ -78,6 +78,7 @@ from mnnbio.analyses.table_scores import (
 from mnnbio.analyses.tuning import signal_and_noise_correlations, tuning_curves
 
 if TYPE_CHECKING:
+    from mnnbio.analyses.decoding_plots import plot_decoding, plot_discriminability, plot_tuning_curves
     from mnnbio.analyses.dynamics_plots import (
         plot_currents,
         plot_intervals,
@@ -115,6 +116,7 @@ if TYPE_CHECKING:
         plot_training,
         plot_z,
     )
+    from mnnbio.analyses.result_plots import plot_covariance_matrices, plot_rate_distribution
     from mnnbio.analyses.spike_plots import plot_psth, plot_raster
     from mnnbio.analyses.table_plots import (
         plot_calibration,
@@ -178,8 +180,11 @@ __all__ = [
     "plot_confusions",
     "plot_count_statistics",
     "plot_covariance",
+    "plot_covariance_matrices",
     "plot_currents",
+    "plot_decoding",
     "plot_dimensions",
+    "plot_discriminability",
     "plot_inputs",
     "plot_intervals",
     "plot_learner_scores",
@@ -191,6 +196,7 @@ __all__ = [
     "plot_precision_recall",
     "plot_psth",
     "plot_raster",
+    "plot_rate_distribution",
     "plot_rates",
     "plot_removal",
     "plot_residuals",
@@ -204,6 +210,7 @@ __all__ = [
     "plot_stimuli",
     "plot_switch_success",
     "plot_training",
+    "plot_tuning_curves",
     "plot_unit_states",
     "plot_voltages",
     "plot_weight_recovery",
@@ -245,6 +252,7 @@ def __getattr__(name: str) -> Any:
     """Import the report or a figure at first use: Matplotlib takes most of a second to load."""
     if name in __all__ and (name in ("report", "task_report", "learning_report") or name.startswith("plot_")):
         from mnnbio.analyses import (
+            decoding_plots,
             dynamics_plots,
             html_report,
             learner_scores,
@@ -253,6 +261,7 @@ def __getattr__(name: str) -> Any:
             membrane_plots,
             mode_plots,
             plots,
+            result_plots,
             spike_plots,
             table_plots,
             task_page,
@@ -272,6 +281,8 @@ def __getattr__(name: str) -> Any:
             learner_scores,
             learning_page,
             task_page,
+            decoding_plots,
+            result_plots,
         )
         return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
