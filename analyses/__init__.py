@@ -88,7 +88,7 @@ if TYPE_CHECKING:
         plot_spectra,
         plot_stimuli,
     )
-    from mnnbio.analyses.html_report import report
+    from mnnbio.analyses.html_report import report, report_side_by_side
     from mnnbio.analyses.learner_scores import plot_learner_scores, plot_shared_moments
     from mnnbio.analyses.learning_page import learning_report
     from mnnbio.analyses.learning_plots import (
@@ -226,6 +226,7 @@ __all__ = [
     "pruning_curve",
     "regression_scores",
     "report",
+    "report_side_by_side",
     "roc_curve",
     "signal_and_noise_correlations",
     "smoothed_population_distance",
@@ -250,7 +251,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the report or a figure at first use: Matplotlib takes most of a second to load."""
-    if name in __all__ and (name in ("report", "task_report", "learning_report") or name.startswith("plot_")):
+    if name in __all__ and (
+        name in ("report", "report_side_by_side", "task_report", "learning_report") or name.startswith("plot_")
+    ):
         from mnnbio.analyses import (
             decoding_plots,
             dynamics_plots,

@@ -237,7 +237,7 @@ def plot_rate_distribution(
             theory = side == SIDES[0]
             axes.step(
                 np.concatenate([rates[:1], rates]), share, where="post", color=INK if both and theory else colour,
-                linestyle="--" if theory else "-", linewidth=0.8 if both and theory else 1.1,
+                linestyle="--" if both and theory else "-", linewidth=0.8 if both and theory else 1.1,
                 label=None if both and theory else name,
             )  # fmt: skip
     if both:
@@ -248,3 +248,61 @@ def plot_rate_distribution(
     sparse_ticks(axes, x=5, y=2)
     axes.legend(loc="lower right")
     return axes
+
+
+@styled
+@lettered
+def plot_courses(result: xr.Dataset, *, colors: Colors = None, ax: Axes | Sequence[Axes] | None = None) -> Panels:
+    """Draw quantities against time or frequency, a panel each, one line for every population, mode or the like.
+
+    Parameters
+    ----------
+    result : Dataset
+        With variables over ``time`` or ``frequency``, and one other dimension or none.
+    colors : mapping or sequence of str, optional
+        Colours of the lines, by label or in their order.
+    ax : Axes or sequence of Axes, optional
+        One for each quantity.
+
+    Raises
+    ------
+    ValueError
+        If there is no such variable.
+    """
+    shown = [variable for name, variable in result.data_vars.items() if is_course(str(name), variable)][:_MOST_COURSES]
+    if not shown:
+        raise ValueError(
+            "there is no quantity over time or frequency and at most one other dimension among "
+            f"{', '.join(map(str, result.data_vars)) or 'no variables'}"
+        )
+    panels = panels_in(ax, 1, len(shown), (SINGLE_COLUMN * min(len(shown), 2), 50))
+    for axes, variable in zip(panels, shown, strict=True):
+        along = next(dim for dim in ("time", "frequency") if dim in variable.dims)
+        place = variable[along].to_numpy()
+        others = [dim for dim in variable.dims if dim != along]
+        values = variable.transpose(along, *others).to_numpy().reshape(len(place), -1)
+        labels = [str(label) for label in variable[others[0]].to_numpy()] if others else [""]
+        palette = palette_of(labels, None, colors)
+        for k, label in enumerate(labels):
+            axes.plot(place, values[:, k], color=palette[label], label=label or None)
+        unit = str(variable.attrs.get("units", "1"))
+        text = str(variable.attrs.get("long_name", variable.name)).partition(",")[0]
+        axes.set_ylabel(text.capitalize() + (f" ({unit})" if unit != "1" else ""))
+        axes.set_xlabel("Time (s)" if along == "time" else "Frequency (Hz)")
+        sparse_ticks(axes)
+    if len(labels) > 1:
+        panels[0].legend(loc="best")
+    return panels
+
+
+_MOST_COURSES, _MOST_LINES = 2, 12
+
+
+def is_course(name: str, variable: xr.DataArray, along: str | None = None) -> bool:
+    """Return whether `plot_courses` draws a variable: over time or frequency (or `along` alone), with few lines."""
+    dims = [dim for dim in ("time", "frequency") if dim in variable.dims]
+    others = [dim for dim in variable.dims if dim not in dims]
+    if len(dims) != 1 or len(others) > 1 or along not in (None, *dims) or variable.sizes[dims[0]] < 2:
+        return False
+    few = all(variable.sizes[dim] <= _MOST_LINES for dim in others)
+    return variable.dtype.kind in "iuf" and not name.endswith("_se") and few

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import xarray as xr
 
 from mnnbio.machine import FileError, written_aside
 from mnnbio.results.attributes import from_stored, restored, storable
+from mnnbio.results.schema import group_name
 
-CONVENTIONS = "CF-1.11 mnnbio-1"
+SCHEMA = 1
+CONVENTIONS = f"CF-1.11 mnnbio-{SCHEMA}"
 
 
 class ResultFileError(FileError):
@@ -26,7 +29,7 @@ def save(tree: xr.DataTree | xr.Dataset, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     tree : DataTree or Dataset
-        The result; a single dataset becomes the group that its attribute ``group`` names.
+        The result; a single dataset becomes the group that it is (`group_name`).
     path : path-like
         File to write, replaced as a whole once everything is on disk.
 
@@ -40,7 +43,8 @@ def save(tree: xr.DataTree | xr.Dataset, path: str | os.PathLike[str]) -> None:
     if not isinstance(tree, xr.DataTree | xr.Dataset):
         raise TypeError(f"a result is an xarray.DataTree or Dataset, got {type(tree).__name__}")
     if isinstance(tree, xr.Dataset):
-        tree = xr.DataTree.from_dict({f"/{tree.attrs.get('group', 'prediction')}": tree})
+        plain = xr.Dataset(tree.data_vars, coords=tree.coords, attrs=tree.attrs)
+        tree = xr.DataTree.from_dict({f"/{group_name(plain)}": plain})
     tree = storable(tree)
     tree.attrs = {**tree.attrs, "Conventions": CONVENTIONS}
     with written_aside(path) as aside:
@@ -58,11 +62,15 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
     FileNotFoundError
         If there is no such file.
     ResultFileError
-        If the file is truncated, not netCDF, or not a result of this package.
+        If the file is truncated, not netCDF, not a result of this package, or of a later version of it.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no result file {path}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a result file: a run folder's result is {path / 'result.nc'}")
+    if not path.stat().st_size:
+        raise ResultFileError(f"{path} is empty: it was never written, or its disk was full; make it again")
     try:
         with xr.open_datatree(path, engine="netcdf4") as opened:
             tree = opened.load()
@@ -77,7 +85,18 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
             f"{tree.attrs.get('Conventions')!r}, a result has {CONVENTIONS!r}"
         )
     tree.close()
+    _require_schema(tree, path)
     return restored(tree)
+
+
+def _require_schema(tree: xr.DataTree, path: Path) -> None:
+    """Raise if a file is of a later schema, whose numbers may mean something else."""
+    found = re.search(r"\bmnnbio-(\d+)", str(tree.attrs["Conventions"]))
+    if found is not None and int(found[1]) > SCHEMA:
+        raise ResultFileError(
+            f"{path} is of a later version: its schema is mnnbio-{found[1]}, this version reads up to mnnbio-{SCHEMA}; "
+            f"update mnnbio (the file was written by {tree.attrs.get('mnnbio_version', 'an unknown version')})"
+        )
 
 
 def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
