@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnnbio.analyses.accessor_plots import Plots
 from mnnbio.analyses.alignment import ComparisonWarning
 from mnnbio.analyses.avalanches import avalanches, branching_ratio, fit_power_law
 from mnnbio.analyses.balance import current_balance, current_correlation
@@ -133,6 +134,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Comparison",
     "ComparisonWarning",
+    "Plots",
     "SpikePairs",
     "SpikeTrains",
     "ablation_curve",

@@ -244,9 +244,9 @@ def compare_decoding(
     Parameters
     ----------
     prediction : Dataset or DataTree
-        With stimuli and ``count_covariance`` of the window that is decoded.
+        With stimuli and ``count_covariance`` of the window that is decoded; or a result that has it.
     simulation : DataTree
-        With the spikes of the same stimuli.
+        With the spikes of the same stimuli; it may be the same result.
     population : str or sequence of str, optional
         Populations that are read; default: all neurons.
     folds : int
@@ -264,12 +264,13 @@ def compare_decoding(
     ValueError
         If stimuli or windows differ, or something is missing.
     """
-    moments = count_moments(prediction, population=population)
-    if "window" not in group(prediction, "prediction").attrs:
+    side = group(prediction, "prediction")  # of a whole result, which may have both
+    moments = count_moments(side, population=population)
+    if "window" not in side.attrs:
         raise ValueError("decoding needs a prediction of counts: predict with `window`, the time that is decoded")
     window = 1e3 * moments.window
     decoder = linear_decoder(moments.mean, moments.covariance.mean(axis=0))
-    predicted = predicted_accuracy(prediction, population=population, decoder=decoder)
+    predicted = predicted_accuracy(side, population=population, decoder=decoder)
     given = spike_accuracy(simulation, window=window, population=population, decoder=decoder)
     differ = predicted["stimulus"].to_numpy() != given["stimulus"].to_numpy()
     if np.any(differ):

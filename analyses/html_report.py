@@ -150,7 +150,7 @@ def page_of(
     decisions = _comparison(decider) if decider is not tree else comparison
     if comparison is not None and "rate_predicted" not in comparison:
         comparison = None  # of decisions alone
-    illustrations = list(_illustrations(tree, comparison, decider, decisions))
+    illustrations = list(_illustrations(tree, comparison, decider, decisions, notes))
     lists: list[Table] = []
     if comparison is None and (table := rate_table(tree)) is not None:
         lists.append(table)
@@ -211,8 +211,10 @@ def _verdict(tree: xr.DataTree, comparison: xr.Dataset | None, decisions: xr.Dat
 
 
 def _comparison(tree: xr.DataTree) -> xr.Dataset | None:
-    if "comparison" in tree.children:
-        return tree["comparison"].to_dataset()
+    stored = tree["comparison"].to_dataset() if "comparison" in tree.children else None
+    # A selection of a comparison has no summaries: what is left is compared anew where both sides are there.
+    if stored is not None and ("rate_predicted" not in stored or "rate_p" in stored):
+        return stored
     if {"prediction", "simulation"} <= set(tree.children):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ComparisonWarning)  # they stand in the report
@@ -299,7 +301,11 @@ def _subject(comparison: xr.Dataset) -> str:
 
 
 def _illustrations(
-    tree: xr.DataTree, comparison: xr.Dataset | None, decider: xr.DataTree, decisions: xr.Dataset | None
+    tree: xr.DataTree,
+    comparison: xr.Dataset | None,
+    decider: xr.DataTree,
+    decisions: xr.Dataset | None,
+    notes: list[str],
 ) -> Iterator[Illustration]:
     """Yield every figure that the result has data for, with its caption."""
     if "training" in tree.children:
@@ -318,7 +324,7 @@ def _illustrations(
         yield from _comparison_illustrations(comparison)
     else:
         yield from side_illustrations(tree)
-    yield from stimulus_illustrations(tree)
+    yield from stimulus_illustrations(tree, notes)
     if "spikes" in tree.children and tree["spikes"].sizes["spike"]:
         text = (
             "Spikes at the beginning of one trial (top; one row a neuron, at most 150 evenly chosen) and population "
@@ -436,7 +442,9 @@ def _accuracy_illustration(decider: xr.DataTree, comparison: xr.Dataset) -> Iter
 
 def _provenance(tree: xr.DataTree) -> list[tuple[str, str]]:
     """Return how the numbers were made."""
-    attrs: dict[Any, Any] = dict(tree["prediction"].attrs) if "prediction" in tree.children else {}
+    attrs: dict[Any, Any] = {}
+    for name in ("prediction", "comparison"):
+        attrs |= tree[name].attrs if name in tree.children else {}
     attrs |= tree.attrs
     stimuli = tree["simulation"].sizes.get("stimulus") if "simulation" in tree.children else None
     entries: list[tuple[str, str]] = []

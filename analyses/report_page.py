@@ -18,6 +18,7 @@ Pairs = Sequence[tuple[str, str]]
 
 # Type of a printed column is small on a screen.
 _ENLARGED = 1.3
+_HALF_PAGE = 6.4  # in
 
 
 class Table(NamedTuple):
@@ -110,9 +111,11 @@ def write_side_by_side(path: Path, title: str, pages: Mapping[str, Page]) -> Pat
     sections: dict[str, dict[str, Any]] = {}
     for k, (name, page) in enumerate(pages.items()):
         for item in page.illustrations:
-            section = sections.setdefault(item.key, {"key": item.key, "title": item.title, "columns": []})
+            section = sections.setdefault(item.key, {"key": item.key, "title": item.title, "columns": [], "least": 0.0})
             stem = _figures(path) / f"{item.key}_{k + 1}"
             section["columns"].append({"name": name, **_embedded(item, stem)})
+            # Columns are as wide as the widest figure, up to half a page, so that type stays legible.
+            section["least"] = max(section["least"], min(_ENLARGED * item.figure.get_size_inches()[0], _HALF_PAGE))
     figures = _common(page.key_figures for page in pages.values())
     provenance = _common(dict(page.provenance) for page in pages.values())
     return _write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -222,12 +223,11 @@ def plot_rate_distribution(
     sides = {name: data for name, data in _sides(result).items() if "rate" in data and "neuron" in data["rate"].dims}
     if not sides:
         raise ValueError("there are no rates of neurons to draw: the result is of populations, or has none")
-    owners = _owners(next(iter(sides.values())))
-    palette = palette_of(owners.tolist(), populations, colors)
+    palette = palette_of(_owners(next(iter(sides.values()))).tolist(), populations, colors)
     (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN, 55))
     both = len(sides) == 2
     for side, data in sides.items():
-        values = data["rate"].transpose(..., "neuron").to_numpy()
+        values, owners = data["rate"].transpose(..., "neuron").to_numpy(), _owners(data)
         for name, colour in palette.items():
             rates = np.sort(values[..., owners == name].ravel())
             rates = rates[np.isfinite(rates)]
@@ -287,7 +287,8 @@ def plot_courses(result: xr.Dataset, *, colors: Colors = None, ax: Axes | Sequen
             axes.plot(place, values[:, k], color=palette[label], label=label or None)
         unit = str(variable.attrs.get("units", "1"))
         text = str(variable.attrs.get("long_name", variable.name)).partition(",")[0]
-        axes.set_ylabel(text.capitalize() + (f" ({unit})" if unit != "1" else ""))
+        label = text[:1].upper() + text[1:] + (f" ({unit})" if unit != "1" else "")
+        axes.set_ylabel("\n".join(textwrap.wrap(label, _LABEL_WIDTH)))
         axes.set_xlabel("Time (s)" if along == "time" else "Frequency (Hz)")
         sparse_ticks(axes)
     if len(labels) > 1:
@@ -295,7 +296,7 @@ def plot_courses(result: xr.Dataset, *, colors: Colors = None, ax: Axes | Sequen
     return panels
 
 
-_MOST_COURSES, _MOST_LINES = 2, 12
+_MOST_COURSES, _MOST_LINES, _LABEL_WIDTH = 2, 12, 28
 
 
 def is_course(name: str, variable: xr.DataArray, along: str | None = None) -> bool:

@@ -60,12 +60,14 @@ def interval_illustration(tree: xr.DataTree) -> Iterator[Illustration]:
     yield Illustration("intervals", "Irregularity", figure, f"{text}; dotted: a Poisson process.")
 
 
-def stimulus_illustrations(tree: xr.DataTree) -> Iterator[Illustration]:
+def stimulus_illustrations(tree: xr.DataTree, notes: list[str]) -> Iterator[Illustration]:
     """Yield tuning curves, where stimuli have labels of their own, and how well they are told apart.
 
     Parameters
     ----------
     tree : DataTree
+    notes : list of str
+        Why there is no decoding is added to it, where there could be.
     """
     sides = [tree[name].to_dataset() if name in tree.children else None for name in ("prediction", "simulation")]
     known = [side for side in sides if side is not None and "rate" in side and "neuron" in side["rate"].dims]
@@ -82,10 +84,10 @@ def stimulus_illustrations(tree: xr.DataTree) -> Iterator[Illustration]:
         figure = figure_of(decoding_plots.plot_tuning_curves(prediction, simulation))
         yield Illustration("tuning", "Tuning curves", figure, text)
     if 2 <= number <= _MOST_CHOICES and len(known) == 2 and "spikes" in tree.children:
-        yield from _decoding(tree)
+        yield from _decoding(tree, notes)
 
 
-def _decoding(tree: xr.DataTree) -> Iterator[Illustration]:
+def _decoding(tree: xr.DataTree, notes: list[str]) -> Iterator[Illustration]:
     """Yield the accuracy of linear decoders of stimuli, where moments and spikes suffice."""
     recorded = tree["spikes"].sizes["neuron"] == tree["prediction"].sizes.get("neuron")
     if not recorded or "count_covariance" not in tree["prediction"] or tree["spikes"].sizes["trial"] < 5:
@@ -94,7 +96,8 @@ def _decoding(tree: xr.DataTree) -> Iterator[Illustration]:
         warnings.simplefilter("ignore", ComparisonWarning)
         try:
             decoding = compare_decoding(tree, tree)
-        except ValueError:  # such as a covariance of more neurons than samples, or silent neurons: nothing to show
+        except ValueError as error:  # such as silent neurons
+            notes.append(f"Stimuli are not decoded: {str(error).replace('`', '').rstrip('.')}.")
             return
     window, z = 1e3 * decoding.attrs["window"], float(decoding["mean_accuracy_z"])
     text = (

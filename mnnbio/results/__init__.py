@@ -1,5 +1,6 @@
 """Results: the labelled schema that predictions and simulations share, and the files that hold it."""
 
+from mnnbio.results.accessor import Extension, ResultAccessor, extend_accessor
 from mnnbio.results.estimates import (
     Estimate,
     covariance_of_sums,
@@ -26,6 +27,8 @@ from mnnbio.results.schema import (
 __all__ = [
     "QUANTITIES",
     "Estimate",
+    "Extension",
+    "ResultAccessor",
     "ResultFileError",
     "array",
     "counts",
@@ -35,6 +38,7 @@ __all__ = [
     "estimate_mean",
     "estimate_variance",
     "example_inputs",
+    "extend_accessor",
     "fano_of_sums",
     "group_name",
     "label_stimuli",

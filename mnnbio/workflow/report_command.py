@@ -175,7 +175,7 @@ def read_source(text: str) -> Source:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # points that are missing are counted on the page
-            return Source(label, path, f"Sweep {path.name}", open_sweep(path, resolution="population"), [])
+            return Source(label, path, f"Sweep: {path.name}", open_sweep(path, resolution="population"), [])
     raise FileNotFoundError(
         f"{path} holds no run: neither result.nc nor manifest.json of a sweep is there. Its simulation may not be "
         f"done: mnnbio run --out {path} continues it"
