@@ -117,7 +117,7 @@ if TYPE_CHECKING:
         plot_training,
         plot_z,
     )
-    from mnnbio.analyses.result_plots import plot_covariance_matrices, plot_rate_distribution
+    from mnnbio.analyses.result_plots import plot_courses, plot_covariance_matrices, plot_rate_distribution
     from mnnbio.analyses.spike_plots import plot_psth, plot_raster
     from mnnbio.analyses.table_plots import (
         plot_calibration,
@@ -181,6 +181,7 @@ __all__ = [
     "plot_confusion",
     "plot_confusions",
     "plot_count_statistics",
+    "plot_courses",
     "plot_covariance",
     "plot_covariance_matrices",
     "plot_currents",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,8 @@ import xarray as xr
 
 from mnnbio.results.schema import group_name
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Labels = Any  # one label, or a sequence of them
+DataFrame = Any  # of pandas, which is imported by xarray when it makes one
 
 # Coordinates of neurons, and the argument by which each is selected.
 _BY = {"population": "population", "neuron": "neuron", "index": "index"}
@@ -89,7 +87,7 @@ class ResultAccessor:
             {path: _selected(data, wanted, stimulus) for path, data in nodes.items()}, name=self._data.name
         )
 
-    def to_dataframe(self, name: str | None = None) -> pd.DataFrame:
+    def to_dataframe(self, name: str | None = None) -> DataFrame:
         """Return a table: a row a neuron (and stimulus), or a row a spike, or a row an element of one variable.
 
         Parameters
@@ -282,14 +280,14 @@ def _of_single(data: xr.Dataset) -> xr.Dataset:
     return data[names]
 
 
-def _neurons(data: xr.Dataset) -> pd.DataFrame:
+def _neurons(data: xr.Dataset) -> DataFrame:
     table = _of_single(data)
     if not table.data_vars:
         raise ValueError(f"there are no quantities of single neurons; name one of {_listed(data.data_vars)}")
     return _frame(table)
 
 
-def _frame(data: xr.Dataset) -> pd.DataFrame:
+def _frame(data: xr.Dataset) -> DataFrame:
     """Return a dataset as a table, its labels as columns."""
     used = {dim for variable in data.data_vars.values() for dim in variable.dims}
     kept = data.drop_vars([name for name, coord in data.coords.items() if not set(coord.dims) <= used])
@@ -299,7 +297,7 @@ def _frame(data: xr.Dataset) -> pd.DataFrame:
     return frame[[*labels, *map(str, data.data_vars)]]
 
 
-def _spikes(data: xr.Dataset) -> pd.DataFrame:
+def _spikes(data: xr.Dataset) -> DataFrame:
     """Return spike trains as a table with a row a spike."""
     sizes = data["row_size"]
     rows = _frame(sizes.to_dataset())
