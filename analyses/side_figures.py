@@ -106,5 +106,5 @@ def _decoding(tree: xr.DataTree, notes: list[str]) -> Iterator[Illustration]:
         f"spikes (cross-validated). {captions.number(decoding['mean_accuracy_predicted'])} is predicted and "
         f"{captions.number(decoding['mean_accuracy_spikes'])} measured"
     )
-    text += f", {captions.number(z, 2)} standard errors apart." if np.isfinite(z) else "."
+    text += f", {captions.number(abs(z), 2)} standard errors apart." if np.isfinite(z) else "."
     yield Illustration("decoding", "Decoding of stimuli", figure_of(decoding_plots.plot_decoding(decoding)), text)
