@@ -59,8 +59,9 @@ class Plots:
 
         data = self._data
         if isinstance(data, xr.DataTree):
-            sides = {name: data[name].to_dataset() for name in ("prediction", "simulation") if name in data.children}
-            return plot_tuning_curves(**sides, **options)
+            names = ("prediction", "simulation")
+            predicted, simulated = (data[n].to_dataset() if n in data.children else None for n in names)
+            return plot_tuning_curves(predicted, simulated, **options)
         return plot_tuning_curves(data, **options)
 
     def _compared(self) -> xr.Dataset:

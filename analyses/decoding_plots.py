@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
 
 from mnnbio.analyses.captions import number
 from mnnbio.analyses.figure_style import (
@@ -86,7 +87,7 @@ def plot_tuning_curves(
     axes.margins(x=0.04)
     legend = axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=min(len(labels), 4), columnspacing=1.2)
     if len(sides) == 2:
-        legend.set_title("Lines: predicted; points: spikes ± s.e.", {"size": 6.5})
+        legend.set_title("Lines: predicted; points: spikes ± s.e.", FontProperties(size=6.5))
         legend.set_alignment("left")
     return axes
 

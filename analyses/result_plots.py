@@ -118,8 +118,9 @@ def _matrices(result: xr.Dataset | xr.DataTree, correlation: bool) -> tuple[dict
     if correlation:
         unit, found = "1", {title: _normalised(matrix) for title, matrix in found.items()}
     window = attrs.get("window")
-    counted = name == "count_covariance" and window is not None and not isinstance(window, str)
-    return found, unit, float(window) if counted else None
+    if name != "count_covariance" or window is None or isinstance(window, str):
+        return found, unit, None
+    return found, unit, float(window)
 
 
 _COVARIANCES = ("count_covariance", "covariance")

@@ -93,7 +93,7 @@ def _long_covariance(data: xr.Dataset, side: str) -> xr.DataArray:
         return data["covariance"]
     if {"covariance_diagonal", "covariance_factor"} <= set(data):
         factor = data["covariance_factor"]
-        (rank,) = (dim for dim in factor.dims if dim not in ("stimulus", "neuron"))
+        (rank,) = (str(dim) for dim in factor.dims if dim not in ("stimulus", "neuron"))
         other = factor.rename({rank: f"{rank}_j"}).rename(neuron="neuron_j")
         other = other.drop_vars([name for name in other.coords if "neuron_j" in other[name].dims])
         if "covariance_core" in data:
@@ -137,7 +137,7 @@ def cholesky_root(correlation: Array) -> Array:
         If it is not positive definite.
     """
     try:
-        return np.linalg.cholesky(correlation)
+        return np.asarray(np.linalg.cholesky(correlation), dtype=np.float64)
     except np.linalg.LinAlgError:
         least = float(np.linalg.eigvalsh(correlation)[0])
         raise ValueError(

@@ -44,7 +44,7 @@ def sweep_page(tree: xr.DataTree, *, title: str | None = None) -> Page:
     title : str, optional
         Heading.
     """
-    status = tree["status"]
+    status = tree.to_dataset()["status"]
     states, numbers = np.unique(status.to_numpy(), return_counts=True)
     counts = dict(zip(states.tolist(), numbers.tolist(), strict=True))
     done, total = counts.get(_DONE, 0), int(numbers.sum())
@@ -88,17 +88,17 @@ def _means(tree: xr.DataTree, side: str) -> xr.DataArray | None:
     """Return rates of populations at every point, means over stimuli; None where there are none."""
     if side not in tree.children or "rate" not in tree[side]:
         return None
-    rate = tree[side]["rate"]
-    over = [dim for dim in rate.dims if dim not in (*tree["status"].dims, "population")]
+    rate = tree[side].to_dataset()["rate"]
+    over = [dim for dim in rate.dims if dim not in (*tree.to_dataset()["status"].dims, "population")]
     return rate.mean(over).compute()
 
 
 def _table(tree: xr.DataTree, means: dict[str, xr.DataArray | None]) -> Table:
     """Return a table of the points, a row each."""
-    status = tree["status"]
+    status = tree.to_dataset()["status"]
     names = [str(name) for name, coord in status.coords.items() if set(coord.dims) <= set(status.dims) and coord.dims]
     shown = {side: rate for side, rate in means.items() if rate is not None and "population" in rate.dims}
-    populations = next((r["population"].to_numpy().tolist()[:_MOST_POPULATIONS] for r in shown.values()), [])
+    populations: list[str] = next((r["population"].to_numpy().tolist()[:_MOST_POPULATIONS] for r in shown.values()), [])
     words = {"simulation": "simulated", "prediction": "predicted"}
     head = [*names, "status"]
     head += [f"{name}, {words[side]} (Hz)" for name in populations for side in shown]
@@ -128,7 +128,7 @@ def _text(value: object) -> str:
 
 
 def _illustrations(tree: xr.DataTree, means: dict[str, xr.DataArray | None]) -> Iterator[Illustration]:
-    status = tree["status"]
+    status = tree.to_dataset()["status"]
     axes = [
         str(dim) for dim, size in status.sizes.items()
         if size > 1 and dim in status.coords and status[dim].dtype.kind in "iuf"
@@ -137,7 +137,7 @@ def _illustrations(tree: xr.DataTree, means: dict[str, xr.DataArray | None]) -> 
     any_side = simulated if simulated is not None else predicted
     if any_side is None or not axes or "population" not in any_side.dims:
         return
-    rest = {dim: 0 for dim in status.dims if dim not in axes[:2] and status.sizes[dim] > 0}
+    rest = {str(dim): 0 for dim in status.dims if dim not in axes[:2] and status.sizes[dim] > 0}
     fixed = "".join(f", {dim} = {_text(status[dim].values[0])}" for dim in rest if dim in status.coords)
     if len(axes) == 1:
         figure = figure_of(plot_parameter(simulated, predicted, axes[0], at=rest))
