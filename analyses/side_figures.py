@@ -13,6 +13,7 @@ from mnnbio.analyses.alignment import ComparisonWarning
 from mnnbio.analyses.decoding import compare_decoding
 from mnnbio.analyses.figure_style import Illustration, figure_of
 from mnnbio.analyses.spike_trains import spike_statistics
+from mnnbio.analyses.stimulus_information import discriminability
 
 # Stimuli up to which curves are drawn, and decoders told apart.
 _MOST_STIMULI, _MOST_CHOICES = 40, 12
@@ -85,6 +86,30 @@ def stimulus_illustrations(tree: xr.DataTree, notes: list[str]) -> Iterator[Illu
         yield Illustration("tuning", "Tuning curves", figure, text)
     if 2 <= number <= _MOST_CHOICES and len(known) == 2 and "spikes" in tree.children:
         yield from _decoding(tree, notes)
+        yield from _discriminability(*(side for side in sides if side is not None))
+
+
+def _discriminability(prediction: xr.Dataset, simulation: xr.Dataset) -> Iterator[Illustration]:
+    """Yield d′ of neighbouring stimuli, predicted, and simulated where there are enough counts for so many neurons."""
+    if "count_covariance" not in prediction:
+        return
+    try:
+        predicted = discriminability(prediction)
+    except ValueError:  # such as a covariance that is not positive definite: `_decoding` says so
+        return
+    gain = captions.number(predicted["covariance_gain"].median())
+    text = (
+        "Discriminability d′ of each stimulus and the next by a linear decoder, predicted with and without covariances"
+    )
+    text += f"; in the median covariances multiply its square by {gain}. "
+    try:
+        simulated = discriminability(simulation)
+        text += "Points: simulated, corrected for finite data, with 95 % intervals."
+    except ValueError as error:
+        simulated = None
+        text += f"There is no simulated value: {str(error).partition(':')[0].replace('`', '')}."
+    figure = figure_of(decoding_plots.plot_discriminability(predicted, simulated))
+    yield Illustration("discriminability", "Discriminability of stimuli", figure, text)
 
 
 def _decoding(tree: xr.DataTree, notes: list[str]) -> Iterator[Illustration]:

@@ -75,7 +75,8 @@ def test_every_kind_of_file_has_a_page(results, tmp_path, capsys, name, shown, s
 @pytest.mark.slow
 def test_stimuli_of_their_own_have_tuning_curves_and_decoders(results, tmp_path):
     page = page_of(tmp_path, results / "tuned.nc", "--title", "Three angles")
-    assert {"tuning", "decoding"} <= set(sections(page))
+    assert {"tuning", "decoding", "discriminability"} <= set(sections(page))
+    assert "Points: simulated, corrected for finite data, with 95 % intervals." in page
     assert "<h1>Three angles</h1>" in page
     assert "standard errors apart" in page
 
