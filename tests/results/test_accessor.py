@@ -10,7 +10,7 @@ import xarray as xr
 
 import mnnbio.results
 from mnnbio.analyses import compare
-from mnnbio.results import label_stimuli, spike_trains
+from mnnbio.results import group_name, label_stimuli, load, save, spike_trains
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +178,11 @@ def test_without_the_analyses_everything_but_figures_works():
     assert "figures come with the analyses: `import mnnbio.analyses` first" in done.stdout
     assert done.stdout.endswith("False\n")
     assert mnnbio.results.ResultAccessor.__name__ == "ResultAccessor"
+
+
+@pytest.mark.parametrize("name", ["prediction", "simulation", "spikes", "comparison"])
+def test_a_single_dataset_is_saved_as_the_group_that_it_is(whole, tmp_path, name):
+    data = whole[name].to_dataset()
+    assert group_name(data) == name
+    save(data, tmp_path / "one.nc")
+    assert list(load(tmp_path / "one.nc").children) == [name]
