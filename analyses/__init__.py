@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mnnbio.analyses.accessor_plots import Plots
 from mnnbio.analyses.alignment import ComparisonWarning
 from mnnbio.analyses.avalanches import avalanches, branching_ratio, fit_power_law
 from mnnbio.analyses.balance import current_balance, current_correlation
@@ -19,6 +20,13 @@ from mnnbio.analyses.complexity import lempel_ziv_complexity, shared_dimensional
 from mnnbio.analyses.correlograms import correlation_time, covariance_functions, cross_correlogram, spike_time_tiling
 from mnnbio.analyses.covariances import mean_covariances, population_covariances
 from mnnbio.analyses.decisions import accuracy_against_time, classification
+from mnnbio.analyses.decoding import (
+    choice_probabilities,
+    compare_decoding,
+    linear_decoder,
+    predicted_accuracy,
+    spike_accuracy,
+)
 from mnnbio.analyses.dynamics import dynamics, state_sentence
 from mnnbio.analyses.learned_weights import weight_recovery
 from mnnbio.analyses.membrane import compare_membrane, membrane_statistics
@@ -61,6 +69,7 @@ from mnnbio.analyses.spike_matching import (
 )
 from mnnbio.analyses.spike_trains import spike_statistics
 from mnnbio.analyses.states import network_state, synchrony
+from mnnbio.analyses.stimulus_information import discriminability
 from mnnbio.analyses.surrogates import significance, surrogate_trains
 from mnnbio.analyses.table_scores import (
     calibration_curve,
@@ -76,8 +85,10 @@ from mnnbio.analyses.train_distances import distance_matrix, isi_distance, kreuz
 from mnnbio.analyses.train_spectra import multitaper_spectra, welch_spectra
 from mnnbio.analyses.train_table import as_spikes
 from mnnbio.analyses.triggered_averages import spike_triggered_average, spike_triggered_rate, spike_triggered_voltage
+from mnnbio.analyses.tuning import signal_and_noise_correlations, tuning_curves
 
 if TYPE_CHECKING:
+    from mnnbio.analyses.decoding_plots import plot_decoding, plot_discriminability, plot_tuning_curves
     from mnnbio.analyses.dynamics_plots import (
         plot_currents,
         plot_intervals,
@@ -87,7 +98,7 @@ if TYPE_CHECKING:
         plot_spectra,
         plot_stimuli,
     )
-    from mnnbio.analyses.html_report import report
+    from mnnbio.analyses.html_report import report, report_side_by_side
     from mnnbio.analyses.learner_scores import plot_learner_scores, plot_shared_moments
     from mnnbio.analyses.learning_page import learning_report
     from mnnbio.analyses.learning_plots import (
@@ -115,6 +126,7 @@ if TYPE_CHECKING:
         plot_training,
         plot_z,
     )
+    from mnnbio.analyses.result_plots import plot_courses, plot_covariance_matrices, plot_rate_distribution
     from mnnbio.analyses.spike_plots import plot_psth, plot_raster
     from mnnbio.analyses.statistics_plots import (
         plot_correlation_histogram,
@@ -139,6 +151,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Comparison",
     "ComparisonWarning",
+    "Plots",
     "SpikePairs",
     "SpikeTrains",
     "ablation_curve",
@@ -150,9 +163,11 @@ __all__ = [
     "branching_ratio",
     "calibration_curve",
     "chance_match",
+    "choice_probabilities",
     "class_scores",
     "classification",
     "compare",
+    "compare_decoding",
     "compare_membrane",
     "condition_trajectories",
     "confusion_matrix",
@@ -165,6 +180,7 @@ __all__ = [
     "current_correlation",
     "curve_difference",
     "curve_intervals",
+    "discriminability",
     "distance_matrix",
     "dynamics",
     "fit_power_law",
@@ -174,6 +190,7 @@ __all__ = [
     "kreuz_spike_distance",
     "learning_report",
     "lempel_ziv_complexity",
+    "linear_decoder",
     "match_spikes",
     "match_spikes_least_shift",
     "mean_covariances",
@@ -195,10 +212,14 @@ __all__ = [
     "plot_confusions",
     "plot_correlation_histogram",
     "plot_count_statistics",
+    "plot_courses",
     "plot_covariance",
+    "plot_covariance_matrices",
     "plot_cross_correlogram",
     "plot_currents",
+    "plot_decoding",
     "plot_dimensions",
+    "plot_discriminability",
     "plot_inputs",
     "plot_intervals",
     "plot_learner_scores",
@@ -211,6 +232,7 @@ __all__ = [
     "plot_precision_recall",
     "plot_psth",
     "plot_raster",
+    "plot_rate_distribution",
     "plot_rate_estimate",
     "plot_rate_histogram",
     "plot_rates",
@@ -226,6 +248,7 @@ __all__ = [
     "plot_stimuli",
     "plot_switch_success",
     "plot_training",
+    "plot_tuning_curves",
     "plot_unit_states",
     "plot_voltages",
     "plot_weight_recovery",
@@ -237,16 +260,20 @@ __all__ = [
     "population_spectra",
     "power_laws",
     "precision_recall_curve",
+    "predicted_accuracy",
     "principal_angles",
     "pruning_curve",
     "psth",
     "regression_scores",
     "report",
+    "report_side_by_side",
     "roc_curve",
     "shared_dimensionality",
+    "signal_and_noise_correlations",
     "significance",
     "smoothed_population_distance",
     "smoothed_train_distance",
+    "spike_accuracy",
     "spike_distance",
     "spike_match",
     "spike_statistics",
@@ -261,6 +288,7 @@ __all__ = [
     "switch_success",
     "synchrony",
     "task_report",
+    "tuning_curves",
     "unit_states",
     "van_rossum_distance",
     "victor_purpura_distance",
@@ -271,8 +299,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import the report or a figure at first use: Matplotlib takes most of a second to load."""
-    if name in __all__ and (name in ("report", "task_report", "learning_report") or name.startswith("plot_")):
+    if name in __all__ and (
+        name in ("report", "report_side_by_side", "task_report", "learning_report") or name.startswith("plot_")
+    ):
         from mnnbio.analyses import (
+            decoding_plots,
             dynamics_plots,
             html_report,
             learner_scores,
@@ -281,6 +312,7 @@ def __getattr__(name: str) -> Any:
             membrane_plots,
             mode_plots,
             plots,
+            result_plots,
             spike_plots,
             statistics_plots,
             table_plots,
@@ -304,6 +336,8 @@ def __getattr__(name: str) -> Any:
             learning_page,
             task_page,
             z_quantiles,
+            decoding_plots,
+            result_plots,
         )
         return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,16 +1,13 @@
-"""Report of a result: one HTML file that needs nothing else, and the figures as files of their own."""
+"""Reports of results of any kind: one HTML file that needs nothing else, and the figures as files of their own."""
 
 from __future__ import annotations
 
-import base64
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from importlib import resources
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import jinja2
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
@@ -22,40 +19,48 @@ from mnnbio.analyses.circuit_text import circuit_description, stored_readout
 from mnnbio.analyses.comparison import compare
 from mnnbio.analyses.decisions import accuracy_against_time
 from mnnbio.analyses.dynamics import oscillation_sentence, state_sentence
-from mnnbio.analyses.figure_style import Illustration, figure_of, save_figure
+from mnnbio.analyses.figure_style import Illustration, figure_of
+from mnnbio.analyses.key_figures import contents, key_figures, rate_table
+from mnnbio.analyses.learning_page import is_learning, learning_page
+from mnnbio.analyses.report_page import Page, Table, write_page, write_side_by_side
+from mnnbio.analyses.side_figures import interval_illustration, side_illustrations, stimulus_illustrations
+from mnnbio.analyses.sweep_page import is_sweep, sweep_page
 from mnnbio.analyses.table_plots import table_illustrations
-from mnnbio.machine import written_aside
-from mnnbio.results import rounded_to_steps
+from mnnbio.analyses.task_page import is_task, task_page
+from mnnbio.results import group_name, rounded_to_steps
 
 _MOST_PROJECTIONS = 4  # whose weights are drawn
 
 
 def report(
-    tree: xr.DataTree,
+    result: xr.DataTree | xr.Dataset,
     path: str | os.PathLike[str],
     *,
-    title: str = "Moments and spikes",
+    title: str | None = None,
     circuit: Described | None = None,
     remarks: Sequence[str] = (),
 ) -> Path:
-    """Write a self-contained HTML report of a result.
+    """Write a self-contained HTML report of a result of any kind: of a run, a prediction, a simulation, a comparison.
 
-    Sections appear for what the result has: ``/training`` gives the training curve, ``/inputs`` examples of the stimuli
+    The verdict comes first. Sections appear for what the result has: ``/training`` gives the training curve,
+    ``/inputs`` examples of the stimuli
     (see `mnnbio.results.example_inputs`), ``/spikes`` the raster and, with a readout and
     known classes, accuracy against decision time; decisions with known classes the confusion matrices; ``/comparison``
     (or ``/prediction`` and ``/simulation``) the rest, ``/dynamics`` (see `dynamics`) population rates, spectra,
-    irregularity and balance, ``/weights`` those of plastic projections. Decisions and inputs are taken from the result
-    in the group ``/decisions`` if there is one. The figures are also written to ``figures/`` beside the report, as PNG,
-    SVG and PDF.
+    irregularity and balance, ``/weights`` those of plastic projections. A prediction or a simulation alone shows its
+    rates, covariances and courses. Decisions and inputs are taken from the result
+    in the group ``/decisions`` if there is one. Results of ``mnnbio run pspm`` and ``mnnbio run modes-…``, and trees
+    of sweeps, have pages of their own. The figures are also written to ``figures/`` beside the report, as PNG, SVG and
+    PDF.
 
     Parameters
     ----------
-    tree : DataTree
+    result : DataTree or Dataset
         The result.
     path : path-like
         The HTML file. It is replaced as a whole once it is complete.
-    title : str
-        Heading of the report.
+    title : str, optional
+        Heading of the report; default: by kind.
     circuit : Circuit, optional
         The circuit, for its diagram and its tables.
     remarks : sequence of str
@@ -73,64 +78,143 @@ def report(
     FileError
         If the files cannot be written.
     """
-    path = Path(path)
-    notes = _notes(tree)
-    comparison = _comparison(tree)
+    return write_page(Path(path), page_of(result, title=title, circuit=circuit, remarks=remarks))
+
+
+def report_side_by_side(
+    results: Mapping[str, xr.DataTree | xr.Dataset],
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Results side by side",
+    remarks: Mapping[str, Sequence[str]] | None = None,
+) -> Path:
+    """Write one self-contained HTML report of several results: verdicts, a table of key figures, figures in columns.
+
+    Parameters
+    ----------
+    results : mapping of str to DataTree or Dataset
+        Results of any kinds by the names under which they are shown.
+    path : path-like
+        The HTML file. It is replaced as a whole once it is complete.
+    title : str
+        Heading of the report.
+    remarks : mapping of str to sequence of str, optional
+        Sentences on what limits each result.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    ValueError
+        If there are no results, or there is nothing to report on in one of them, which is named.
+    FileError
+        If the files cannot be written.
+    """
+    if not results:
+        raise ValueError("there are no results to show side by side")
+    pages = {}
+    for name, result in results.items():
+        try:
+            pages[name] = page_of(result, remarks=(remarks or {}).get(name, ()))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    return write_side_by_side(Path(path), title, pages)
+
+
+def page_of(
+    result: xr.DataTree | xr.Dataset,
+    *,
+    title: str | None = None,
+    circuit: Described | None = None,
+    remarks: Sequence[str] = (),
+) -> Page:
+    """Return what a report says and shows of a result of any kind; parameters and errors are those of `report`."""
+    tree = _as_tree(result)
+    if is_learning(tree):
+        return learning_page(tree, title=title, remarks=remarks)
+    if is_task(tree):
+        return task_page(tree, title=title, remarks=remarks)
+    if is_sweep(tree):
+        return sweep_page(tree, title=title)
+    notes = list(remarks)
+    try:
+        notes += _notes(tree)
+        comparison = _comparison(tree)
+    except ValueError as error:
+        comparison = None
+        notes.append(f"There is no comparison: {str(error).replace('`', '').rstrip('.')}.")
     decider = tree.children.get("decisions", tree)
     decisions = _comparison(decider) if decider is not tree else comparison
-    illustrations = list(_illustrations(tree, comparison, decider, decisions))
-    if circuit is not None and illustrations:
+    if comparison is not None and "rate_predicted" not in comparison:
+        comparison = None  # of decisions alone
+    illustrations = list(_illustrations(tree, comparison, decider, decisions, notes))
+    lists: list[Table] = []
+    if comparison is None and (table := rate_table(tree)) is not None:
+        lists.append(table)
+    if not illustrations and not lists:
+        if not any(node.data_vars for node in tree.subtree):
+            raise ValueError(f"nothing to report on: the result has the groups {', '.join(tree.groups)}")
+        lists.append(contents(tree))
+    if circuit is not None:
         illustrations.insert(0, circuit_illustration(circuit))
-    if not illustrations:
-        raise ValueError(f"nothing to report on: the result has the groups {', '.join(tree.groups)}")
-    return write_page(
-        path,
-        illustrations,
-        title=title,
+    return Page(
+        title=title or _title(tree),
+        verdict=_verdict(tree, comparison, decisions),
         findings=[*_states(tree), *_findings(comparison, decisions)],
         layers=[] if comparison is None else _layers(comparison),
         pooled=comparison is not None and captions.prefix(comparison, "rate") != "rate",
         min_rate=None if comparison is None else f"{comparison.attrs['min_rate']:g}",
-        notes=[*remarks, *notes],
+        notes=notes,
+        illustrations=illustrations,
+        lists=lists,
         tables=[] if circuit is None else circuit_tables(circuit.describe()),
         provenance=_provenance(tree),
+        key_figures=key_figures(tree, comparison, decisions),
     )
 
 
-def write_page(path: Path, illustrations: Sequence[Illustration], *, title: str, **parts: Any) -> Path:
-    """Write a self-contained page with figures, which also go to files of their own, and return its path.
+def _as_tree(result: xr.DataTree | xr.Dataset) -> xr.DataTree:
+    """Return a result as a tree, a single dataset under the name of its group."""
+    if isinstance(result, xr.DataTree):
+        return result
+    if not isinstance(result, xr.Dataset):
+        raise TypeError(f"expected a result, an xarray DataTree or Dataset, got {type(result).__name__}")
+    return xr.DataTree.from_dict({f"/{group_name(result)}": xr.Dataset(result.variables, attrs=result.attrs)})
 
-    Parameters
-    ----------
-    path : Path
-        The HTML file, replaced as a whole once it is complete.
-    illustrations : sequence of Illustration
-    title : str
-    **parts
-        What the page has besides, by the names of its template: `findings` and `provenance`, pairs of text; `notes`,
-        sentences; `layers` and `tables`.
-    """
-    shown = []
-    for item in illustrations:
-        files = save_figure(item.figure, path.parent / "figures" / item.key)
-        code = base64.b64encode(files["svg"].read_bytes()).decode()
-        # Type of a printed column is small on a screen.
-        width = 1.3 * item.figure.get_size_inches()[0]
-        shown.append({**item._asdict(), "source": f"data:image/svg+xml;base64,{code}", "width": f"{width:.2f}in"})
-    template = resources.files("mnnbio.analyses").joinpath("report.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    usual: dict[str, Any] = {"findings": [], "notes": [], "layers": [], "tables": [], "provenance": []}
-    page = environment.from_string(template).render({**usual, **parts, "title": title, "illustrations": shown})
-    with written_aside(path) as aside:
-        aside.write_text(page, encoding="utf-8")
-    return path
+
+def _title(tree: xr.DataTree) -> str:
+    """Return what a result is called by its kind."""
+    sides = {"prediction", "simulation"} & set(tree.children)
+    if "comparison" in tree.children or len(sides) == 2:
+        return "Moments and spikes"
+    if sides:
+        return sides.pop().capitalize()
+    return "Training" if "training" in tree.children else "Result"
+
+
+def _verdict(tree: xr.DataTree, comparison: xr.Dataset | None, decisions: xr.Dataset | None) -> list[str]:
+    """Return the sentences that come first: the stated verdicts, or what there is no verdict on."""
+    stated: dict[str, None] = {}
+    for compared in (decisions, comparison):
+        verdict = [] if compared is None else compared.attrs.get("verdict", [])
+        stated |= dict.fromkeys([verdict] if isinstance(verdict, str) else map(str, verdict))
+    if stated or comparison is not None or decisions is not None:
+        return list(stated)
+    sides = [name for name in ("prediction", "simulation") if name in tree.children]
+    if len(sides) == 1:
+        other = "simulation" if sides[0] == "prediction" else "prediction"
+        return [f"Nothing is compared: this is a {sides[0]} without a {other}."]
+    return ["Nothing is compared: prediction and simulation do not suit each other."] if sides else []
 
 
 def _comparison(tree: xr.DataTree) -> xr.Dataset | None:
-    if "comparison" in tree.children:
-        return tree["comparison"].to_dataset()
+    stored = tree["comparison"].to_dataset() if "comparison" in tree.children else None
+    # A selection of a comparison has no summaries: what is left is compared anew where both sides are there.
+    if stored is not None and ("rate_predicted" not in stored or "rate_p" in stored):
+        return stored
     if {"prediction", "simulation"} <= set(tree.children):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ComparisonWarning)  # they stand in the report
@@ -217,7 +301,11 @@ def _subject(comparison: xr.Dataset) -> str:
 
 
 def _illustrations(
-    tree: xr.DataTree, comparison: xr.Dataset | None, decider: xr.DataTree, decisions: xr.Dataset | None
+    tree: xr.DataTree,
+    comparison: xr.Dataset | None,
+    decider: xr.DataTree,
+    decisions: xr.Dataset | None,
+    notes: list[str],
 ) -> Iterator[Illustration]:
     """Yield every figure that the result has data for, with its caption."""
     if "training" in tree.children:
@@ -234,6 +322,9 @@ def _illustrations(
         yield from _accuracy_illustration(decider, decisions)
     if comparison is not None:
         yield from _comparison_illustrations(comparison)
+    else:
+        yield from side_illustrations(tree)
+    yield from stimulus_illustrations(tree, notes)
     if "spikes" in tree.children and tree["spikes"].sizes["spike"]:
         text = (
             "Spikes at the beginning of one trial (top; one row a neuron, at most 150 evenly chosen) and population "
@@ -242,6 +333,8 @@ def _illustrations(
         yield Illustration("raster", "Spikes", spike_plots.plot_raster(tree).figure, text)
     if "dynamics" in tree.children:
         yield from dynamics_illustrations(tree)
+    elif comparison is None:
+        yield from interval_illustration(tree)
     if "weights" in tree.children:
         yield from _weight_illustrations(tree)
 
@@ -349,7 +442,10 @@ def _accuracy_illustration(decider: xr.DataTree, comparison: xr.Dataset) -> Iter
 
 def _provenance(tree: xr.DataTree) -> list[tuple[str, str]]:
     """Return how the numbers were made."""
-    attrs: dict[Any, Any] = dict(tree.attrs)
+    attrs: dict[Any, Any] = {}
+    for name in ("prediction", "comparison"):
+        attrs |= tree[name].attrs if name in tree.children else {}
+    attrs |= tree.attrs
     stimuli = tree["simulation"].sizes.get("stimulus") if "simulation" in tree.children else None
     entries: list[tuple[str, str]] = []
     for key, label, scale, unit in (
@@ -406,14 +502,6 @@ class Described(Protocol):
     def plot(self) -> Figure:
         """Return a diagram."""
         ...
-
-
-class Table(NamedTuple):
-    """A table of text."""
-
-    title: str
-    head: list[str]
-    rows: list[list[str]]
 
 
 def circuit_tables(markdown: str) -> list[Table]:

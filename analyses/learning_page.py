@@ -12,7 +12,7 @@ import xarray as xr
 from mnnbio.analyses import learner_scores, learning_plots
 from mnnbio.analyses.captions import number
 from mnnbio.analyses.figure_style import Illustration, figure_of
-from mnnbio.analyses.html_report import write_page
+from mnnbio.analyses.report_page import Page, write_page
 
 _NEEDED = ("history", "target", "best_spikes", "naive_spikes", "scores", "weights")
 _SHOWN = 1000.0  # ms of a raster
@@ -47,20 +47,46 @@ def learning_report(
     FileError
         If the files cannot be written.
     """
+    return write_page(Path(path), learning_page(tree, title=title, remarks=remarks))
+
+
+def is_learning(tree: xr.DataTree) -> bool:
+    """Return whether a result is of a network that has learned from spikes."""
+    return all(name in tree.children for name in _NEEDED)
+
+
+def learning_page(tree: xr.DataTree, *, title: str | None = None, remarks: Sequence[str] = ()) -> Page:
+    """Return the page of a network that has learned from spikes; parameters and errors are as of `learning_report`."""
     missing = [name for name in _NEEDED if name not in tree.children]
     if missing:
         raise ValueError(
             f"the result has no group {missing[0]!r}, which that of a network that learned from spikes has: it must be "
             "one of mnnbio run pspm"
         )
-    return write_page(
-        Path(path),
-        list(_illustrations(tree)),
+    return Page(
         title=title or "Learning from spikes: do they determine the weights?",
         findings=_findings(tree),
         notes=[*remarks, *_notes(tree)],
+        illustrations=list(_illustrations(tree)),
         provenance=_provenance(tree),
+        key_figures=_key_figures(tree),
     )
+
+
+def _key_figures(tree: xr.DataTree) -> dict[str, str]:
+    target, weights = tree["target"].to_dataset(), tree["weights"].to_dataset()
+    found = {
+        "Neurons": f"{target.sizes['neuron']}",
+        "Passes": f"{tree['history'].sizes['pass']}",
+        "F, best pass": f"{_f(tree, 'best'):.3f}",
+        "F, last pass": f"{_f(tree, 'last'):.3f}",
+        "F, naive learner": f"{_f(tree, 'naive'):.3f}",
+        "F by chance": f"{tree['scores'].attrs['chance']:.3f}",
+        "ρ, recurrent over external input": f"{tree.attrs['reference_rho']:.2f}",
+    }
+    for sign in ("excitatory", "inhibitory"):
+        found[f"r of weights, {sign}"] = number(weights["correlation"].sel(learner="best", sign=sign), 2)
+    return found
 
 
 def _f(tree: xr.DataTree, name: str, group: str = "scores") -> float:

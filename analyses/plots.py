@@ -209,8 +209,9 @@ def plot_covariance(
     )  # fmt: skip
     scatter.set(xlabel="Predicted, pairs i < j", ylabel="Simulated, pairs i < j", box_aspect=1)
     sparse_ticks(scatter)
-    ceiling = float(comparison[f"{name}_r_ceiling"]) if comparison is whole else float("nan")
-    note = f"r = {correlation(whole[f'{name}_r'] if comparison is whole else _pearson(x[pairs], y[pairs]))}"
+    known = comparison is whole and f"{name}_r" in whole
+    ceiling = float(comparison[f"{name}_r_ceiling"]) if known else float("nan")
+    note = f"r = {correlation(whole[f'{name}_r'] if known else _pearson(x[pairs], y[pairs]))}"
     if np.isfinite(ceiling):
         note += f"\n(exact: {ceiling:.2f})"
     scatter.text(0.97, 0.04, note, transform=scatter.transAxes, ha="right")
@@ -472,7 +473,7 @@ def _palette(comparison: xr.Dataset, selected: xr.Dataset, colors: Colors) -> di
 def _correlation(comparison: xr.Dataset, name: str, selected: xr.Dataset) -> float:
     """Return the correlation of the values drawn."""
     key = prefix(comparison, name)
-    if selected is comparison:
+    if selected is comparison and f"{key}_r" in comparison:
         return float(comparison[f"{key}_r"])
     return _pearson(*(selected[f"{key}_{side}"].to_numpy().ravel() for side in ("predicted", "simulated")))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import xarray as xr
 
 from mnnbio.analyses import captions, task_plots
 from mnnbio.analyses.figure_style import Illustration, figure_of
-from mnnbio.analyses.html_report import write_page
+from mnnbio.analyses.report_page import Page, write_page
+
+_NEEDED = ("training", "test", "conditions", "examples")
 
 
 def task_report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: str | None = None) -> Path:
@@ -38,7 +40,17 @@ def task_report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: str |
     FileError
         If the files cannot be written.
     """
-    missing = [name for name in ("training", "test", "conditions", "examples") if name not in tree.children]
+    return write_page(Path(path), task_page(tree, title=title))
+
+
+def is_task(tree: xr.DataTree) -> bool:
+    """Return whether a result is of a network that was trained on a task."""
+    return all(name in tree.children for name in _NEEDED)
+
+
+def task_page(tree: xr.DataTree, *, title: str | None = None, remarks: Sequence[str] = ()) -> Page:
+    """Return the page of a network that was trained on a task; parameters and errors are those of `task_report`."""
+    missing = [name for name in _NEEDED if name not in tree.children]
     if missing:
         raise ValueError(
             f"the result has no group {missing[0]!r}, which that of a trained network has: it must be one of "
@@ -46,13 +58,27 @@ def task_report(tree: xr.DataTree, path: str | os.PathLike[str], *, title: str |
         )
     attrs = tree.attrs
     heading = title or f"Spiking network of {attrs['modes'] or 'all'} modes: {attrs['task'].removeprefix('modes-')}"
-    return write_page(
-        Path(path),
-        list(_illustrations(tree)),
+    return Page(
         title=heading,
         findings=_findings(tree),
+        notes=list(remarks),
+        illustrations=list(_illustrations(tree)),
         provenance=_provenance(tree),
+        key_figures=_key_figures(tree),
     )
+
+
+def _key_figures(tree: xr.DataTree) -> dict[str, str]:
+    test, attrs = tree["test"].attrs, tree.attrs
+    known = {"accuracy": "Accuracy, test", "mse": "Squared error, test", "right": "Right decisions, test"}
+    found = {label: f"{test[name]:.4f}" for name, label in known.items() if name in test}
+    return {
+        "Neurons": f"{attrs['neurons']}",
+        "Modes": f"{attrs['modes'] or 'all'}",
+        "Parameters": f"{attrs['parameters']}",
+        **found,
+        "Rate, simulated": f"{captions.number(test['rate'])} Hz",
+    }
 
 
 def _findings(tree: xr.DataTree) -> list[tuple[str, str]]:

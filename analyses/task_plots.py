@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -31,16 +33,18 @@ COLOURS = (*PALETTE, "#8C564B", "#7F7F7F", "#BCBD22", "#000000")  # ten classes
 
 @styled
 @lettered
-def plot_fitting(training: xr.Dataset) -> Panels:
+def plot_fitting(training: xr.Dataset, *, ax: Axes | Sequence[Axes] | None = None) -> Panels:
     """Draw the loss of every step, their running mean, and what evaluations measured.
 
     Parameters
     ----------
     training : Dataset
         `loss` over `step`, and measures over `evaluated`.
+    ax : Axes or sequence of Axes, optional
+        One for the loss and for each measure.
     """
     names = [str(name) for name, values in training.data_vars.items() if values.dims == ("evaluated",)]
-    panels = panels_in(None, 1, 1 + len(names), (DOUBLE_COLUMN if names else SINGLE_COLUMN, 48))
+    panels = panels_in(ax, 1, 1 + len(names), (DOUBLE_COLUMN if names else SINGLE_COLUMN, 48))
     step, loss = training["step"].to_numpy(), training["loss"].to_numpy()
     panels[0].plot(step, loss, color=FAINT, linewidth=0.6)
     width = max(1, min(SMOOTHED, len(loss) // 5))
@@ -62,7 +66,7 @@ def plot_fitting(training: xr.Dataset) -> Panels:
 
 
 @styled
-def plot_score_in_time(test: xr.Dataset, switch: xr.Dataset | None = None) -> Axes:
+def plot_score_in_time(test: xr.Dataset, switch: xr.Dataset | None = None, *, ax: Axes | None = None) -> Axes:
     """Draw error or accuracy in time, with bands of one standard error.
 
     Parameters
@@ -71,8 +75,10 @@ def plot_score_in_time(test: xr.Dataset, switch: xr.Dataset | None = None) -> Ax
         `score` and `score_se` over `time`.
     switch : Dataset, optional
         The same of trials in which the context changes.
+    ax : Axes, optional
+        Where to draw.
     """
-    (axes,) = panels_in(None, 1, 1, (SINGLE_COLUMN, 52))
+    (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN, 52))
     shown = {"context kept": test} if switch is None else {"context kept": test, "context changed": switch}
     for colour, (label, data) in zip(PALETTE, shown.items(), strict=False):
         time, mean, error = 1e3 * data["time"], data["score"], data["score_se"]
@@ -88,7 +94,13 @@ def plot_score_in_time(test: xr.Dataset, switch: xr.Dataset | None = None) -> Ax
 
 
 @styled
-def plot_examples(examples: xr.Dataset, spikes: xr.Dataset | None = None, *, v_th: float | None = None) -> Panels:
+def plot_examples(
+    examples: xr.Dataset,
+    spikes: xr.Dataset | None = None,
+    *,
+    v_th: float | None = None,
+    ax: Sequence[Axes] | None = None,
+) -> Panels:
     """Draw trials, a column each: what was shown, spikes, potentials, activity of the modes and outputs.
 
     Parameters
@@ -99,6 +111,8 @@ def plot_examples(examples: xr.Dataset, spikes: xr.Dataset | None = None, *, v_t
         Spike trains of the same trials.
     v_th : float, optional
         Threshold, mV, marked among the potentials.
+    ax : sequence of Axes, optional
+        One for each row of a trial, row after row.
     """
     number = min(examples.sizes["trial"], 4)
     rows = ["given"] if {"image", "input"} & set(examples) else []
@@ -106,7 +120,7 @@ def plot_examples(examples: xr.Dataset, spikes: xr.Dataset | None = None, *, v_t
     rows += ["voltage", *(["modes"] if examples.sizes["mode"] else []), "output"]
     heights = {"given": 1.0, "spikes": 1.6, "voltage": 1.0, "modes": 1.0, "output": 1.0}
     panels = panels_in(
-        None, len(rows), number, (DOUBLE_COLUMN, 30 * len(rows)), height_ratios=[heights[row] for row in rows],
+        ax, len(rows), number, (DOUBLE_COLUMN, 30 * len(rows)), height_ratios=[heights[row] for row in rows],
         sharey="row",
     )  # fmt: skip
     grid = np.array(panels, dtype=object).reshape(len(rows), number)
@@ -173,7 +187,9 @@ def _draw_row(
 
 @styled
 @lettered
-def plot_conditions(conditions: xr.Dataset, variable: str = "output", *, most: int = 6) -> Panels:
+def plot_conditions(
+    conditions: xr.Dataset, variable: str = "output", *, most: int = 6, ax: Axes | Sequence[Axes] | None = None
+) -> Panels:
     """Draw a variable in time by condition, mean and standard deviation over trials, a panel for each of its entries.
 
     Parameters
@@ -183,13 +199,15 @@ def plot_conditions(conditions: xr.Dataset, variable: str = "output", *, most: i
     variable : str
     most : int
         Entries drawn, at most.
+    ax : Axes or sequence of Axes, optional
+        One for each entry, in rows of three.
     """
     (dim,) = (str(dim) for dim in conditions[variable].dims if dim not in ("condition", "time"))
     number = min(conditions.sizes[dim], most)
     size = SINGLE_COLUMN if number == 1 else DOUBLE_COLUMN
     columns = min(number, 3)
     rows = -(-number // columns)
-    panels = panels_in(None, rows, columns, (size, 52 * rows))
+    panels = panels_in(ax, rows, columns, (size, 52 * rows))
     time = 1e3 * conditions["time"]
     for k, axes in enumerate(panels[:number]):
         for colour, name in zip(COLOURS, conditions["condition"].to_numpy(), strict=False):
@@ -209,11 +227,19 @@ def plot_conditions(conditions: xr.Dataset, variable: str = "output", *, most: i
 
 @styled
 @lettered
-def plot_trajectories(conditions: xr.Dataset) -> Panels:
-    """Draw mean trajectories of the modes by condition, each pair of the first three modes a panel; dots: the end."""
+def plot_trajectories(conditions: xr.Dataset, *, ax: Axes | Sequence[Axes] | None = None) -> Panels:
+    """Draw mean trajectories of the modes by condition, each pair of the first three modes a panel; dots: the end.
+
+    Parameters
+    ----------
+    conditions : Dataset
+        `mode_activity` over condition, mode and time.
+    ax : Axes or sequence of Axes, optional
+        One for each pair of modes.
+    """
     number = min(conditions.sizes["mode"], 3)
     pairs = [(i, j) for i in range(number) for j in range(i + 1, number)]
-    panels = panels_in(None, 1, len(pairs), (DOUBLE_COLUMN if len(pairs) > 1 else SINGLE_COLUMN, 58))
+    panels = panels_in(ax, 1, len(pairs), (DOUBLE_COLUMN if len(pairs) > 1 else SINGLE_COLUMN, 58))
     for axes, (i, j) in zip(panels, pairs, strict=True):
         for colour, name in zip(COLOURS, conditions["condition"].to_numpy(), strict=False):
             x, y = (conditions["mode_activity"].sel(condition=name).isel(mode=k).to_numpy() for k in (i, j))
@@ -227,9 +253,17 @@ def plot_trajectories(conditions: xr.Dataset) -> Panels:
 
 
 @styled
-def plot_class_confusion(test: xr.Dataset) -> Axes:
-    """Draw how often images of each class (rows) are decided to be of each class (columns), percent of a row."""
-    (axes,) = panels_in(None, 1, 1, (SINGLE_COLUMN, SINGLE_COLUMN * 0.85))
+def plot_class_confusion(test: xr.Dataset, *, ax: Axes | None = None) -> Axes:
+    """Draw how often images of each class (rows) are decided to be of each class (columns), percent of a row.
+
+    Parameters
+    ----------
+    test : Dataset
+        `target` and `decision` over `trial`.
+    ax : Axes, optional
+        Where to draw.
+    """
+    (axes,) = panels_in(ax, 1, 1, (SINGLE_COLUMN, SINGLE_COLUMN * 0.85))
     target, decision = (test[name].to_numpy().astype(np.int64) for name in ("target", "decision"))
     classes = int(max(target.max(), decision.max())) + 1
     counts = np.zeros((classes, classes))

@@ -1,5 +1,6 @@
 """Results: the labelled schema that predictions and simulations share, and the files that hold it."""
 
+from mnnbio.results.accessor import Extension, ResultAccessor, extend_accessor
 from mnnbio.results.estimates import (
     Estimate,
     covariance_of_sums,
@@ -24,6 +25,7 @@ from mnnbio.results.schema import (
     QUANTITIES,
     array,
     example_inputs,
+    group_name,
     label_stimuli,
     neuron_coords,
     versions,
@@ -33,6 +35,8 @@ from mnnbio.results.schema import (
 __all__ = [
     "QUANTITIES",
     "Estimate",
+    "Extension",
+    "ResultAccessor",
     "ResultFileError",
     "array",
     "counts",
@@ -42,7 +46,9 @@ __all__ = [
     "estimate_mean",
     "estimate_variance",
     "example_inputs",
+    "extend_accessor",
     "fano_of_sums",
+    "group_name",
     "label_stimuli",
     "load",
     "neuron_coords",

@@ -13,6 +13,7 @@ import xarray as xr
 
 from mnnbio.machine import FileError, written_aside
 from mnnbio.results.attributes import from_stored, restored, storable
+from mnnbio.results.schema import group_name
 
 SCHEMA = 1
 CONVENTIONS = f"CF-1.11 mnnbio-{SCHEMA}"
@@ -29,7 +30,7 @@ def save(tree: xr.DataTree | xr.Dataset, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     tree : DataTree or Dataset
-        The result; a single dataset becomes the group that its attribute ``group`` names.
+        The result; a single dataset becomes the group that it is (`group_name`).
     path : path-like
         File to write, replaced as a whole once everything is on disk.
 
@@ -43,7 +44,8 @@ def save(tree: xr.DataTree | xr.Dataset, path: str | os.PathLike[str]) -> None:
     if not isinstance(tree, xr.DataTree | xr.Dataset):
         raise TypeError(f"a result is an xarray.DataTree or Dataset, got {type(tree).__name__}")
     if isinstance(tree, xr.Dataset):
-        tree = xr.DataTree.from_dict({f"/{tree.attrs.get('group', 'prediction')}": tree})
+        plain = xr.Dataset(tree.data_vars, coords=tree.coords, attrs=tree.attrs)
+        tree = xr.DataTree.from_dict({f"/{group_name(plain)}": plain})
     tree = storable(tree)
     tree.attrs = {**tree.attrs, "Conventions": CONVENTIONS}
     with written_aside(path) as aside:
@@ -74,6 +76,10 @@ def load(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.DataTree:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no result file {path}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, not a result file: a run folder's result is {path / 'result.nc'}")
+    if not path.stat().st_size:
+        raise ResultFileError(f"{path} is empty: it was never written, or its disk was full; make it again")
     try:
         if chunks is None:
             with xr.open_datatree(path, engine="netcdf4") as opened:

@@ -108,6 +108,19 @@ def neuron_coords(sizes: dict[str, int], *, second: bool = False) -> dict[str, t
     return coords
 
 
+def group_name(dataset: xr.Dataset) -> str:
+    """Return the group of a result that a single dataset is: what it says itself, else by its variables."""
+    if "rate_predicted" in dataset or "moment_decision" in dataset:
+        return "comparison"
+    if "row_size" in dataset:
+        return "spikes"
+    if "group" in dataset.attrs:
+        return str(dataset.attrs["group"])
+    if "count" in dataset:
+        return "counts"
+    return "simulation" if "rate_se" in dataset or "n_samples" in dataset.attrs else "prediction"
+
+
 def with_stimuli(dataset: xr.Dataset) -> xr.Dataset:
     """Return a dataset whose stimuli have the coordinate `stimulus`: their numbers, unless they are labelled."""
     if "stimulus" not in dataset.dims or "stimulus" in dataset.coords:

@@ -14,6 +14,7 @@ from mnnbio.workflow.commands import add_cache, add_circuit, add_completion, add
 from mnnbio.workflow.learn_commands import LEARN_RUN
 from mnnbio.workflow.mode_commands import MODE_RUN
 from mnnbio.workflow.options import ConfigError, require_known
+from mnnbio.workflow.report_command import add_report
 from mnnbio.workflow.run_config import (
     PRESETS,
     SECTIONS,
@@ -47,6 +48,7 @@ examples:
   mnnbio run table iris.csv --target species --out runs/iris
   mnnbio simulate runs/digits --trials 200            one part again, with another option
   mnnbio config mnist > my.yaml                       every option there is, with its meaning
+  mnnbio report runs/a runs/b --out page.html         results of any kind, side by side
   mnnbio circuit brunel --g 5 --nu 2 --out runs/brunel   a ready-made circuit: predict, simulate, report
   mnnbio cpp runs/digits --out digits_cpp             the network as a C++ project ...
   mnnbio read digits_cpp                              ... and its output as a result file
@@ -337,8 +339,7 @@ def _parser() -> Parser:
     _add_folder(one)
     add_options(one, [SpikeOptions], without=["simulation.dt", "simulation.codegen", "simulation.seed"])
 
-    one = command("report", _report, "write report and figures of a run folder")
-    _add_folder(one)
+    add_report(command, _report)
 
     one = command("config", _print_config, "print the options of a data set as YAML, for --config")
     _add_data(one)

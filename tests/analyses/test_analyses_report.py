@@ -83,9 +83,9 @@ def test_sections_appear_only_for_what_there_is(tmp_path):
     assert "<td>all neurons</td>" not in page
     spikes = xr.DataTree.from_dict({"/spikes": s.simulation["spikes"].to_dataset()})
     page = report(spikes, tmp_path / "spikes.html").read_text()
-    assert re.findall(r'<section id="(\w+)">', page) == ["raster"]
+    assert re.findall(r'<section id="(\w+)">', page) == ["raster", "intervals"]
     with pytest.raises(ValueError, match="nothing to report on: the result has the groups /"):
-        report(xr.DataTree.from_dict({"/prediction": s.prediction}), tmp_path / "none.html")
+        report(xr.DataTree.from_dict({"/prediction": xr.Dataset()}), tmp_path / "none.html")
 
 
 @pytest.mark.slow

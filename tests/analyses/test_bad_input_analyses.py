@@ -233,7 +233,7 @@ FIGURES = {
     "decisions without labels": (lambda t: a.plot_confusion(t.comparison), "there is no `true_class`: give `labels`"),
     "inputs of nothing": (lambda t: a.plot_inputs(xr.DataArray(np.ones(3), dims="x")), "must be over stimulus and row"),
     "no training": (lambda t: a.plot_training(xr.Dataset({"speed": 1.0})), "no loss or score among"),
-    "nothing to report": (lambda t: a.report(t.tree, "nowhere.html"), "nothing to report on"),
+    "nothing to report": (lambda t: a.report(xr.DataTree(), "nowhere.html"), "nothing to report on"),
     "a figure that is none": (lambda t: a.plot_nothing, "has no attribute 'plot_nothing'"),
 }
 

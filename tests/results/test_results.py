@@ -181,5 +181,5 @@ def test_a_file_of_a_later_schema_is_refused(tmp_path):
     mnnbio.save(xr.Dataset({"rate": array("rate", ["neuron"], [1.0])}), path)
     with netCDF4.Dataset(path, "a") as file:
         file.setncattr("Conventions", "CF-1.11 mnnbio-2")
-    with pytest.raises(ResultFileError, match="written by a later version: its schema is mnnbio-2, this version reads"):
+    with pytest.raises(ResultFileError, match="is of a later version: its schema is mnnbio-2, this version reads"):
         mnnbio.load(path)

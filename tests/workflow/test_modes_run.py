@@ -174,7 +174,7 @@ def test_what_is_asked_for_in_vain(context, tmp_path, capsys):
     cases = [
         (["run", "modes-digts", "--out", str(tmp_path / "a")], "did you mean 'modes-digits'?"),
         (["run", "modes-digits", "--out", str(context)], "holds a run of modes-context, not of modes-digits"),
-        (["report", str(context)], "whose steps are done by: mnnbio run --out"),
+        (["compare", str(context)], "whose steps are done by: mnnbio run --out"),
         (["run", "modes-digits", "--data-dir", str(tmp_path / "none"), "--out", str(tmp_path / "b")], "no folder"),
         (["run", "modes-context", "--onset", "900", "--out", str(tmp_path / "c")], "must leave time for a response"),
     ]

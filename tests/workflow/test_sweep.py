@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from importlib.metadata import version
@@ -342,6 +343,25 @@ def test_workers_must_have_the_same_version(again):
 
 
 # Opening.
+
+
+@pytest.mark.slow
+def test_a_sweep_and_its_points_are_reported(again, capsys):
+    page = again / "page.html"
+    assert main(["report", str(again / "out"), "--out", str(page)]) == 0
+    text = page.read_text()
+    assert "4 of 4 are done" in text
+    assert re.findall(r'<section id="(\w+)">', text) == ["sweep_E", "sweep_I"]
+    assert "<td>1.2</td><td>0.5</td><td>done</td>" in text
+    assert "Nothing is compared" in text
+    points = sorted((again / "out/points").glob("*.nc"))
+    assert main(["report", str(points[0]), f"other={points[1]}", "--out", str(page)]) == 0
+    names = re.search(r"<thead><tr><th></th><th>(.*?)</th><th>(.*?)</th>", page.read_text()).groups()
+    assert names[0].startswith("mean = ")
+    assert names[1] == "other"
+    points[2].unlink()
+    assert main(["report", str(again / "out")]) == 0
+    assert "1 of 4 points have no result (1 missing)." in (again / "out/report.html").read_text()
 
 
 def test_the_tree_has_a_dimension_for_every_parameter(swept):
