@@ -69,6 +69,7 @@ from mnnbio.analyses.table_scores import (
 )
 
 if TYPE_CHECKING:
+    from mnnbio.analyses.budget_plots import plot_error_budget
     from mnnbio.analyses.dynamics_plots import (
         plot_currents,
         plot_intervals,
@@ -167,6 +168,7 @@ __all__ = [
     "plot_covariance",
     "plot_currents",
     "plot_dimensions",
+    "plot_error_budget",
     "plot_inputs",
     "plot_intervals",
     "plot_learner_scores",
@@ -228,6 +230,7 @@ def __getattr__(name: str) -> Any:
     """Import the report or a figure at first use: Matplotlib takes most of a second to load."""
     if name in __all__ and (name in ("report", "task_report", "learning_report") or name.startswith("plot_")):
         from mnnbio.analyses import (
+            budget_plots,
             dynamics_plots,
             html_report,
             learner_scores,
@@ -255,6 +258,7 @@ def __getattr__(name: str) -> Any:
             learner_scores,
             learning_page,
             task_page,
+            budget_plots,
         )
         return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

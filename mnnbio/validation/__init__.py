@@ -1,5 +1,26 @@
-"""What needs theory and spikes side by side: how far the moment theory holds for a neuron that is not its own."""
+"""What needs theory and spikes side by side: whether a prediction holds, what it lacks, and what was wrong with it."""
 
+from mnnbio.validation.causes import NAMES as CAUSES
+from mnnbio.validation.causes import Cause, Sensitivities, sensitivities
+from mnnbio.validation.error_budget import ErrorBudget, error_budget, shapley
+from mnnbio.validation.explain import TOLERANCES, Explanation, explain
+from mnnbio.validation.ladder import SurrogateLadder, surrogate_ladder
 from mnnbio.validation.matched import FitError, MatchedLIF, matched_lif
 
-__all__ = ["FitError", "MatchedLIF", "matched_lif"]
+__all__ = [
+    "CAUSES",
+    "TOLERANCES",
+    "Cause",
+    "ErrorBudget",
+    "Explanation",
+    "FitError",
+    "MatchedLIF",
+    "Sensitivities",
+    "SurrogateLadder",
+    "error_budget",
+    "explain",
+    "matched_lif",
+    "sensitivities",
+    "shapley",
+    "surrogate_ladder",
+]

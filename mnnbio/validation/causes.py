@@ -381,7 +381,9 @@ def _special(
     if name == "refractory period":
         longest = max((float(np.max(getattr(p.neuron, "t_ref", 0.0))) for p in circuit.neurons), default=0.0)
         scale = longest or 1.0
-        places = sorted({round(ratio * scale / dt) * dt for ratio in REFRACTORY_RATIOS if longest or ratio >= 0} - {0.0})
+        places = sorted(
+            {round(ratio * scale / dt) * dt for ratio in REFRACTORY_RATIOS if longest or ratio >= 0} - {0.0}
+        )
         return _tabulated(
             name, places, 0.0, lambda s: row(longer_refractory(circuit, s)), origin, lambda x: x, SAYS[name]
         )

@@ -289,7 +289,9 @@ def _whitening(known: Sensitivities, errors: Features, time: float, window: floa
         for k, factor in enumerate(parts):
             values = rows[..., k, :]
             size = len(factor)
-            inner = linalg.solve_triangular(factor, np.moveaxis(values[..., :size], -1, 0).reshape(size, -1), lower=True)
+            inner = linalg.solve_triangular(
+                factor, np.moveaxis(values[..., :size], -1, 0).reshape(size, -1), lower=True
+            )
             found.append(np.moveaxis(inner.reshape(size, *values.shape[:-1]), 0, -1))
             if pair_square is not None:
                 found.append(values[..., size:] / np.sqrt(pair_square[k]))
@@ -348,7 +350,9 @@ def _chance(left: Array, pairs: npt.NDArray[np.bool_], spent: int) -> float:
     Pairs are many, and would hide what single neurons tell.
     """
     found = [
-        float(stats.chi2.sf(left[kind] @ left[kind], max(int(kind.sum()) - spent, 1))) for kind in (~pairs, pairs) if kind.any()
+        float(stats.chi2.sf(left[kind] @ left[kind], max(int(kind.sum()) - spent, 1)))
+        for kind in (~pairs, pairs)
+        if kind.any()
     ]
     return min(1.0, len(found) * min(found))
 
@@ -401,7 +405,9 @@ def _judged(
         several = ", or ".join(f"{patterns[k].name} ({says[k]})" for k in chosen)
         sentence = f"one of {len(chosen)} causes that these data cannot tell apart: {several}"
     else:
-        closest = f"; the closest is {patterns[order[0]].name}, which leaves χ² = {chi[order[0]]:.0f}" if len(fits) else ""
+        closest = (
+            f"; the closest is {patterns[order[0]].name}, which leaves χ² = {chi[order[0]]:.0f}" if len(fits) else ""
+        )
         sentence = (
             f"unexplained: the prediction is wrong (χ² = {none:.0f} of {number} differences, p = {p_none:.2g}), and no "
             f"cause alone explains how{closest}"
