@@ -34,7 +34,7 @@ from mnnbio.spikes import simulate
 from mnnbio.theory import predict
 from mnnbio.units import in_unit
 from mnnbio.validation.local_theory import LocalTheory
-from mnnbio.validation.replay import Replay, require_plain
+from mnnbio.validation.replay import Codegen, Replay, require_plain
 
 Array = npt.NDArray[np.float64]
 Quantity = Literal["rate", "fano", "count_variance"]
@@ -86,6 +86,7 @@ def error_budget(
     predicted: Mapping[str, Any] | None = None,
     simulation: xr.DataTree | None = None,
     orders: int | None = None,
+    codegen: Codegen = "cpp_standalone",
 ) -> ErrorBudget:
     """Return what the gap between the prediction of a circuit and its simulation is made of.
 
@@ -124,10 +125,12 @@ def error_budget(
         default the time step and the window of the simulation, and what `predict` does by default. ``{"dt": None}`` is
         the prediction of continuous time.
     simulation : DataTree, optional
-        A simulation of the circuit, with spikes, instead of a new one: then `duration`, `trials`, `dt`, `warmup` and
+        A simulation of the circuit, with spikes, instead of a new one: then `duration`, `trials`, `dt` and `warmup`
         are its own.
     orders : int, optional
         Number of random orders in which terms are switched on; by default all orders.
+    codegen : {"cpp_standalone", "runtime"}
+        As of `simulate`.
 
     Returns
     -------
@@ -171,14 +174,22 @@ def error_budget(
         step = time_step(dt)
         check_time_step(circuit, step)
         simulation = simulate(
-            circuit, duration, trials, warmup=warmup, dt=step, seed=seed, window=window, covariance=False
+            circuit,
+            duration,
+            trials,
+            warmup=warmup,
+            dt=step,
+            seed=seed,
+            window=window,
+            covariance=False,
+            codegen=codegen,
         )
     elif int(simulation.attrs.get("trials", 0)) < FEWEST_TRIALS:
         raise ValueError(
-            f"an error budget needs {FEWEST_TRIALS} trials or more, from which its standard errors come, the simulation "
-            f"has {simulation.attrs.get('trials', 'no')}"
+            f"an error budget needs {FEWEST_TRIALS} trials or more, from which its standard errors come, the "
+            f"simulation has {simulation.attrs.get('trials', 'no')}"
         )
-    replay = Replay(circuit, simulation, float(in_unit(window, "ms", "window")), seed + 1)
+    replay = Replay(circuit, simulation, float(in_unit(window, "ms", "window")), seed + 1, codegen)
     options = _options(predicted, replay)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of limits of the theory, which the budget measures
@@ -578,18 +589,22 @@ def _jackknife(moved: Array) -> Any:
 def _advice(game: _Game, term: str, trials: int, needed: int) -> str:
     """Return what to change about a term."""
     delta, layered = not game.replay.filtered, not game.circuit.is_recurrent
-    exact = "theory='first_passage'" if layered and delta and not game.replay.sending else "closure='renewal'"
+    spectra = "predict_second_order, for populations" if not layered else "simulate: no closure here is closer"
+    renewal = "predict with closure='renewal'" if delta and not game.joint else spectra
+    jumps = renewal
+    if layered and delta and not game.replay.sending:
+        jumps = "predict with theory='first_passage'"
+    elif not delta:
+        jumps = "smaller weights, more of them; or simulate"
     return {
         "time step": f"predict with dt={game.replay.dt:g} ms",
         "drawn connectivity": "predict with resolution='neuron'",
         "finite window": f"predict with window={game.replay.window:g} ms",
-        "closure": "closure='renewal'"
-        if delta and not game.joint
-        else "predict_second_order, whose trains have their spectra",
-        "finite weights": f"predict with {exact}" if delta else "smaller weights, more of them; or simulate",
-        "slow synapses": "faster synapses (tau_syn below 0.2 tau_m); or simulate",
-        "correlations": "a larger or sparser circuit; or predict_second_order",
-        "finite data": f"run {needed - trials} more trials" if needed > trials else "enough trials",
+        "closure": renewal,
+        "finite weights": jumps,
+        "slow synapses": "synapses below 0.2 of the membrane's time; or simulate",
+        "correlations": "a larger or sparser circuit; or simulate",
+        "finite data": f"run {needed - trials} more trials" if needed > trials else "",
         "unexplained": "",
     }[term]
 

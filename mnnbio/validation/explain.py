@@ -32,9 +32,9 @@ from mnnbio.validation.causes import (
 
 Array = npt.NDArray[np.float64]
 
-# Errors of the theory that do not count, of rate and count variance relative to themselves, of covariances relative to
-# the geometric mean of the two variances: what the theory is known to miss where none of its warnings is given.
-TOLERANCES = {"rate": 0.003, "count_variance": 0.02, "covariance": 0.002}
+# Relative errors of the theory that do not count: what it is known to miss where none of its warnings is given. Each
+# value may be off by as much on its own, and all of a kind together.
+TOLERANCES = {"rate": 0.003, "count_variance": 0.02, "covariance": 0.1}
 # How much better, in χ², a cause must fit than another to rule it out: three standard errors.
 TOLD_APART = 9.0
 GRID = 2001  # sizes at which a pattern is tried
@@ -170,7 +170,8 @@ def explain(
     pairs = np.tile(np.repeat([False, True], [own.flat().shape[1] - of_pairs, of_pairs]), len(own.rate))
     patterns = [*known.patterns, *given_patterns(known, own, causes)]
     fits = [_fit(pattern, known.reference, difference, whiten) for pattern in patterns]
-    return _judged(patterns, fits, difference, pairs, level, causes)
+    spread = sum(squared_pair_correlations(matrix) for matrix in known.correlation)
+    return _judged(patterns, fits, difference, _Kinds(pairs, spread), level, causes)
 
 
 def _sides(
@@ -257,15 +258,14 @@ def _whitening(known: Sensitivities, errors: Features, time: float, window: floa
     right, parts = known.reference, []
     rate, count, pairs = right
     samples = max(time / window, 2.0)
-    square = _scale(np.maximum(known.variance, 1e-9) / time, errors.rate**2) + (tolerances["rate"] * rate) ** 2
-    count_square = cross = pair_square = None
+    square = _scale(np.maximum(known.variance, 1e-9) / time, errors.rate**2)
+    count_square = cross = pair_square = loose = None
     if count is not None:
         mean = rate * window
         fano = np.where(mean > 0, count / np.where(mean > 0, mean, 1.0), 1.0)
         shape = (2 * count**2 + count * fano**2) / samples
         assert errors.count_variance is not None
-        sampled = _scale(shape, errors.count_variance**2)
-        count_square = sampled + (tolerances["count_variance"] * count) ** 2
+        count_square = _scale(shape, errors.count_variance**2)
         third = mean * fano**2 * np.minimum(fano, 1.0)
         # Of mean and variance of counts; what is scaled are the errors, so that the correlation is that of samples.
         plain = np.sqrt(count / samples * shape)
@@ -274,14 +274,18 @@ def _whitening(known: Sensitivities, errors: Features, time: float, window: floa
         assert errors.covariance is not None and count is not None
         one, other = np.triu_indices(rate.shape[1], 1)
         product = count[:, one] * count[:, other]
-        pair_square = _scale((product + pairs**2) / samples, errors.covariance**2)
-        pair_square = pair_square + tolerances["covariance"] ** 2 * product
+        loose = tolerances["covariance"] * pairs
+        pair_square = _scale((product + pairs**2) / samples, errors.covariance**2) + loose**2
     for k in range(len(rate)):
-        r = known.correlation[k]
-        blocks = _scaled_block(r, square[k])
-        if count_square is not None and cross is not None:
-            off = np.diag(cross[k] * np.sqrt(square[k] * count_square[k]))
-            blocks = np.block([[blocks, off], [off, _scaled_block(r**2, count_square[k])]])
+        r, common = known.correlation[k], tolerances["rate"] * rate[k]
+        blocks = _scaled_block(r, square[k]) + np.diag(common**2) + np.outer(common, common)
+        if count is not None and count_square is not None and cross is not None:
+            off, common = (
+                np.diag(cross[k] * np.sqrt(square[k] * count_square[k])),
+                tolerances["count_variance"] * count[k],
+            )
+            own = _scaled_block(r**2, count_square[k]) + np.diag(common**2) + np.outer(common, common)
+            blocks = np.block([[blocks, off], [off, own]])
         parts.append(_factor(blocks, len(rate[k])))
 
     def whiten(rows: Array) -> Array:
@@ -294,10 +298,33 @@ def _whitening(known: Sensitivities, errors: Features, time: float, window: floa
             )
             found.append(np.moveaxis(inner.reshape(size, *values.shape[:-1]), 0, -1))
             if pair_square is not None:
-                found.append(values[..., size:] / np.sqrt(pair_square[k]))
+                error = np.sqrt(pair_square[k])
+                found.append(_without_common(values[..., size:] / error, loose[k] / error))
         return np.concatenate(found, axis=-1)
 
     return whiten
+
+
+def _without_common(values: Array, common: Array) -> Array:
+    """Return rows of independent errors that have a common one besides, of that size, made independent.
+
+    The inverse root of ``1 + c cᵀ`` is ``1 - f c cᵀ`` with ``f = (1 - 1/√(1 + |c|²))/|c|²``.
+    """
+    size = float(common @ common)
+    if not size > 0:
+        return values
+    return np.asarray(values - (1 - 1 / np.sqrt(1 + size)) / size * (values @ common)[..., None] * common)
+
+
+def squared_pair_correlations(correlation: Array) -> float:
+    """Return the sum of the squared correlations among the estimated covariances of pairs of neurons.
+
+    Those of nearly Gaussian counts are ``ρ_ik ρ_jl + ρ_il ρ_jk`` for the pairs ij and kl.
+    """
+    square, product = correlation**2, correlation @ correlation.T
+    first = square.sum() ** 2 - 2 * (square.sum(1) ** 2).sum() + (square**2).sum()
+    second = product**2 - square @ square.T
+    return float(first + second.sum() - np.trace(second)) / 2
 
 
 def _scaled_block(correlation: Array, square: Array) -> Array:
@@ -344,16 +371,28 @@ def _fit(pattern: Pattern, reference: Features, difference: Array, whiten: Any) 
     )
 
 
-def _chance(left: Array, pairs: npt.NDArray[np.bool_], spent: int) -> float:
+class _Kinds(NamedTuple):
+    """Which differences are of pairs, and the sum of their squared correlations."""
+
+    pairs: npt.NDArray[np.bool_]
+    spread: float
+
+    def scale(self) -> float:
+        """Return by how much the squares of pairs vary more than those of independent ones."""
+        number = int(self.pairs.sum())
+        return max(self.spread / number, 1.0) if number else 1.0
+
+
+def _chance(left: Array, kinds: _Kinds, spent: int) -> float:
     """Return the probability of squares at least as large: of single neurons, and of pairs, whichever is the smaller.
 
-    Pairs are many, and would hide what single neurons tell.
+    Pairs are many, and would hide what single neurons tell. The squares of correlated ones follow a scaled χ².
     """
-    found = [
-        float(stats.chi2.sf(left[kind] @ left[kind], max(int(kind.sum()) - spent, 1)))
-        for kind in (~pairs, pairs)
-        if kind.any()
-    ]
+    found = []
+    for kind, scale in ((~kinds.pairs, 1.0), (kinds.pairs, kinds.scale())):
+        if kind.any():
+            freedom = max(int(kind.sum()) - spent, 1)
+            found.append(float(stats.chi2.sf(left[kind] @ left[kind] / scale, freedom / scale)))
     return min(1.0, len(found) * min(found))
 
 
@@ -372,16 +411,16 @@ def _judged(
     patterns: list[Pattern],
     fits: list[_Fit],
     difference: Array,
-    pairs: npt.NDArray[np.bool_],
+    kinds: _Kinds,
     level: float,
     causes: Sequence[str | Cause],
 ) -> Explanation:
     """Return the verdict on all fits."""
     none, number, tried = float(difference @ difference), len(difference), max(len(causes), 1)
-    p_none = _chance(difference, pairs, 0)
+    p_none = _chance(difference, kinds, 0)
     chi = np.array([f.chi_square for f in fits])
     improved = none - chi
-    p = np.array([_chance(f.left, pairs, 1) for f in fits])
+    p = np.array([_chance(f.left, kinds, 1) for f in fits])
     striking = stats.chi2.isf(level / 2 / tried, 1)
     right = p_none >= level / 2 and not bool((improved > striking).any())
     named = np.zeros(len(fits), dtype=bool)

@@ -13,7 +13,7 @@ from mnnbio.circuit import Circuit, require_circuit
 from mnnbio.results import array, neuron_coords, versions
 from mnnbio.units import in_unit
 from mnnbio.validation.local_theory import LocalTheory
-from mnnbio.validation.replay import Replay, Rung
+from mnnbio.validation.replay import Codegen, Replay, Rung
 
 Array = npt.NDArray[np.float64]
 
@@ -60,6 +60,8 @@ def surrogate_ladder(
         Window in which spikes are counted, ms.
     seed : int
         Of the surrogates.
+    codegen : {"cpp_standalone", "runtime"}
+        As of `simulate`.
 
     Returns
     -------
@@ -85,7 +87,7 @@ def surrogate_ladder(
         If the simulation is of another circuit or has no spikes.
     """
     require_circuit(circuit)
-    replay = Replay(circuit, simulation, float(in_unit(window, "ms", "window")), seed)
+    replay = Replay(circuit, simulation, float(in_unit(window, "ms", "window")), seed, codegen)
     rungs: list[Rung] = ["replayed", "independent", "shuffled", "poisson"] if replay.sending else []
     rungs += ["noise"] if replay.jumping else []
     rungs += ["white"] if replay.filtered else []

@@ -1,9 +1,10 @@
 """Surrogates of a simulation: the neurons of a circuit receive its own trains again, made simpler step by step.
 
 Every neuron of the circuit is simulated once more with the trains that it received, but apart from the circuit: what it
-fires goes nowhere. The trains are then shifted in time, each on its own, which takes their correlations; their intervals
-are shuffled; they become Poisson trains of the same rates; and noise of the same mean and variance replaces the jumps,
-at last without the filters of the synapses. What each step changes is what the property that it takes is worth.
+fires goes nowhere. The trains are then shifted in time, each on its own, which takes their correlations; their
+intervals are shuffled; they become Poisson trains of the same rates; and noise of the same mean and variance replaces
+the jumps, at last without the filters of the synapses. What each step changes is what the property that it takes is
+worth.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from scipy import sparse
 
 from mnnbio.circuit import Circuit, GaussianDrive, ModeMatrix, PoissonDrive, Population, SpikeSource
 from mnnbio.neurons import LIFParameters
-from mnnbio.results import neuron_coords
 from mnnbio.spikes import Counts, simulate
 from mnnbio.synapses import Delta, Exponential
 from mnnbio.theory import charge, filter_time, trains, wire
@@ -29,6 +29,7 @@ from mnnbio.units import count_steps
 Array = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 
+Codegen = Literal["cpp_standalone", "runtime"]
 Rung = Literal["replayed", "independent", "shuffled", "smooth", "poisson", "noise", "white"]
 RUNGS: tuple[Rung, ...] = get_args(Rung)
 OF_TRAINS: tuple[Rung, ...] = ("replayed", "independent", "shuffled", "poisson")  # one program serves these
@@ -45,8 +46,8 @@ def require_plain(circuit: Circuit) -> None:
     for population in circuit.neurons:
         if not isinstance(population.neuron, LIFParameters):
             raise TypeError(
-                f"the neurons of {population.name!r} are of the type {type(population.neuron).__name__}: surrogates and "
-                "error budgets are for leaky integrate-and-fire neurons (LIFParameters). `compare` is for all"
+                f"the neurons of {population.name!r} are of the type {type(population.neuron).__name__}: surrogates "
+                "and error budgets are for leaky integrate-and-fire neurons (LIFParameters). `compare` is for all"
             )
     trains_ = [(str(d), j.synapse_model, None) for d in circuit.drives for j in d.cumulants(None).jumps]
     for name, synapse, rules in [(str(p), p.synapse_model, p.plasticity) for p in circuit.projections] + trains_:
@@ -223,6 +224,8 @@ class Replay:
         Windows in which spikes are counted, ms.
     seed : int
         Of all that is drawn.
+    codegen : {"cpp_standalone", "runtime"}
+        As of `simulate`.
 
     Raises
     ------
@@ -236,6 +239,7 @@ class Replay:
     simulation: xr.DataTree
     window: float
     seed: int
+    codegen: Codegen = "cpp_standalone"
 
     def __post_init__(self) -> None:
         require_plain(self.circuit)
@@ -352,6 +356,7 @@ class Replay:
             seed=self.seed,
             record=Counts(bin=self._bin),
             covariance=False,
+            codegen=self.codegen,
         )
         table = result["counts/count"].transpose(..., "trial", "time", "neuron").values
         table = table.reshape(self.stimuli, self.trials, -1, table.shape[-1])
