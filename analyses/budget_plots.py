@@ -57,7 +57,8 @@ def plot_error_budget(
     missing = [name for name in ("share", "share_se", "mean", "mean_se", "gap", "advice") if name not in budget]
     if missing:
         raise ValueError(
-            f"`budget` must be an error budget, as `mnnbio.validation.error_budget` returns it; it has no {missing[0]!r}"
+            f"`budget` must be an error budget, as `mnnbio.validation.error_budget` returns it; it has no "
+            f"{missing[0]!r}"
         )
     every = [str(name) for name in budget["population_name"].values]
     palette = palette_of(every, populations, colors)

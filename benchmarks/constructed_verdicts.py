@@ -3,8 +3,8 @@
     python benchmarks/constructed_verdicts.py [--circuit layer] [--cases 50] [--seed 1]
 
 Four circuits, each simulated so often that a data set of its own goes to every case. A data set is as long as
-`trials_needed` says for every neuron to show an error of half of 3 % of its rate and of 10 % of its count variance with a
-power of 0.99. Prints, for each error that
+`trials_needed` says for every neuron to show an error of half of 3 % of its rate and of 10 % of its count variance
+with a power of 0.99. Prints, for each error that
 was put into the prediction, how often the verdict was what it should be, and what else was said.
 """
 
@@ -31,11 +31,7 @@ from mnnbio import (
     simulate,
 )
 from mnnbio.results import array, estimate_covariance, estimate_mean, estimate_variance, neuron_coords
-from mnnbio.validation import explain, sensitivities
-import sys
-
-sys.path.insert(0, "/tmp/bud")
-from planning import trials_needed
+from mnnbio.validation import explain, sensitivities, trials_needed
 
 DT, WINDOW, TRIAL = 0.1, 100.0, 1000.0  # ms
 COARSE = 0.5  # ms
@@ -231,8 +227,8 @@ def judge(name: str, cases: int, seed: int) -> dict[str, tuple[str, Counter[str]
     found: dict[str, tuple[str, Counter[str]]] = {key: (wanted, Counter()) for key, (wanted, _) in judged.items()}
     found["covariances shuffled"] = ("shuffled covariance", Counter())
     print(
-        f"{name}: {circuit.n_neurons} neurons, {right['rate'].values.min():.0f} to {right['rate'].values.max():.0f} Hz, "
-        f"{cases} data sets of {trials} trials of {TRIAL / 1e3:g} s",
+        f"{name}: {circuit.n_neurons} neurons, {right['rate'].values.min():.0f} to {right['rate'].values.max():.0f} "
+        f"Hz, {cases} data sets of {trials} trials of {TRIAL / 1e3:g} s",
         flush=True,
     )
     for counts in data_sets(circuit, trials, cases, seed):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -280,8 +281,8 @@ def sensitivities(
     unknown = [c for c in causes if not isinstance(c, Cause) and c not in NAMES] + sorted(set(features) - set(FEATURES))
     if unknown or "rate" not in names:
         raise ValueError(
-            f"`causes` are among {', '.join(NAMES)} or a Cause, `features` among {', '.join(FEATURES)} with 'rate'; got "
-            f"{unknown or list(features)}"
+            f"`causes` are among {', '.join(NAMES)} or a Cause, `features` among {', '.join(FEATURES)} with 'rate'; "
+            f"got {unknown or list(features)}"
         )
     options = {"closure": closure, "theory": theory, "dt": dt, "window": window}
 
@@ -312,11 +313,14 @@ def sensitivities(
             cause = known
         if cause.applies(circuit):
             says = cause.says.replace("{name}", cause.name)
-            changed = cause.change
             patterns += _tabulated(
-                cause.name, cause.sizes, 0.0, lambda s: row(changed(circuit, s)), origin, lambda x: x, says
+                cause.name, cause.sizes, 0.0, partial(_changed, row, circuit, cause), origin, lambda x: x, says
             )
     return Sensitivities(reference, correlation, spread**2, tuple(patterns), names, options)
+
+
+def _changed(row: Callable[..., Array], circuit: Circuit, cause: Cause, size: float) -> Array:
+    return row(cause.change(circuit, size))
 
 
 def _tabulated(

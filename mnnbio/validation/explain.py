@@ -112,8 +112,8 @@ def explain(
     Returns
     -------
     Explanation
-        A dataset that prints as a verdict and a table. Over ``cause``: ``chi_square`` of the best size, its probability
-        ``p``, ``size`` and ``size_se`` (of the step and the window the time that the prediction is for, s), ``improved``
+        A dataset that prints as a verdict and a table. Over ``cause``: ``chi_square`` of the best size, its
+        probability ``p``, ``size`` and ``size_se`` (of the step and the window the time that the prediction is for, s), ``improved``
         (how much less χ² than without), ``named`` and ``says``. Attributes: ``verdict`` ("right", "explained" or
         "unexplained"), ``sentence``, ``chi_square`` and ``p`` of no cause, ``features`` (their number), ``level``.
 
@@ -160,8 +160,8 @@ def explain(
     samples = int(simulated["rate_se"].attrs.get("n_samples", attrs.get("trials", FEWEST_SAMPLES)))
     if samples < FEWEST_SAMPLES and not _pooled(data):
         raise ValueError(
-            f"the standard errors rest on {samples} samples, and {FEWEST_SAMPLES} or more are needed to judge: simulate "
-            "more trials"
+            f"the standard errors rest on {samples} samples, and {FEWEST_SAMPLES} or more are needed to judge: "
+            "simulate more trials"
         )
     time = float(attrs["duration"]) * float(attrs.get("trials", 1))
     whiten = _whitening(known, errors, time, float(attrs["window"]), TOLERANCES | dict(tolerances or {}))

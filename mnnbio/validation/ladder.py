@@ -1,4 +1,4 @@
-"""The ladder of surrogates: what single neurons fire as their input is made simpler, step by step, down to the theory."""
+"""The ladder of surrogates: what neurons fire as their input is made simpler, step by step, down to the theory."""
 
 from __future__ import annotations
 
@@ -46,7 +46,12 @@ class SurrogateLadder(xr.Dataset):
 
 
 def surrogate_ladder(
-    circuit: Circuit, simulation: xr.DataTree, *, window: Any = 100.0, seed: int = 0
+    circuit: Circuit,
+    simulation: xr.DataTree,
+    *,
+    window: Any = 100.0,
+    seed: int = 0,
+    codegen: Codegen = "cpp_standalone",
 ) -> SurrogateLadder:
     """Return what the neurons of a circuit fire as the trains that they receive are made simpler step by step.
 
