@@ -8,6 +8,7 @@ import xarray as xr
 from mnnbio.analyses.alignment import FEW_SAMPLES
 
 SIGNIFICANT = 0.01
+SPACE = "\N{NO-BREAK SPACE}"
 
 
 def prefix(comparison: xr.Dataset, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,25 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import stats
 
-from mnnbio.analyses.alignment import Aligned, align
+from mnnbio.analyses.alignment import WARMUP_IN_TIME_CONSTANTS, Aligned, align
+from mnnbio.analyses.biases import bias_variables, find_biases, require_margins
+from mnnbio.analyses.chi_square_mixtures import mixture_quantile
+from mnnbio.analyses.circuit_text import slowest_membrane
 from mnnbio.analyses.comparison_table import Comparison
 from mnnbio.analyses.covariances import compare_matrices
 from mnnbio.analyses.decisions import classification
-from mnnbio.analyses.significance import degrees_of_freedom, joint_test, pooled_error, z_scores
+from mnnbio.analyses.record_blocks import Members, require_blocks
+from mnnbio.analyses.significance import (
+    JointTest,
+    benjamini_hochberg,
+    degrees_of_freedom,
+    holm,
+    joint_test,
+    p_values,
+    pooled_error,
+    z_scores,
+)
+from mnnbio.analyses.verdicts import Effort, Verdict, judge, verdict_attributes
 from mnnbio.machine import require_integer
 from mnnbio.results import QUANTITIES
 from mnnbio.units import in_unit
@@ -35,11 +49,15 @@ _SUMMARIES = {
     "z_mean": "mean z of the {0}",
     "z_rms": "root mean square z of the {0}",
     "z_rms_expected": "root mean square z of the {0} if the prediction were exact",
+    "z_rms_low": "root mean square z of the {0} that an exact prediction stays above in 97.5 % of simulations",
+    "z_rms_high": "root mean square z of the {0} that an exact prediction stays below in 97.5 % of simulations",
     "z_within_2": "share of |z| < 2 of the {0}",
     "z_within_2_expected": "share of |z| < 2 of the {0} if the prediction were exact",
     "z_count": "number of z values of the {0} that count",
     "p": "probability of z values of the {0} at least as large if the prediction were exact",
 }
+# Cubed numbers of values whose eigenvalues are computed: a few seconds.
+_EIGEN_BUDGET = 5e9
 _COUNTS = ("relative_count", "z_count")
 
 
@@ -52,6 +70,9 @@ def compare(
     min_spikes: float = 10.0,
     permutations: int = 999,
     seed: int = 0,
+    margin: float | Mapping[str, float] | None = None,
+    confidence: float = 0.95,
+    blocks: int | None = None,
 ) -> Comparison:
     """Compare a prediction with a simulation of the same circuit.
 
@@ -75,6 +96,15 @@ def compare(
         Number of relabellings in the test of the covariances' correlation.
     seed : int
         Seed of the relabellings.
+    margin : float or mapping, optional
+        Largest relative error that is taken for agreement: one for all, or by aspect, ``rate`` (default 0.02),
+        ``rate_deviation`` (of single neurons, root mean square; 0.05), ``count_variance`` (0.10), ``summed_variance``
+        (of a population's summed count, which its covariances make; 0.20). ``docs/verdicts.md`` says why.
+    confidence : float
+        Of intervals, tests and the verdict.
+    blocks : int, optional
+        Number of blocks of the record whose differences give the errors of populations, at the least; default: 20, or
+        the trials if there are more.
 
     Returns
     -------
@@ -118,6 +148,8 @@ def compare(
     """
     least = 1e3 * _least_rate(min_rate)
     require_integer("permutations", permutations, 1)
+    margins, level = require_margins(margin), _level(confidence)
+    require_blocks(blocks)
     aligned = align(prediction, simulation)
     predicted, simulated, _ = aligned
     names = [name for name in _POOLABLE if name in predicted and name in simulated and f"{name}_se" in simulated]
@@ -130,7 +162,7 @@ def compare(
     variables: Variables = {}
     for name in names:
         _add_quantity(variables, name, aligned, min_rate=least, min_spikes=min_spikes, populations=populations)
-    if "count_fano" in names and "count_variance_pooled_predicted" in variables:
+    if "count_fano" in names and "count_variance_pooled_predicted" in variables and "window" in aligned.attrs:
         _add_pooled_fano(variables, float(aligned.attrs["window"]))
     out = xr.Dataset(variables, coords=coords)
     for name in ("count_covariance", "covariance"):
@@ -148,6 +180,17 @@ def compare(
         f"predicted_{key}": predicted.attrs[key] for key in ("dt", "window") if predicted.attrs.get(key) is not None
     }
     out.attrs |= {"min_rate": least, "min_spikes": min_spikes}
+    names_of = predicted["population"].to_numpy() if populations else None
+    members: Members = {None: np.arange(predicted.sizes["neuron"])}
+    members |= {name: np.flatnonzero(names_of == name) for name in populations}
+    biases = find_biases(simulation, aligned, members, min_spikes=min_spikes, blocks=blocks)
+    out = out.assign(bias_variables(biases, margins, level, populations))
+    effort = Effort(*(out.attrs.get(key) for key in ("trials", "duration")))
+    verdict = judge(biases, margins, level, populations, effort, reasons=_reasons(simulation, aligned))
+    out = out.assign(_verdicts(verdict, populations))
+    out.attrs |= verdict_attributes(verdict, level, margins, biases.basis)
+    if biases.blocks:
+        out.attrs |= {"blocks": biases.blocks, "block_length": biases.blocks_length}
     return Comparison(out.data_vars, coords=out.coords, attrs=out.attrs)
 
 
@@ -157,6 +200,40 @@ def _least_rate(rate: Any) -> float:
     if not isinstance(value, float) or not 0 <= value < 1:
         raise ValueError(f"`min_rate` must be a rate from 0 to 1 spikes/ms (1000 Hz), or a quantity, got {rate!r}")
     return value
+
+
+def _level(confidence: Any) -> float:
+    """Return the confidence of intervals and tests."""
+    number = isinstance(confidence, int | float | np.number) and not isinstance(confidence, bool)
+    if not number or not 0.5 < confidence < 1:
+        raise ValueError(f"`confidence` must be a probability between 0.5 and 1, such as 0.95, got {confidence!r}")
+    return float(confidence)
+
+
+def _reasons(simulation: xr.Dataset | xr.DataTree, aligned: Aligned) -> list[str]:
+    """Return what is known to make a difference, each the end of a sentence that begins with "because"."""
+    predicted, _, attrs = aligned
+    reasons = []
+    step, own = predicted.attrs.get("dt"), attrs.get("dt")
+    if isinstance(step, str) and own is not None:
+        reasons.append(f"it is of continuous time and the simulation of steps of {1e3 * own:g} ms")
+    elif step is not None and own is not None and not np.isclose(step, own, rtol=1e-6, atol=0.0):
+        reasons.append(f"it is for steps of {1e3 * step:g} ms and the simulation has {1e3 * own:g} ms")
+    warmup, tau_m = attrs.get("warmup"), slowest_membrane(simulation)
+    if warmup is not None and tau_m is not None and warmup < WARMUP_IN_TIME_CONSTANTS * tau_m:
+        reasons.append(f"the warm-up of {1e3 * warmup:g} ms is short")
+    return reasons
+
+
+def _verdicts(verdict: Verdict, populations: list[str]) -> Variables:
+    """Return the verdicts on populations as variables of a comparison."""
+    if not populations:
+        return {}
+    status, text = zip(*(verdict.populations[name] for name in populations), strict=True)
+    return {
+        "layer_status": ("layer", np.array(status), {"long_name": "whether the prediction holds", "units": "1"}),
+        "layer_verdict": ("layer", np.array(text), {"long_name": "verdict on the prediction", "units": "1"}),
+    }
 
 
 def expected_spikes(aligned: Aligned) -> Array | None:
@@ -190,11 +267,12 @@ def _add_quantity(
     spikes = expected_spikes(aligned)
     rate = _values(predicted["rate"])
     enough = np.ones(rate.shape, dtype=bool) if spikes is None else spikes >= min_spikes
-    correlations = _squared_correlations(predicted) if name == "rate" else None
+    correlations = _correlations(predicted) if name == "rate" else None
     _add_values(out, name, long_name, unit, dims, x, y, se)
+    _add_p(out, name, long_name, dims, z_scores(y - x, se), dof, enough)
 
     for prefix, member in _subsets(predicted, populations):
-        squares = None if correlations is None else correlations[..., member, :][..., member]
+        own = None if correlations is None else correlations[..., member, :][..., member]
         values = summarise(
             x[..., member],
             y[..., member],
@@ -202,7 +280,7 @@ def _add_quantity(
             audible=rate[..., member] > min_rate,
             trusted=enough[..., member],
             dof=dof,
-            squared_correlations=squares,
+            correlations=own,
         )
         _add_summaries(out, name, long_name, values, prefix, populations)
 
@@ -211,17 +289,20 @@ def _add_quantity(
     error = pooled_error(y - x, se, dof)
     pooled = f"{name}_pooled"
     _add_values(out, pooled, f"{long_name}, mean over stimuli", unit, ("neuron",), x.mean(0), y.mean(0), error.se)
-    pooled_correlations = _squared_correlations(predicted.mean("stimulus")) if name == "rate" else None
+    enough = np.ones(rate.shape[1:], dtype=bool) if spikes is None else spikes.sum(0) >= min_spikes
+    z = z_scores(y.mean(0) - x.mean(0), error.se)
+    _add_p(out, pooled, f"{long_name}, mean over stimuli", ("neuron",), z, error.dof, enough)
+    pooled_correlations = _correlations(predicted.mean("stimulus")) if name == "rate" else None
     for prefix, member in _subsets(predicted, populations):
-        squares = None if pooled_correlations is None else pooled_correlations[member][:, member]
+        own = None if pooled_correlations is None else pooled_correlations[member][:, member]
         values = summarise(
             x.mean(0)[member],
             y.mean(0)[member],
             error.se[member],
             audible=rate.mean(0)[member] > min_rate,
-            trusted=np.ones(member.sum(), dtype=bool) if spikes is None else spikes.sum(0)[member] >= min_spikes,
+            trusted=enough[member],
             dof=error.dof[member],
-            squared_correlations=squares,
+            correlations=own,
         )
         _add_summaries(out, pooled, f"{long_name}, mean over stimuli", values, prefix, populations)
 
@@ -234,7 +315,7 @@ def summarise(
     audible: npt.NDArray[np.bool_],
     trusted: npt.NDArray[np.bool_],
     dof: Array | float,
-    squared_correlations: Array | None = None,
+    correlations: Array | None = None,
 ) -> dict[str, float]:
     """Return what predicted values `x` and simulated values `y` amount to.
 
@@ -248,8 +329,8 @@ def summarise(
         Which z values count.
     dof : float or ndarray
         Degrees of freedom of `se`.
-    squared_correlations : ndarray ([stimulus,] neuron, neuron), optional
-        Squared correlation coefficients of the differences within a stimulus.
+    correlations : ndarray ([stimulus,] neuron, neuron), optional
+        Correlation coefficients of the differences within a stimulus.
 
     Returns
     -------
@@ -262,11 +343,13 @@ def summarise(
     known = relative & np.isfinite(se)
     z = np.where(trusted, z_scores(y - x, se), np.nan)
     counted = np.isfinite(z)
-    spread = None
-    if squared_correlations is not None:
+    spread, eigenvalues = None, None
+    if correlations is not None and counted.any():
         mask = counted.astype(np.float64)
-        spread = float(np.einsum("...i,...ij,...j->...", mask, squared_correlations, mask).sum())
-    test = joint_test(z, dof, sum_squared_correlations=spread)
+        spread = float(np.einsum("...i,...ij,...j->...", mask, correlations**2, mask).sum())
+        eigenvalues = _eigenvalues(correlations, counted)
+    test = joint_test(z, dof, sum_squared_correlations=spread, eigenvalues=eigenvalues)
+    low, high = _chance_range(test, eigenvalues)
     freedom = np.broadcast_to(dof, z.shape)[counted]
     heavy = np.divide(freedom, freedom - 2, out=np.full(freedom.shape, np.nan), where=freedom > 2)
     variance = np.where(np.isinf(freedom), 1.0, heavy)
@@ -284,6 +367,8 @@ def summarise(
         "z_mean": over(z[counted], np.mean),
         "z_rms": over(z[counted] ** 2, lambda s: np.sqrt(np.mean(s))),
         "z_rms_expected": over(variance, lambda v: np.sqrt(np.mean(v))),
+        "z_rms_low": low * over(variance, lambda v: np.sqrt(np.mean(v))),
+        "z_rms_high": high * over(variance, lambda v: np.sqrt(np.mean(v))),
         "z_within_2": over(np.abs(z[counted]) < 2, np.mean),
         "z_within_2_expected": over(1 - 2 * stats.t.sf(2.0, freedom), np.mean) if (freedom > 2).all() else float("nan"),
         "z_count": int(counted.sum()),
@@ -291,19 +376,64 @@ def summarise(
     }
 
 
+def _eigenvalues(correlations: Array, counted: npt.NDArray[np.bool_]) -> Array | None:
+    """Return the eigenvalues of the correlations of the values that count; None where that would take too long."""
+    matrices = correlations[None] if correlations.ndim == 2 else correlations
+    masks = counted[None] if counted.ndim == 1 else counted
+    if float((masks.sum(axis=-1).astype(np.float64) ** 3).sum()) > _EIGEN_BUDGET:
+        return None
+    parts = [np.linalg.eigvalsh(own[mask][:, mask]) for own, mask in zip(matrices, masks, strict=True)]
+    return np.concatenate(parts)
+
+
+def _chance_range(test: JointTest, eigenvalues: Array | None) -> tuple[float, float]:
+    """Return between what root mean squares of normal variables so correlated lie with a probability of 0.95."""
+    if not test.size:
+        return float("nan"), float("nan")
+    if eigenvalues is None:
+        bounds = stats.chi2.ppf([0.025, 0.975], test.effective_dof) / test.effective_dof
+    else:
+        own = np.maximum(eigenvalues, 0.0)
+        bounds = np.array([mixture_quantile(p, own / own.sum()) for p in (0.025, 0.975)])
+    low, high = np.sqrt(bounds).tolist()
+    return low, high
+
+
 def _add_values(
     out: Variables, name: str, long_name: str, unit: str, dims: tuple[str, ...], x: Array, y: Array, se: Array
 ) -> None:
     relative = np.divide(y - x, x, out=np.full(x.shape, np.nan), where=x > 0)
+    ratio = np.divide(y, x, out=np.full(x.shape, np.nan), where=x > 0)
     for suffix, values, text, units in (
         ("predicted", x, f"predicted {long_name}", unit),
         ("simulated", y, f"simulated {long_name}", unit),
         ("se", se, f"standard error of the simulated {long_name}", unit),
         ("error", y - x, f"{long_name}, simulated − predicted", unit),
         ("relative_error", relative, f"{long_name}, (simulated − predicted) / predicted", "1"),
+        ("ratio", ratio, f"{long_name}, simulated / predicted", "1"),
         ("z", z_scores(y - x, se), f"{long_name}, (simulated − predicted) / standard error", "1"),
     ):
         out[f"{name}_{suffix}"] = (dims, values, {"long_name": text, "units": units})
+
+
+def _add_p(
+    out: Variables,
+    name: str,
+    long_name: str,
+    dims: tuple[str, ...],
+    z: Array,
+    dof: Array | float,
+    trusted: npt.NDArray[np.bool_],
+) -> None:
+    """Add the p-values of single neurons, NaN where too few spikes are expected, and corrected for their number."""
+    p = p_values(np.where(trusted, z, np.nan), dof)
+    found = {
+        "p_value": (p, "probability of z of the {0} as far from zero if the prediction were exact"),
+        "p_holm": (holm(p), "p of the {0} after Holm: one below α by chance has a probability of α"),
+        "p_fdr": (benjamini_hochberg(p), "p of the {0} after Benjamini and Hochberg: a share of α below α is chance"),
+    }
+    for key, (values, text) in found.items():
+        out[f"{name}_{key}"] = (dims, values, {"long_name": text.format(long_name), "units": "1"})
 
 
 def _add_summaries(
@@ -329,18 +459,18 @@ def _subsets(predicted: xr.Dataset, populations: list[str]) -> Iterator[tuple[st
         yield name, predicted["population"].to_numpy() == name
 
 
-def _squared_correlations(predicted: xr.Dataset) -> Array | None:
-    """Return the squares of the predicted count correlations ([stimulus,] neuron, neuron), None without covariance."""
+def _correlations(predicted: xr.Dataset) -> Array | None:
+    """Return the predicted correlations of counts ([stimulus,] neuron, neuron), None without covariances."""
     name = "count_covariance" if "count_covariance" in predicted else "covariance"
     if name not in predicted:
         return None
     covariance = _values(predicted[name])
     scale = np.diagonal(covariance, axis1=-2, axis2=-1)
-    scale = scale[..., :, None] * scale[..., None, :]
-    squares = np.divide(covariance**2, scale, out=np.zeros(covariance.shape), where=scale > 0)
-    n = squares.shape[-1]
-    squares[..., np.arange(n), np.arange(n)] = 1.0
-    return squares
+    scale = np.sqrt(np.maximum(scale[..., :, None] * scale[..., None, :], 0.0))
+    correlations = np.divide(covariance, scale, out=np.zeros(covariance.shape), where=scale > 0)
+    n = correlations.shape[-1]
+    correlations[..., np.arange(n), np.arange(n)] = 1.0
+    return correlations
 
 
 def _add_pooled_fano(out: Variables, window: float) -> None:

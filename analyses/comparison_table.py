@@ -1,17 +1,20 @@
-"""Comparisons of a prediction with a simulation, which print what matters in ten lines."""
+"""Comparisons of a prediction with a simulation, which print the verdict and what it rests on in a dozen lines."""
 
 from __future__ import annotations
 
 import html
+import textwrap
 
 import numpy as np
 import xarray as xr
 
 from mnnbio.analyses import captions
 
+_NAMES, _WIDTH = 12, 118  # columns of the names of rows, and of all
+
 
 class Comparison(xr.Dataset):
-    """A dataset of everything that `compare` found, printed as ten lines.
+    """A dataset of everything that `compare` found, printed as a verdict and some ten lines.
 
     `to_dataset` gives the plain dataset, which prints all its variables. A file holds the plain dataset.
     """
@@ -36,7 +39,7 @@ def _is_whole(comparison: xr.Dataset) -> bool:
 
 
 def summary(comparison: xr.Dataset) -> str:
-    """Return what a comparison amounts to, as ten lines or fewer of text.
+    """Return what a comparison amounts to, as a dozen lines of text: the verdict first.
 
     Parameters
     ----------
@@ -45,6 +48,7 @@ def summary(comparison: xr.Dataset) -> str:
     """
     rate = captions.prefix(comparison, "rate")
     rows = [
+        ("verdict", str(comparison.attrs.get("verdict", ""))),
         ("prediction", _prediction(comparison)),
         ("simulation", _simulation(comparison)),
         ("neurons", _neurons(comparison)),
@@ -54,9 +58,22 @@ def summary(comparison: xr.Dataset) -> str:
         ("variances", _variances(comparison)),
         ("covariances", _covariances(comparison)),
         ("decisions", _decisions(comparison)),
-        ("verdict", _verdict(comparison, rate)),
+        ("chance", _chance(comparison, rate)),
     ]
-    return "\n".join(f"{name:<12}{text}" for name, text in rows if text)
+    return "\n".join(_row(name, text) for name, text in rows if text)
+
+
+def _row(name: str, text: str) -> str:
+    """Return a named row, its text wrapped beside the name."""
+    beside = " " * _NAMES
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=f"{name:<{_NAMES}}",
+        subsequent_indent=beside,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _prediction(comparison: xr.Dataset) -> str:
@@ -143,7 +160,7 @@ def _decisions(comparison: xr.Dataset) -> str:
     return ", ".join(known)
 
 
-def _verdict(comparison: xr.Dataset, key: str) -> str:
+def _chance(comparison: xr.Dataset, key: str) -> str:
     p = float(comparison[f"{key}_p"])
     if not np.isfinite(p):
         return "too few samples or spikes to say whether the differences of rates are real"

@@ -10,7 +10,16 @@ import xarray as xr
 
 from mnnbio.analyses.alignment import Aligned
 from mnnbio.analyses.binned_counts import binned_counts, population_names, recorded
-from mnnbio.analyses.significance import degrees_of_freedom, joint_test, mantel_test, pooled_error, z_scores
+from mnnbio.analyses.significance import (
+    benjamini_hochberg,
+    degrees_of_freedom,
+    holm,
+    joint_test,
+    mantel_test,
+    p_values,
+    pooled_error,
+    z_scores,
+)
 from mnnbio.machine import require_integer
 from mnnbio.results import QUANTITIES
 
@@ -20,6 +29,7 @@ _CORRELATION = {"count_covariance": "count_correlation", "covariance": "correlat
 _WINDOW = 100.0  # ms
 # Elements read in one relabelling test: more would take seconds.
 _TEST_BUDGET = 3e8
+_MOST_EIGENVALUES = 1500  # neurons
 
 
 def compare_matrices(
@@ -63,7 +73,14 @@ def compare_matrices(
     budgeted = int(np.clip(_TEST_BUDGET / max(n, 1) ** 2, 99, permutations)) if permutations > 99 else permutations
     r, p = mantel_test(x_pairs, y_pairs, permutations=budgeted, rng=rng)
     ceiling, slope = _ceiling_and_slope(x_pairs[pairs], y_pairs[pairs], se[pairs])
-    test = joint_test(z_counted[pairs], np.broadcast_to(dof, z.shape)[pairs])
+    counted = np.isfinite(z_counted).any(axis=0)
+    test = joint_test(
+        z_counted[pairs], np.broadcast_to(dof, z.shape)[pairs], eigenvalues=_pair_eigenvalues(x[counted][:, counted])
+    )
+    p_holm, p_fdr = (np.full(z.shape, np.nan) for _ in range(2))
+    for matrix, correct in ((p_holm, holm), (p_fdr, benjamini_hochberg)):
+        matrix[pairs] = correct(p_values(z_counted, dof)[pairs])
+        matrix.T[pairs] = matrix[pairs]
     z_pairs = z_counted[pairs][np.isfinite(z_counted[pairs])]
     dims = ("neuron", "neuron_j")
     coords = {
@@ -81,6 +98,10 @@ def compare_matrices(
         f"{name}_simulated": array(y, f"simulated {long_name}", unit, dims),
         f"{name}_se": array(se, f"standard error of the simulated {long_name}", unit, dims),
         f"{name}_z": array(z, f"{long_name}, (simulated − predicted) / standard error", "1", dims),
+        f"{name}_p_holm": array(p_holm, f"p of the {long_name} after Holm, over pairs i < j", "1", dims),
+        f"{name}_p_fdr": array(
+            p_fdr, f"p of the {long_name} after Benjamini and Hochberg, over pairs i < j", "1", dims
+        ),
         f"{correlation}_predicted": array(_normalise(x), f"predicted correlation coefficient, {long_name}", "1", dims),
         f"{correlation}_simulated": array(_normalise(y), f"simulated correlation coefficient, {long_name}", "1", dims),
         f"{name}_r": array(r, f"Pearson correlation of predicted and simulated {pairwise}"),
@@ -95,6 +116,19 @@ def compare_matrices(
         ),
         f"{name}_z_count": array(len(z_pairs), f"number of z values of the {pairwise} that count"),
     }
+
+
+def _pair_eigenvalues(covariance: Array) -> Array | None:
+    """Return weights of the sum of squares of estimated covariances of Gaussian counts; None where they cannot be.
+
+    The errors of c_ij and c_kl have the covariance C_ik C_jl + C_il C_jk, whose eigenvalues are products λ_i λ_j of
+    those of C. Those of the diagonal elements are among them, which matters little where neurons are many.
+    """
+    correlations = _normalise(covariance)
+    if not np.isfinite(correlations).all() or len(correlations) < 2 or len(correlations) > _MOST_EIGENVALUES:
+        return None
+    own = np.maximum(np.linalg.eigvalsh(correlations), 0.0)
+    return np.asarray(np.outer(own, own)[np.triu_indices(len(own))])
 
 
 def _values(matrix: xr.DataArray) -> Array:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+
+from mnnbio.analyses.chi_square_mixtures import mixture_sf
 
 Array = npt.NDArray[np.float64]
 
@@ -57,6 +60,21 @@ def normal_equivalent_square(z: npt.ArrayLike, dof: npt.ArrayLike) -> Array:
     return np.where(np.isfinite(square), square, z**2)
 
 
+def p_values(z: npt.ArrayLike, dof: npt.ArrayLike) -> Array:
+    """Return two-sided probabilities of Student's t as far from zero as z; NaN with fewer than two degrees of freedom.
+
+    Parameters
+    ----------
+    z : array_like
+        Differences in units of their estimated standard errors.
+    dof : array_like
+        Degrees of freedom of the standard errors, broadcast against `z`; infinite for known ones.
+    """
+    z, dof = np.broadcast_arrays(np.abs(np.asarray(z, dtype=np.float64)), np.asarray(dof, dtype=np.float64))
+    known = np.isfinite(z) & (dof >= 2)
+    return np.where(known, 2 * stats.t.sf(z, np.where(known, dof, np.inf)), np.nan)
+
+
 class JointTest(NamedTuple):
     """A test that many differences are all zero."""
 
@@ -71,14 +89,19 @@ class JointTest(NamedTuple):
 
 
 def joint_test(
-    z: npt.ArrayLike, dof: npt.ArrayLike = np.inf, *, sum_squared_correlations: float | None = None
+    z: npt.ArrayLike,
+    dof: npt.ArrayLike = np.inf,
+    *,
+    sum_squared_correlations: float | None = None,
+    eigenvalues: npt.ArrayLike | None = None,
 ) -> JointTest:
     r"""Test whether differences deviate from zero more than their standard errors allow.
 
     Under the null hypothesis the sum of the n normal-equivalent squares has mean n and variance
     :math:`2 \sum_{ij} \rho_{ij}^2`, where ρ are the correlations of the differences. It is compared with the scaled
     chi-square distribution of that mean and variance, which is the plain chi-square if the differences are
-    independent.
+    independent; or, where the eigenvalues of their correlations are known, with its own distribution, that of
+    :math:`\sum_k \lambda_k z_k^2` (see `chi_square_mixtures`).
 
     Parameters
     ----------
@@ -90,6 +113,8 @@ def joint_test(
     sum_squared_correlations : float, optional
         :math:`\sum_{ij} \rho_{ij}^2` over the differences that are not NaN, the diagonal included. Default:
         independent.
+    eigenvalues : array_like, optional
+        Those of the matrix of the correlations ρ of the differences that are not NaN.
 
     Returns
     -------
@@ -112,11 +137,72 @@ def joint_test(
     if count == 0:
         return JointTest(0.0, 0, 0.0, float("nan"))
     statistic = float(normal_equivalent_square(z[known], np.broadcast_to(dof, z.shape)[known]).sum())
+    if eigenvalues is not None:
+        own = np.maximum(np.asarray(eigenvalues, dtype=np.float64), 0.0)
+        own *= count / own.sum()
+        return JointTest(statistic, count, count**2 / float((own**2).sum()), mixture_sf(statistic, own))
     spread = count if sum_squared_correlations is None else max(float(sum_squared_correlations), count)
     effective_dof = count**2 / spread
     return JointTest(
         statistic, count, effective_dof, float(stats.chi2.sf(statistic * effective_dof / count, effective_dof))
     )
+
+
+def holm(p: npt.ArrayLike) -> Array:
+    """Return p-values corrected so that one below α among many true hypotheses comes with a probability of at most α.
+
+    Parameters
+    ----------
+    p : array_like
+        Of any shape and dependence; NaN is left out and stays.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape.
+
+    References
+    ----------
+    Holm, S. (1979). A simple sequentially rejective multiple test procedure. *Scandinavian Journal of Statistics* 6,
+    65-70.
+    """
+    return _adjusted(p, lambda values, n: np.maximum.accumulate(values * (n - np.arange(len(values)))))
+
+
+def benjamini_hochberg(p: npt.ArrayLike) -> Array:
+    """Return p-values corrected so that of those below α an expected share of at most α are of true hypotheses.
+
+    Parameters
+    ----------
+    p : array_like
+        Of any shape, independent or positively dependent; NaN is left out and stays.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape.
+
+    References
+    ----------
+    Benjamini, Y. & Hochberg, Y. (1995). Controlling the false discovery rate. *Journal of the Royal Statistical Society
+    B* 57, 289-300; Benjamini, Y. & Yekutieli, D. (2001) *Annals of Statistics* 29, 1165-1188 (dependence).
+    """
+    return _adjusted(
+        p, lambda values, n: np.minimum.accumulate((values * n / np.arange(1, len(values) + 1))[::-1])[::-1]
+    )
+
+
+def _adjusted(p: npt.ArrayLike, correct: Callable[[Array, int], Array]) -> Array:
+    """Return corrected p-values; `correct` takes them in ascending order, and their number."""
+    values = np.asarray(p, dtype=np.float64)
+    known = np.isfinite(values)
+    out = np.full(values.shape, np.nan)
+    flat = values[known]
+    order = np.argsort(flat, kind="stable")
+    corrected = np.empty(len(flat))
+    corrected[order] = np.minimum(correct(flat[order], len(flat)), 1.0)
+    out[known] = corrected
+    return out
 
 
 # Samples that one degree of freedom of an estimated standard error costs. That of a mean has n - 1; those of second

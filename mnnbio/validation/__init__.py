@@ -6,6 +6,7 @@ from mnnbio.validation.error_budget import ErrorBudget, error_budget, shapley
 from mnnbio.validation.explain import TOLERANCES, Explanation, explain
 from mnnbio.validation.ladder import SurrogateLadder, surrogate_ladder
 from mnnbio.validation.matched import FitError, MatchedLIF, matched_lif
+from mnnbio.validation.planning import Runtime, SimulationPlan, measured_speed, runtime_needed, trials_needed
 
 __all__ = [
     "CAUSES",
@@ -15,12 +16,17 @@ __all__ = [
     "Explanation",
     "FitError",
     "MatchedLIF",
+    "Runtime",
     "Sensitivities",
+    "SimulationPlan",
     "SurrogateLadder",
     "error_budget",
     "explain",
     "matched_lif",
+    "measured_speed",
+    "runtime_needed",
     "sensitivities",
     "shapley",
     "surrogate_ladder",
+    "trials_needed",
 ]

@@ -113,9 +113,10 @@ def explain(
     -------
     Explanation
         A dataset that prints as a verdict and a table. Over ``cause``: ``chi_square`` of the best size, its
-        probability ``p``, ``size`` and ``size_se`` (of the step and the window the time that the prediction is for, s), ``improved``
-        (how much less χ² than without), ``named`` and ``says``. Attributes: ``verdict`` ("right", "explained" or
-        "unexplained"), ``sentence``, ``chi_square`` and ``p`` of no cause, ``features`` (their number), ``level``.
+        probability ``p``, ``size`` and ``size_se`` (of the step and the window the time that the prediction is for,
+        s), ``improved`` (how much less χ² than without), ``named`` and ``says``. Attributes: ``verdict`` ("right",
+        "explained" or "unexplained"), ``sentence``, ``chi_square`` and ``p`` of no cause, ``features`` (their number),
+        ``level``.
 
     Raises
     ------

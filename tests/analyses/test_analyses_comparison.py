@@ -1,6 +1,7 @@
 """Comparison of predictions and simulations, on Poisson trains whose every statistic is known."""
 
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -132,10 +133,10 @@ def test_silent_neurons_and_single_samples_do_not_count():
 def test_relabelling_neurons_relabels_the_comparison(order):
     s = small()
     order = list(order)
-    direct = compare(s.prediction, s.simulation, permutations=9).isel(neuron=order, neuron_j=order)
+    simulation = s.simulation["simulation"].to_dataset().assign_attrs(s.simulation.attrs, n_samples=100)
+    direct = compare(s.prediction, simulation, permutations=9).isel(neuron=order, neuron_j=order)
     both = {"neuron": order, "neuron_j": order}
-    simulation = s.simulation["simulation"].to_dataset().isel(both).assign_attrs(s.simulation.attrs, n_samples=100)
-    permuted = compare(s.prediction.isel(both), simulation, permutations=9)
+    permuted = compare(s.prediction.isel(both), simulation.isel(both), permutations=9)
     for name in direct.data_vars:
         if not str(name).endswith("_r_p") and not str(name).startswith("layer"):
             np.testing.assert_allclose(permuted[name], direct[name], rtol=1e-9, atol=1e-9, err_msg=str(name))
@@ -166,13 +167,17 @@ def test_everything_in_one_file(tmp_path):
 # --- what is printed ---
 
 
-def test_a_comparison_prints_ten_lines(many):
+def test_a_comparison_prints_its_verdict_and_ten_lines(many):
     with pytest.warns(FewSamplesWarning):
         c = compare(many.prediction, many.simulation, permutations=9)
-    lines = repr(c).splitlines()
-    assert len(lines) <= 10
-    assert lines[0].split(maxsplit=1) == ["prediction", "diffusion, closure moments, dt 0.1 ms, window 100 ms"]
-    assert "8 × 100 ms, 200 ms warm-up, dt 0.1 ms, window 100 ms, seed 2" in lines[1]
+    rows = re.sub(r"\n +", " ", repr(c))
+    assert "".join(rows.split()) == "".join(repr(c).split())
+    lines = rows.splitlines()
+    assert len(lines) <= 11
+    assert max(map(len, repr(c).splitlines())) < 120
+    assert "".join(lines[0].split()) == "".join(f"verdict {c.attrs['verdict']}".split())
+    assert lines[1].split(maxsplit=1) == ["prediction", "diffusion, closure moments, dt 0.1 ms, window 100 ms"]
+    assert "8 × 100 ms, 200 ms warm-up, dt 0.1 ms, window 100 ms, seed 2" in lines[2]
     text = str(c)
     for part in (
         "30 (hidden 20, output 10), 40 stimuli",
