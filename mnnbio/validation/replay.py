@@ -22,7 +22,6 @@ from scipy import sparse
 from mnnbio.circuit import Circuit, GaussianDrive, ModeMatrix, PoissonDrive, Population, SpikeSource
 from mnnbio.neurons import LIFParameters
 from mnnbio.spikes import Counts, simulate
-from mnnbio.synapses import Delta, Exponential
 from mnnbio.theory import charge, filter_time, trains, wire
 from mnnbio.units import count_steps
 
@@ -49,11 +48,14 @@ def require_plain(circuit: Circuit) -> None:
                 f"the neurons of {population.name!r} are of the type {type(population.neuron).__name__}: surrogates "
                 "and error budgets are for leaky integrate-and-fire neurons (LIFParameters). `compare` is for all"
             )
-    trains_ = [(str(d), j.synapse_model, None) for d in circuit.drives for j in d.cumulants(None).jumps]
-    for name, synapse, rules in [(str(p), p.synapse_model, p.plasticity) for p in circuit.projections] + trains_:
-        if rules or not isinstance(synapse, Delta | Exponential):
+    # Delta and exponential synapses are kept as `tau_syn` alone.
+    jumping = [(str(d), j.synapse, None) for d in circuit.drives for j in d.cumulants(None).jumps]
+    for name, synapse, rules in [(str(p), p.synapse, p.plasticity) for p in circuit.projections] + jumping:
+        if rules or synapse is not None:
             kind = "synapses that change" if rules else f"{type(synapse).__name__} synapses"
-            raise TypeError(f"{name} has {kind}: surrogates and error budgets are for delta and exponential synapses")
+            raise TypeError(
+                f"{name} has {kind}: surrogates and error budgets are for delta and exponential synapses (`tau_syn`)"
+            )
 
 
 class RecordedTrains(NamedTuple):

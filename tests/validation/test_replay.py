@@ -16,6 +16,7 @@ from mnnbio import (
     simulate,
 )
 from mnnbio.neurons import EIF
+from mnnbio.synapses import STDP, Alpha
 from mnnbio.validation import surrogate_ladder
 from mnnbio.validation.replay import (
     RecordedTrains,
@@ -132,6 +133,12 @@ def test_noise_has_mean_and_variance_of_the_jumps():
 def test_other_neurons_and_changing_synapses_are_refused():
     with pytest.raises(TypeError, match="type EIF: surrogates and error budgets are for leaky"):
         require_plain(Circuit([Population("a", 2, EIF())]))
+    plain = [PoissonSource("in", 3, rates=0.1), Population("a", 2, LIFParameters())]
+    with pytest.raises(TypeError, match="'in' → 'a' has synapses that change"):
+        require_plain(Circuit(plain, [Projection("in", "a", weights=np.ones((2, 3)), plasticity=STDP(w_max=1.0))]))
+    alpha = Projection("in", "a", weights=np.ones((2, 3)), synapse=Alpha(5.0))
+    with pytest.raises(TypeError, match="has Alpha synapses: .* delta and exponential"):
+        require_plain(Circuit(plain, [alpha]))
 
 
 @pytest.fixture(scope="module")
