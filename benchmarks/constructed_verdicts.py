@@ -3,9 +3,9 @@
     python benchmarks/constructed_verdicts.py [--circuit layer] [--cases 50] [--seed 1]
 
 Four circuits, each simulated so often that a data set of its own goes to every case. A data set is as long as
-`trials_needed` says for every neuron to show an error of half of 3 % of its rate and of 10 % of its count variance, with
-a power of 0.99. Prints, for each error that was put into the prediction, how often the verdict was what it should be,
-and what else was said.
+`trials_needed` says for every neuron to show an error of half of 3 % of its rate and of 10 % of its count variance,
+with a power of 0.99. Prints, for each error that was put into the prediction, how often the verdict was what it should
+be, and what else was said.
 """
 
 from __future__ import annotations

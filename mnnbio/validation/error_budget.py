@@ -240,6 +240,7 @@ class _Game:
         self._known: dict[tuple[Subset, int], Array] = {}
         self._predicted: dict[tuple[Any, ...], Array] = {}
         self._solved: dict[tuple[Any, ...], Array] = {}
+        self._theories: dict[tuple[float | None, int], LocalTheory] = {}
         if not self.replay.trains.row_size.any():
             raise ValueError("no neuron fired in the simulation: there is nothing to explain. Raise the input")
 
@@ -251,7 +252,7 @@ class _Game:
         if self.replay.sending:
             wanted += ("replayed", "independent", "smooth", "poisson")
         if self.replay.jumping:
-            wanted += ("noise",)
+            wanted += ("noise",) if self.replay.sending else ("replayed", "noise")
         if self.replay.filtered:
             wanted += ("white",)
         return found | {rung: self.replay.counts(rung) for rung in wanted}
@@ -334,7 +335,7 @@ class _Game:
                 spectrum = spectrum[0] + jumps[0], spectrum[1] + jumps[1]
             found["closure"], found["finite weights"] = spectrum, jumps
         elif self.replay.jumping:
-            found["finite weights"] = change((1, "simulated"), (-1, "noise"))
+            found["finite weights"] = change((1, "replayed"), (-1, "noise"))
         if self.replay.filtered:
             filtered, white = self.given(self.replay.dt), self.given(self.replay.dt, white=True)
             rates, values = change((1, "noise"), (-1, "white"))
@@ -343,11 +344,10 @@ class _Game:
 
     def local(self, dt: float | None, stimulus: int) -> LocalTheory:
         """Return the theory of single neurons."""
-        key = ("local", dt, stimulus)
-        if key not in self._solved:
-            window = self.replay.window
-            self._solved[key] = LocalTheory(self.replay.single[stimulus], dt, window)  # type: ignore[assignment]
-        return self._solved[key]  # type: ignore[return-value]
+        key = (dt, stimulus)
+        if key not in self._theories:
+            self._theories[key] = LocalTheory(self.replay.single[stimulus], dt, self.replay.window)
+        return self._theories[key]
 
     def given(self, dt: float | None, *, white: bool = False) -> tuple[Array, Array]:
         """Return rates and the quantity at the simulated rates, (stimulus, neuron)."""
@@ -380,7 +380,7 @@ class _Game:
 
     def _corrected(self, dt: float | None, on: Subset, replicate: int) -> Array:
         """Return the quantity at the self-consistent rates of a theory with measured errors added."""
-        key = ("corrected", dt, on, replicate)
+        key = (dt, on, replicate)
         if key not in self._solved:
             rows = []
             for k in range(self.replay.stimuli):

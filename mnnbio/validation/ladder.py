@@ -93,7 +93,7 @@ def surrogate_ladder(
     """
     require_circuit(circuit)
     replay = Replay(circuit, simulation, float(in_unit(window, "ms", "window")), seed, codegen)
-    rungs: list[Rung] = ["replayed", "independent", "shuffled", "poisson"] if replay.sending else []
+    rungs: list[Rung] = ["replayed", "independent", "shuffled", "poisson"] if replay.sending else ["replayed"]
     rungs += ["noise"] if replay.jumping else []
     rungs += ["white"] if replay.filtered else []
     tables = {"simulated": replay.simulated()} | {rung: replay.counts(rung) for rung in rungs}

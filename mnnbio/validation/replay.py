@@ -333,8 +333,8 @@ class Replay:
         """Return the counts of the neurons on a rung, (stimulus, trial, window, neuron)."""
         if rung in ("noise", "white"):
             return self._run(self._with_noise(white=rung == "white"), per_trial=False)
-        if not self.sending:  # nothing but Poisson trains comes in
-            return self.simulated() if rung != "smooth" else self.counts("noise")
+        if not self.sending:  # nothing but Poisson trains comes in, which are their own surrogates
+            return self.counts("noise") if rung == "smooth" else self._run(self.circuit, per_trial=False)
         rng = np.random.default_rng([self.seed, RUNGS.index(rung)])
         if rung == "smooth":
             return self._run(self._smooth(rng), per_trial=True)
