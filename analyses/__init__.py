@@ -88,6 +88,7 @@ from mnnbio.analyses.triggered_averages import spike_triggered_average, spike_tr
 from mnnbio.analyses.tuning import signal_and_noise_correlations, tuning_curves
 
 if TYPE_CHECKING:
+    from mnnbio.analyses.budget_plots import plot_error_budget
     from mnnbio.analyses.decoding_plots import plot_decoding, plot_discriminability, plot_tuning_curves
     from mnnbio.analyses.dynamics_plots import (
         plot_currents,
@@ -220,6 +221,7 @@ __all__ = [
     "plot_decoding",
     "plot_dimensions",
     "plot_discriminability",
+    "plot_error_budget",
     "plot_inputs",
     "plot_intervals",
     "plot_learner_scores",
@@ -303,6 +305,7 @@ def __getattr__(name: str) -> Any:
         name in ("report", "report_side_by_side", "task_report", "learning_report") or name.startswith("plot_")
     ):
         from mnnbio.analyses import (
+            budget_plots,
             decoding_plots,
             dynamics_plots,
             html_report,
@@ -338,6 +341,7 @@ def __getattr__(name: str) -> Any:
             z_quantiles,
             decoding_plots,
             result_plots,
+            budget_plots,
         )
         return next(getattr(module, name) for module in modules if hasattr(module, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

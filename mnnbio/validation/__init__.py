@@ -1,19 +1,36 @@
-"""What needs theory and spikes side by side: neurons matched to others, simulations planned by predictions."""
+"""What needs theory and spikes side by side: whether a prediction holds, what it lacks, and what was wrong with it."""
 
+from mnnbio.validation.causes import NAMES as CAUSES
+from mnnbio.validation.causes import Cause, Sensitivities, sensitivities
+from mnnbio.validation.error_budget import ErrorBudget, error_budget, shapley
+from mnnbio.validation.explain import TOLERANCES, Explanation, explain
 from mnnbio.validation.fit_circuit import CircuitFit, Target, fit_circuit
+from mnnbio.validation.ladder import SurrogateLadder, surrogate_ladder
 from mnnbio.validation.matched import FitError, MatchedLIF, matched_lif
 from mnnbio.validation.planning import Runtime, SimulationPlan, measured_speed, runtime_needed, trials_needed
 
 __all__ = [
+    "CAUSES",
+    "TOLERANCES",
+    "Cause",
     "CircuitFit",
+    "ErrorBudget",
+    "Explanation",
     "FitError",
     "MatchedLIF",
     "Runtime",
+    "Sensitivities",
     "SimulationPlan",
+    "SurrogateLadder",
     "Target",
+    "error_budget",
+    "explain",
     "fit_circuit",
     "matched_lif",
     "measured_speed",
     "runtime_needed",
+    "sensitivities",
+    "shapley",
+    "surrogate_ladder",
     "trials_needed",
 ]

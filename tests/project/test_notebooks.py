@@ -43,6 +43,11 @@ codegen = "runtime"
 n_neurons, milliseconds = 15, 500
 passes, lengths = 5, [300]
 """,
+    "07_is_the_theory_right": """
+n_excitatory, n_inhibitory = 40, 10
+seconds, trials, layer_trials = 0.2, 6, 40
+codegen = "runtime"
+""",
 }
 
 execute = SimpleNamespace(**runpy.run_path(str(NOTEBOOKS / "execute.py")))
