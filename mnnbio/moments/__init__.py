@@ -1,12 +1,20 @@
 """Theory as pure functions, in ms and mV: LIF neurons differentiable on tensors, others by threshold integration."""
 
 from mnnbio.moments.activation import Activation, fano_factor, interval_skewness, moment_activation
-from mnnbio.moments.colored_noise import colored_lif, effective_lif
+from mnnbio.moments.colored_noise import (
+    ColoredAnswer,
+    JointFilter,
+    colored_activation,
+    colored_lif,
+    effective_lif,
+    joint_filter,
+)
 from mnnbio.moments.counts import count_variance, delayed_gamma, long_window_count_variance
 from mnnbio.moments.covariance import Covariance, Dense, Diagonal, LowRank, Mapped, Sum
 from mnnbio.moments.drive import Neuron, NeuronTensors, as_parameter
 from mnnbio.moments.first_passage import Passage, StepInput, first_passage
 from mnnbio.moments.fixed_point import FixedPoint, NotConverged, Status, fixed_point
+from mnnbio.moments.fokker_planck import ColoredStatistics, fokker_planck, fokker_planck_spectrum
 from mnnbio.moments.integrals import Integrals, integrals, scaled_integrals
 from mnnbio.moments.kernel import ActivationBackend, activation_backend
 from mnnbio.moments.linear_response import dense_response, low_rank_response, woodbury_own_noise
@@ -44,6 +52,8 @@ __all__ = [
     "Activation",
     "ActivationBackend",
     "Bands",
+    "ColoredAnswer",
+    "ColoredStatistics",
     "Convolution",
     "Covariance",
     "Dense",
@@ -54,6 +64,7 @@ __all__ = [
     "GridWarning",
     "ImageShape",
     "Integrals",
+    "JointFilter",
     "JumpFactors",
     "LinearMap",
     "LowRank",
@@ -73,6 +84,7 @@ __all__ = [
     "activation_backend",
     "as_parameter",
     "cholesky",
+    "colored_activation",
     "colored_lif",
     "count_variance",
     "delayed_gamma",
@@ -84,10 +96,13 @@ __all__ = [
     "first_passage",
     "first_passage_transform",
     "fixed_point",
+    "fokker_planck",
+    "fokker_planck_spectrum",
     "frequencies",
     "gaussian_transforms",
     "integrals",
     "interval_skewness",
+    "joint_filter",
     "jump_factors",
     "leaky_drift",
     "lif_spikes",

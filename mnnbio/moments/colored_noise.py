@@ -62,6 +62,7 @@ AXES = (THRESHOLD_NODES, SPAN_NODES, RATIO_NODES, WHITE_NODES, REFRACTORY_NODES)
 
 BEND, SPAN_SCALE = 16.0, 4.0  # of the coordinates of threshold and span
 NONLINEAR = 0.1  # of K, in the spikes' own irregularity
+MATCHING_STEPS, MATCHING_TOLERANCE = 100, 1e-12  # of the threshold of a rate
 AT_ONCE = 4096  # neurons that are interpolated at a time
 
 
@@ -143,7 +144,7 @@ class ColoredAnswer(NamedTuple):
     rate: Tensor  # 1/ms
     variance: Tensor  # of counts in long windows per time, 1/ms
     gain: Tensor  # ∂rate/∂mean, 1/mV
-    slow_variance: Tensor  # the part of `variance` that is due to the slow current, 1/ms
+    slow_variance: Tensor  # the part of `variance` beyond that in white noise, which the slow current brings, 1/ms
     lif: NeuronTensors
 
 
@@ -195,8 +196,8 @@ def colored_activation(
     if found.slope is None:
         return ColoredAnswer(rate, variance, gain, torch.zeros_like(rate), found.lif)
     gain = gain * found.slope
-    slow = gain**2 * std**2 * found.slow
-    return ColoredAnswer(rate, (found.own * variance).clamp(min=0.0) + slow, gain, slow, found.lif)
+    whole = (found.own * variance).clamp(min=0.0) + gain**2 * std**2 * found.slow
+    return ColoredAnswer(rate, whole, gain, (whole - variance).clamp(min=0.0), found.lif)
 
 
 def effective_lif(
@@ -213,22 +214,64 @@ def effective_lif(
     Synapses and time steps both displace the threshold. Noise with a memory overshoots by less: the velocity with which
     it crosses the threshold times half a step. The overshoot of white noise over ``√(1 + tau_s/dt)`` has both limits.
 
-    Its rate is right; its gain is that of white noise, and its thresholds depend on the mean: `colored_activation`
-    gives the derivative of the rate.
+    Its threshold and reset potential are displaced alike, by what gives its rate in noise of the same `std`: for fast
+    synapses by that of `colored_lif`. It stands for the neuron where responses to modulations are asked for. How it
+    answers to a steady change of the mean is right for fast synapses only; `colored_activation` has the gain.
 
     Parameters
     ----------
     mean, std, lif, tau_s, white, dt
         As for `colored_activation`.
     """
-    return _displaced(mean, std, lif, dt, tau_s, white).lif
+    found = _displaced(mean, std, lif, dt, tau_s, white)
+    if found.slope is None:
+        return found.lif
+    start = HALF_ALPHA * _time(tau_s, std).sqrt() * std * (1 - as_parameter(white, std))
+    target = moment_activation(mean, std, found.lif).rate
+    start, target = (v.expand(torch.broadcast_shapes(start.shape, target.shape)) for v in (start, target))
+    with torch.no_grad():
+        shift = _matching(mean, std, found.base, target, start)
+    reached = moment_activation(mean, std, _raised(found.base, shift))
+    firing = (target > 0) & (reached.gain > 0)
+    slope = torch.where(firing, reached.gain / found.base.tau_m, 1.0).detach()
+    # One step of Newton's method, which changes nothing but carries the derivatives.
+    return _raised(found.base, shift + torch.where(firing, (reached.rate - target) / slope, 0.0))
+
+
+def _raised(lif: NeuronTensors, shift: Tensor) -> NeuronTensors:
+    return lif._replace(v_th=lif.v_th + shift, v_reset=lif.v_reset + shift)
+
+
+def _matching(mean: Tensor, std: Tensor, lif: NeuronTensors, target: Tensor, start: Tensor) -> Tensor:
+    """Return by how much to raise thresholds for a rate: Newton's method within the bounds known so far."""
+    firing = target > 0
+    reach = std * lif.tau_m.sqrt() + 1e-300
+    shift, low, high = start.clone(), torch.full_like(start, -torch.inf), torch.full_like(start, torch.inf)
+    for _ in range(MATCHING_STEPS):
+        found = moment_activation(mean, std, _raised(lif, shift))
+        above = found.rate > target
+        low, high = torch.where(above, shift, low), torch.where(above, high, shift)
+        slope = found.gain / lif.tau_m
+        # Of the logarithm of the rate, which bends less.
+        excess = torch.log(found.rate.clamp(min=1e-300)) - torch.log(target.clamp(min=1e-300))
+        step = (excess * found.rate / torch.where(slope > 0, slope, torch.inf)).clamp(-reach, reach)
+        step = torch.where(slope > 0, step, torch.where(above, reach, -reach))
+        following = shift + step
+        middle = torch.where(torch.isfinite(low) & torch.isfinite(high), (low + high) / 2, following)
+        following = torch.where((following >= low) & (following <= high), following, middle)
+        following = torch.where(firing & (found.rate != target), following, shift)
+        if bool(((following - shift).abs() <= MATCHING_TOLERANCE * reach).all()):
+            return following
+        shift = following
+    return shift
 
 
 class _Displaced(NamedTuple):
-    lif: NeuronTensors
+    lif: NeuronTensors  # which white noise of the same std drives to the rate
     slope: Tensor | None  # of the place of the threshold with the mean, over that in white noise; None: white noise
     own: Tensor  # A (1 + K/10), the count variance of the spikes' own irregularity over that in white noise
     slow: Tensor  # K/(1 + K)
+    base: NeuronTensors  # as the time step leaves it
 
 
 def _displaced(
@@ -244,7 +287,7 @@ def _displaced(
         overshot = (stepped.v_th - own.v_th) * torch.sqrt(share + (1 - share) / (1 + tau / dt))
         own = own._replace(v_th=own.v_th + overshot)
     if not bool((tau > 0).any()):
-        return _Displaced(own, None, one, 0 * one)
+        return _Displaced(own, None, one, 0 * one, own)
     tau_m, v_th, v_reset, t_ref = own
     ratio = tau / tau_m
     left = share + (1 - share) / (1 + ratio)  # of the variance of the potential in white noise
@@ -264,7 +307,8 @@ def _displaced(
     moved = [center + (v - center) * stretch + shift for v in (v_th, v_reset)]
     excess = (1 - share / left) * ratio
     found = own._replace(v_th=moved[0], v_reset=moved[1])
-    return _Displaced(found, stretch * torch.where(noisy, along, 1.0), factor * (1 + NONLINEAR * excess), excess / (1 + excess))
+    slope = stretch * torch.where(noisy, along, 1.0)
+    return _Displaced(found, slope, factor * (1 + NONLINEAR * excess), excess / (1 + excess), own)
 
 
 def table_coordinates(

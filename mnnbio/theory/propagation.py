@@ -220,7 +220,7 @@ def _cross_covariances(trains: _Trains, incoming: dict[str, Tensor], partners: l
 
 def _own_drive(circuit: Circuit, population: Population, dt: float | None) -> tuple[_Current, Tensor]:
     """Return what the drives give to a population, and the loadings of the noise that its neurons share."""
-    total = Cumulants(*(np.zeros((1, population.size)) for _ in Cumulants._fields))
+    total = Cumulants.none((1, population.size))
     factors = [torch.zeros(1, population.size, 0, dtype=torch.float64)]
     for given in drives_into(circuit, population, dt):
         total = add_drive(total, given, shared=False)
