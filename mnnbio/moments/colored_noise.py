@@ -211,8 +211,8 @@ def effective_lif(
 ) -> NeuronTensors:
     """Return the neuron that in continuous time, driven by white noise, fires at the rate of `lif` as it is simulated.
 
-    Synapses and time steps both displace the threshold. Noise with a memory overshoots by less: the velocity with which
-    it crosses the threshold times half a step. The overshoot of white noise over ``√(1 + tau_s/dt)`` has both limits.
+    Synapses and time steps both displace the threshold, together by little more than the larger of the two: noise with
+    a memory of a step and more is displaced as in continuous time, but for the drift in half a step.
 
     Its threshold and reset potential are displaced alike, by what gives its rate in noise of the same `std`: for fast
     synapses by that of `colored_lif`. It stands for the neuron where responses to modulations are asked for. How it
@@ -284,8 +284,9 @@ def _displaced(
     one = torch.ones((), dtype=std.dtype, device=std.device)
     if dt is not None:
         stepped = discrete_lif(mean, std, lif, dt)
-        overshot = (stepped.v_th - own.v_th) * torch.sqrt(share + (1 - share) / (1 + tau / dt))
-        own = own._replace(v_th=own.v_th + overshot)
+        drifting = ((mean - own.v_th / own.tau_m) * dt / 2).clamp(min=0.0)
+        part = torch.sqrt(share + (1 - share) * _stepped_part(tau / dt) ** 2)
+        own = own._replace(v_th=own.v_th + part * (stepped.v_th - own.v_th) + (1 - part) * drifting)
     if not bool((tau > 0).any()):
         return _Displaced(own, None, one, 0 * one, own)
     tau_m, v_th, v_reset, t_ref = own
@@ -338,6 +339,17 @@ def table_coordinates(
         white.clamp(0.0, 1.0).sqrt(),
         refractory / (refractory + ratio / (1 + ratio / 2) + 1e-12),
     )
+
+
+def _stepped_part(steps: Tensor) -> Tensor:
+    """Return which part of the overshoot of white noise displaces the threshold beyond what the filter does.
+
+    With z the displacement ``(α/2) √tau_s std`` over the overshoot, their sum is the overshoot times
+    ``(1 + z^8)^{1/8}`` in simulated walks with increments of a memory of tau_s, within 2 % of the deviation of a step:
+    a walk that is overshot by more has less of its momentum left.
+    """
+    z = (math.pi * steps).sqrt()
+    return (1 + z**8) ** (1 / 8) - z
 
 
 def _threshold_slope(threshold: Tensor) -> Tensor:
