@@ -24,7 +24,15 @@ std² however slow it is:
 variance_w that of the neuron in white noise and A another function in the table, 1 in white noise and finite for all k;
 K/10 is there for the answer to the current being nonlinear.
 
-Filtered noise of several time constants counts as filtered by the one that leaves σ as it is (`joint_filter`).
+**Several filters.** For the slowest of them, all others are fast: noise that reaches the neuron through them counts as
+white for its displacement, and is displaced in turn by what the next slower filter of what is left does, in units of
+what is left of σ,
+
+    displacement = Σ_j √B_j δ(threshold/√B_j, span/√B_j, k_j, b_j),
+
+B_j being the share of σ² of filter j and all faster ones with white noise, and b_j that of the faster ones in it. Each
+term is right where the time constants differ by much; rates of simulations with filters of 0.2 to 1,000 ms beside one of
+2 ms are met within 0.9 %.
 
 References
 ----------
@@ -61,6 +69,7 @@ REFRACTORY_NODES = np.linspace(0.0, 0.8, 5)
 AXES = (THRESHOLD_NODES, SPAN_NODES, RATIO_NODES, WHITE_NODES, REFRACTORY_NODES)
 
 BEND, SPAN_SCALE = 16.0, 4.0  # of the coordinates of threshold and span
+ROUNDING = 1e-9  # of shares that are all
 NONLINEAR = 0.1  # of K, in the spikes' own irregularity
 MATCHING_STEPS, MATCHING_TOLERANCE = 100, 1e-12  # of the threshold of a rate
 AT_ONCE = 4096  # neurons that are interpolated at a time
@@ -145,6 +154,7 @@ class ColoredAnswer(NamedTuple):
     variance: Tensor  # of counts in long windows per time, 1/ms
     gain: Tensor  # ∂rate/∂mean, 1/mV
     slow_variance: Tensor  # the part of `variance` beyond that in white noise, which the slow current brings, 1/ms
+    slow_time: Tensor  # with which the correlation of that current decays, ms
     lif: NeuronTensors
 
 
@@ -154,10 +164,10 @@ def colored_activation(
     lif: Neuron,
     tau_s: Tensor | float = 0.0,
     *,
-    white: Tensor | float = 0.0,
+    shares: Tensor | None = None,
     dt: float | None = None,
 ) -> ColoredAnswer:
-    """Return rate, count variance and gain of neurons in noise through exponential synapses of any time constant.
+    """Return rate, count variance and gain of neurons in noise through exponential synapses of any time constants.
 
     Parameters
     ----------
@@ -167,9 +177,10 @@ def colored_activation(
         Standard deviation of the input before the synaptic filter, mV/√ms, ≥ 0; broadcasts with `mean`.
     lif : LIFParameters or alike
     tau_s : Tensor or float
-        Synaptic time constant, ms; 0 for delta synapses.
-    white : Tensor or float
-        Share of ``std²`` that is not filtered.
+        Synaptic time constant, ms, 0 for delta synapses; or those of several kinds of synapses, (kind,).
+    shares : Tensor, shape (kind, ...), optional
+        Shares of ``std²`` that pass through each kind; what they leave is white noise. By default all passes through
+        the one kind.
     dt : float, optional
         Time step in which the threshold is tested, ms; by default, continuous time.
 
@@ -181,7 +192,7 @@ def colored_activation(
     Raises
     ------
     ValueError
-        If tau_s is negative or `white` not in [0, 1].
+        If a time constant is negative, or shares are negative or more than all.
 
     Examples
     --------
@@ -191,13 +202,14 @@ def colored_activation(
     >>> colored_activation(mean, std, LIFParameters(), tau_s=20.0).rate.round(decimals=4)
     tensor([0.0014], dtype=torch.float64)
     """
-    found = _displaced(mean, std, lif, dt, tau_s, white)
+    found = _displaced(mean, std, lif, dt, tau_s, shares)
     rate, variance, gain = moment_activation(mean, std, found.lif)
     if found.slope is None:
-        return ColoredAnswer(rate, variance, gain, torch.zeros_like(rate), found.lif)
+        return ColoredAnswer(rate, variance, gain, torch.zeros_like(rate), torch.zeros_like(rate), found.lif)
     gain = gain * found.slope
     whole = (found.own * variance).clamp(min=0.0) + gain**2 * std**2 * found.slow
-    return ColoredAnswer(rate, whole, gain, (whole - variance).clamp(min=0.0), found.lif)
+    slow = (whole - variance).clamp(min=0.0)
+    return ColoredAnswer(rate, whole, gain, slow, found.slow_time.expand(slow.shape), found.lif)
 
 
 def effective_lif(
@@ -207,7 +219,7 @@ def effective_lif(
     dt: float | None = None,
     tau_s: Tensor | float = 0.0,
     *,
-    white: Tensor | float = 0.0,
+    shares: Tensor | None = None,
 ) -> NeuronTensors:
     """Return the neuron that in continuous time, driven by white noise, fires at the rate of `lif` as it is simulated.
 
@@ -215,20 +227,20 @@ def effective_lif(
     a memory of a step and more is displaced as in continuous time, but for the drift in half a step.
 
     Its threshold and reset potential are displaced alike, by what gives its rate in noise of the same `std`: for fast
-    synapses by that of `colored_lif`. It stands for the neuron where responses to modulations are asked for. How it
-    answers to a steady change of the mean is right for fast synapses only; `colored_activation` has the gain.
+    synapses by that of `colored_lif`. It stands for the neuron where responses to modulations are asked for. Its gain is
+    that of the neuron within 3 % for ``tau_s/tau_m`` up to 0.05, 10 % at 0.25 and 47 % at 2.5; `colored_activation` has
+    it right.
 
     Parameters
     ----------
-    mean, std, lif, tau_s, white, dt
+    mean, std, lif, tau_s, shares, dt
         As for `colored_activation`.
     """
-    found = _displaced(mean, std, lif, dt, tau_s, white)
+    found = _displaced(mean, std, lif, dt, tau_s, shares)
     if found.slope is None:
         return found.lif
-    start = HALF_ALPHA * _time(tau_s, std).sqrt() * std * (1 - as_parameter(white, std))
     target = moment_activation(mean, std, found.lif).rate
-    start, target = (v.expand(torch.broadcast_shapes(start.shape, target.shape)) for v in (start, target))
+    start, target = (v.expand(torch.broadcast_shapes(v.shape, target.shape)) for v in (found.start, target))
     with torch.no_grad():
         shift = _matching(mean, std, found.base, target, start)
     reached = moment_activation(mean, std, _raised(found.base, shift))
@@ -268,30 +280,34 @@ def _matching(mean: Tensor, std: Tensor, lif: NeuronTensors, target: Tensor, sta
 
 class _Displaced(NamedTuple):
     lif: NeuronTensors  # which white noise of the same std drives to the rate
-    slope: Tensor | None  # of the place of the threshold with the mean, over that in white noise; None: white noise
-    own: Tensor  # A (1 + K/10), the count variance of the spikes' own irregularity over that in white noise
-    slow: Tensor  # K/(1 + K)
     base: NeuronTensors  # as the time step leaves it
+    start: Tensor  # displacement by fast synapses, mV
+    slope: Tensor | None = None  # of the place of the threshold with the mean, over that in white noise; None: the same
+    own: Tensor = torch.ones(())  # A (1 + K/10), the count variance of the spikes' own irregularity over that of `lif`
+    slow: Tensor = torch.zeros(())  # K/(1 + K)
+    slow_time: Tensor = torch.zeros(())  # ms
 
 
 def _displaced(
-    mean: Tensor, std: Tensor, lif: Neuron, dt: float | None, tau_s: Tensor | float, white: Tensor | float
+    mean: Tensor, std: Tensor, lif: Neuron, dt: float | None, tau_s: Tensor | float, shares: Tensor | None
 ) -> _Displaced:
-    tau, share = _time(tau_s, std), as_parameter(white, std)
-    if not bool(((share >= 0) & (share <= 1)).all()):
-        raise ValueError(f"`white` must be between 0 and 1, got {float(share.min()):g} to {float(share.max()):g}")
-    own = _parameters(lif, std)
-    one = torch.ones((), dtype=std.dtype, device=std.device)
+    tau = _time(tau_s, std)
+    tau, part = (tau[None], torch.ones_like(tau[None])) if shares is None else _kinds(tau, as_parameter(shares, std))
+    base = _parameters(lif, std)
     if dt is not None:
         stepped = discrete_lif(mean, std, lif, dt)
-        drifting = ((mean - own.v_th / own.tau_m) * dt / 2).clamp(min=0.0)
-        part = torch.sqrt(share + (1 - share) * _stepped_part(tau / dt) ** 2)
-        own = own._replace(v_th=own.v_th + part * (stepped.v_th - own.v_th) + (1 - part) * drifting)
-    if not bool((tau > 0).any()):
-        return _Displaced(own, None, one, 0 * one, own)
-    tau_m, v_th, v_reset, t_ref = own
+        drifting = ((mean - base.v_th / base.tau_m) * dt / 2).clamp(min=0.0)
+        felt = torch.sqrt(1 - part.sum(0) + (part * _stepped_part(tau / dt) ** 2).sum(0))
+        base = base._replace(v_th=base.v_th + felt * (stepped.v_th - base.v_th) + (1 - felt) * drifting)
+    start = HALF_ALPHA * (part * tau.sqrt()).sum(0) * std
+    if not bool(((tau > 0) & (part > 0)).any()):
+        return _Displaced(base, base, start)
+    tau_m, v_th, v_reset, t_ref = base
     ratio = tau / tau_m
-    left = share + (1 - share) / (1 + ratio)  # of the variance of the potential in white noise
+    fast = [1 - part.sum(0)]  # variance of the potential by white noise and the first filters, over that in white noise
+    for share, k in zip(part, ratio, strict=True):
+        fast.append(fast[-1] + share / (1 + k))
+    left = fast[-1]
     stretch = left.rsqrt()
     scale = std * (tau_m / 2).sqrt()
     sigma = scale / stretch
@@ -299,17 +315,42 @@ def _displaced(
     safe = torch.where(noisy, sigma, 1.0)
     threshold = torch.where(noisy, (v_th - mean * tau_m) / safe, 0.0)
     span = torch.where(noisy, (v_th - v_reset) / safe, 1.0)
-    coordinates = table_coordinates(threshold, span, ratio, share / left, t_ref / tau_m)
-    shape = torch.broadcast_shapes(*(c.shape for c in coordinates))
-    displacement, slope, factor = (v.to(std.dtype) for v in _interpolate(coordinates, shape))
-    along = 1 + slope * _threshold_slope(threshold)
+    displacement, along, own = (torch.zeros_like(threshold) + v for v in (0.0, 1.0, 1.0))
+    for faster, whole, k in zip(fast[:-1], fast[1:], ratio, strict=True):
+        some = whole > 0
+        root = torch.where(some, whole / left, 1.0).sqrt()
+        white = faster / torch.where(some, whole, 1.0)
+        at = threshold / root
+        coordinates = table_coordinates(at, span / root, k, white, t_ref / tau_m)
+        shape = torch.broadcast_shapes(*(c.shape for c in coordinates))
+        moved, slope, factor = (v.to(std.dtype) for v in _interpolate(coordinates, shape))
+        weight = torch.where(some, root, 0.0)
+        displacement = displacement + weight * moved
+        along = along + torch.where(some, slope * _threshold_slope(at), 0.0)
+        own = own + weight**2 * (factor * (1 + NONLINEAR * (1 - white) * k) - 1)
     shift = torch.where(noisy, displacement, 0.0) * scale
     center = mean * tau_m
-    moved = [center + (v - center) * stretch + shift for v in (v_th, v_reset)]
-    excess = (1 - share / left) * ratio
-    found = own._replace(v_th=moved[0], v_reset=moved[1])
-    slope = stretch * torch.where(noisy, along, 1.0)
-    return _Displaced(found, slope, factor * (1 + NONLINEAR * excess), excess / (1 + excess), own)
+    raised = [center + (v - center) * stretch + shift for v in (v_th, v_reset)]
+    found = base._replace(v_th=raised[0], v_reset=raised[1])
+    slowness = part * ratio / (1 + ratio)
+    total = slowness.sum(0)
+    time = (slowness * tau).sum(0) / torch.where(total > 0, total, 1.0)
+    return _Displaced(found, base, start, stretch * torch.where(noisy, along, 1.0), own, 1 - left, time)
+
+
+def _kinds(tau: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Return time constants, from the fastest, and shares of the noise, each (kind, ...)."""
+    if tau.ndim != 1 or len(tau) != len(shares):
+        raise ValueError(
+            f"`tau_s` and `shares` must be (kind,) and (kind, ...), got {tuple(tau.shape)} and {tuple(shares.shape)}"
+        )
+    whole = shares.sum(0)
+    if not bool((shares >= 0).all() and (whole <= 1 + ROUNDING).all()):
+        raise ValueError(
+            f"`shares` must be ≥ 0 and their sum ≤ 1, got {float(shares.min()):g} and a sum of {float(whole.max()):g}"
+        )
+    order = tau.argsort()
+    return tau[order].reshape(-1, *(1,) * (shares.ndim - 1)), shares[order] / whole.clamp(min=1.0)
 
 
 def table_coordinates(

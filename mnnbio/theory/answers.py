@@ -51,7 +51,7 @@ from mnnbio.moments import (
     threshold_integration,
 )
 from mnnbio.neurons import EIF, QIF, AdEx, ConductanceLIF, LIFParameters, NeuronModel
-from mnnbio.theory.wiring import Conductances, Received
+from mnnbio.theory.wiring import Conductances, Kinds, Received
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -82,6 +82,7 @@ class NeuronInput(NamedTuple):
     conductance: Tensor | None = None  # mean of all conductances, nS; None: there are none
     pull: Tensor | None = None  # the same, each times its reversal potential, pA
     white: Tensor | None = None  # share of ``std²`` that is not filtered; None, with `tau_syn`: none is
+    kinds: tuple[Tensor, Tensor] | None = None  # where synapses differ: each time constant (kind,), and its share of std²
 
 
 def refusal(what: str, neuron: Any, remedy: str) -> str:
@@ -243,10 +244,20 @@ def _(neuron: LIFParameters, given: NeuronInput, dt: float | None) -> Answer:
         raise TypeError(
             refusal("conductances into neurons", neuron, "they have no capacitance; ConductanceLIF neurons do")
         )
-    tau_syn, white = _filter(given)
-    found = colored_activation(given.mean, given.std, neuron.from_rest(), tau_syn, white=white, dt=dt)
+    tau_syn, shares = _kinds(given)
+    found = colored_activation(given.mean, given.std, neuron.from_rest(), tau_syn, shares=shares, dt=dt)
     skewness = interval_skewness(given.mean, given.std, found.lif)
     return Answer(*found[:3], skewness, slow=found.slow_variance)
+
+
+def _kinds(given: NeuronInput) -> tuple[Tensor, Tensor | None]:
+    """Return the time constants of the synapses, and the shares of the noise that pass through each."""
+    if given.kinds is not None:
+        return given.kinds
+    tau_syn, white = _filter(given)
+    if given.white is None or tau_syn.numel() == 1:
+        return (tau_syn, None) if given.white is None else (tau_syn.reshape(1), (1 - white)[None])
+    raise ValueError("`white` beside several values of `tau_syn` needs `kinds`: time constants (kind,) and their shares")
 
 
 def _filter(given: NeuronInput) -> tuple[Tensor, Tensor]:
@@ -277,11 +288,11 @@ def _(neuron: ConductanceLIF, given: NeuronInput, dt: float | None) -> Answer:
         mean = mean + (given.pull - given.conductance * E_L) / C
         g_L = g_L + given.conductance
     held = t_ref if dt is None else _counted(t_ref, dt)
-    tau_syn, white = _filter(given)
+    tau_syn, shares = _kinds(given)
 
     def fired(tau_m: Tensor) -> ColoredAnswer:
         plain = NeuronTensors(tau_m, v_th - E_L, v_reset - E_L, held)
-        return colored_activation(mean, std, plain, tau_syn, white=white, dt=dt)
+        return colored_activation(mean, std, plain, tau_syn, shares=shares, dt=dt)
 
     tau_m = C / g_L
     found = fired(tau_m)
@@ -502,25 +513,32 @@ class Neurons:
                 conductance, pull = own.mean, own.pull
                 shown[places] += (pull - conductance * at) / C
             std[places] = np.sqrt(variance)
-            tau_syn, white = filtered.joint(variance, times[places]) or (None, None)
+            kinds = filtered.kinds(variance)
+            tau_syn, white = (None, None) if kinds is None else kinds.joint(times[places])
             columns = (current, std[places], tau_syn, conductance, pull, white)
-            answered = _answered_once(neuron, columns, dt)
+            answered = _answered_once(neuron, columns, kinds, dt)
             rate[places], spread[places], gain[places], skewness[places] = answered[:4]
             potential[places], slow[places] = answered[4:]
             slow_time[places] = 0.0 if tau_syn is None else tau_syn
         return Responses(rate, spread, gain, skewness, shown, std, potential, slow, slow_time)
 
 
-def _answered_once(neuron: Any, columns: Sequence[Array | None], dt: float | None) -> list[Array]:
+def _answered_once(
+    neuron: Any, columns: Sequence[Array | None], kinds: Kinds | None, dt: float | None
+) -> list[Array]:
     """Return the answers of neurons to the fields of `NeuronInput`, each (n,); like ones are asked once."""
-    given = [None if column is None else np.array(column) for column in columns]
+    shares = () if kinds is None else kinds.shares
+    given = [None if column is None else np.array(column) for column in (*columns, *shares)]
     back: slice | Places = slice(None)
     if getattr(neuron, "size", 1) is None:
         different, back = np.unique(np.stack([c for c in given if c is not None]), axis=1, return_inverse=True)
         rows = iter(different)
         given = [None if column is None else next(rows) for column in given]
-    tensors = (None if column is None else torch.from_numpy(column)[None] for column in given)
-    answered = answer_to(neuron, NeuronInput(*tensors), dt)  # type: ignore[arg-type]
+    tensors = [None if column is None else torch.from_numpy(column)[None] for column in given]
+    asked = NeuronInput(*tensors[: len(columns)])  # type: ignore[arg-type]
+    if kinds is not None:
+        asked = asked._replace(kinds=(torch.from_numpy(kinds.tau_s), torch.stack(tensors[len(columns) :])))  # type: ignore[arg-type]
+    answered = answer_to(neuron, asked, dt)
     still = torch.zeros_like(answered.rate)
     answered = answered._replace(
         potential=still if answered.potential is None else answered.potential,

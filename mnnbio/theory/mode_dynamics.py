@@ -180,10 +180,10 @@ class ModeDynamics:
 
     def _colored(self, mean: Array, variance: Array, filtered: Filtered) -> ColoredAnswer:
         inputs = torch.from_numpy(mean), torch.from_numpy(np.sqrt(variance))
-        joint = filtered.joint(variance, self.lif.tau_m)
-        tau_s, white = (0.0, 0.0) if joint is None else (torch.from_numpy(value) for value in joint)
+        kinds = filtered.kinds(variance)
+        tau_s, shares = (0.0, None) if kinds is None else kinds.tensors()
         with torch.no_grad():
-            return colored_activation(*inputs, self.lif, tau_s, white=white, dt=self.dt)
+            return colored_activation(*inputs, self.lif, tau_s, shares=shares, dt=self.dt)
 
     def returned(self, kappa: Array) -> Array:
         """Return ``ξ_outᵀ φ(κ)``, (..., P), 1/ms, of which κ is a fixed point where it equals κ."""

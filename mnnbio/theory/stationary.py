@@ -228,15 +228,16 @@ def respond(
         lif = neurons.lif
     assert not isinstance(lif, Neurons)
     inputs = torch.from_numpy(mean), torch.from_numpy(np.sqrt(received.variance))
-    joint = received.filtered.joint(received.variance, lif.tau_m)
-    if joint is None:
+    kinds = received.filtered.kinds(received.variance)
+    if kinds is None:
         neuron = effective_lif(*inputs, lif, dt)
         return Response(*(v.numpy() for v in moment_activation(*inputs, neuron)), neuron)
-    tau_s, white = (torch.from_numpy(v) for v in joint)
-    colored = colored_activation(*inputs, lif, tau_s, white=white, dt=dt)
+    tau_s, shares = kinds.tensors()
+    colored = colored_activation(*inputs, lif, tau_s, shares=shares, dt=dt)
     skewness = interval_skewness(*inputs, colored.lif)
-    neuron = effective_lif(*inputs, lif, dt, tau_s, white=white) if responses else colored.lif
-    return Response(*(v.numpy() for v in colored[:3]), neuron, skewness.numpy(), slow=colored.slow_variance.numpy(), slow_time=joint[0])
+    neuron = effective_lif(*inputs, lif, dt, tau_s, shares=shares) if responses else colored.lif
+    rate, variance, gain, slow, slow_time = (v.numpy() for v in colored[:5])
+    return Response(rate, variance, gain, neuron, skewness.numpy(), slow=slow, slow_time=slow_time)
 
 
 def stationary_state(

@@ -32,6 +32,25 @@ class Modes(NamedTuple):
 Weights: TypeAlias = "Array | sparse.csr_array | Modes"
 
 
+class Kinds(NamedTuple):
+    """Kinds of synapses by which noise is filtered."""
+
+    tau_s: Array  # ms, (kind,)
+    shares: Array  # of the power of all noise, (kind, …, n)
+
+    def joint(self, tau_m: Array | float) -> tuple[Array, Array]:
+        """Return one time constant (ms) and the share of white noise; see `mnnbio.moments.joint_filter`."""
+        powers = np.concatenate([np.maximum(1 - self.shares.sum(0), 0.0)[None], self.shares])
+        tau_m = np.where(np.isfinite(tau_m), tau_m, UNKNOWN * self.tau_s.max())  # the mean time constant remains
+        values = (powers, np.array([0.0, *self.tau_s]), tau_m)
+        found = joint_filter(*(torch.as_tensor(v, dtype=torch.float64) for v in values))
+        return found.tau_s.numpy(), found.white.numpy()
+
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both as tensors."""
+        return torch.from_numpy(self.tau_s), torch.from_numpy(np.ascontiguousarray(self.shares))
+
+
 @dataclass(frozen=True, eq=False)
 class Filtered:
     """Fluctuations that pass through synapses with filters, apart by their time constants.
@@ -69,25 +88,20 @@ class Filtered:
 
         return self.map(among)
 
-    def joint(self, variance: Array, tau_m: Array | float) -> tuple[Array, Array] | None:
-        """Return one time constant (ms) and the white share of all noise; see `mnnbio.moments.joint_filter`.
+    def kinds(self, variance: Array) -> Kinds | None:
+        """Return time constants and shares of all noise, white noise among it; None if nothing is filtered.
 
         Parameters
         ----------
         variance : ndarray, shape (…, n)
             Of all noise per time, these fluctuations among it, mV²/ms.
-        tau_m : ndarray or float
-            Membrane time constants, ms.
         """
         parts = {tau: part for tau, part in self.parts.items() if np.any(part)}
         if not parts:
             return None
         powers = np.stack([np.broadcast_to(part, np.shape(variance)) for part in parts.values()])
-        rest = np.maximum(variance - powers.sum(0), 0.0)
-        powers, times = np.concatenate([rest[None], powers]), np.array([0.0, *parts])
-        tau_m = np.where(np.isfinite(tau_m), tau_m, UNKNOWN * times.max())  # the mean time constant remains
-        found = joint_filter(*(torch.as_tensor(v, dtype=torch.float64) for v in (powers, times, tau_m)))
-        return found.tau_s.numpy(), found.white.numpy()
+        whole = np.maximum(variance, powers.sum(0))  # but for rounding, the variance
+        return Kinds(np.array(list(parts)), powers / np.where(whole > 0, whole, 1.0))
 
 
 class Received(NamedTuple):
