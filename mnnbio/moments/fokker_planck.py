@@ -147,9 +147,7 @@ class ColoredPassage:
         Factor by which elements shrink.
     """
 
-    def __init__(
-        self, threshold: float, ratio: float, white: float, lowest: float, *, refinement: float = 1.0
-    ) -> None:
+    def __init__(self, threshold: float, ratio: float, white: float, lowest: float, *, refinement: float = 1.0) -> None:
         self.ratio = ratio
         a, D = math.sqrt(max(1 - white, 0.0) * (1 + ratio) / ratio), white
         kink = threshold / a if a else math.inf
@@ -240,9 +238,8 @@ class ColoredPassage:
         timed = h * (kernel @ spike) + twice[:-1] @ released  # the interval, by y at its end
         later = np.linalg.solve(np.eye(y.size) - kernel + np.outer(spike, y.one), timed - mean * spike)
         correlated = h * (y.one @ later) + once[-1] @ (E @ later)
-        return ColoredStatistics(
-            1 / mean, (variance + 2 * correlated) / mean**3, variance / mean**2, correlated / variance
-        )
+        numbers = (1 / mean, (variance + 2 * correlated) / mean**3, variance / mean**2, correlated / variance)
+        return ColoredStatistics(*(float(value) for value in numbers))
 
     def spectrum(self, omega: Array, reset: float, refractory: float) -> Array:
         """Return the spectrum of the train at angular frequencies > 0 (1/tau_m), two-sided, per tau_m."""
@@ -333,7 +330,7 @@ def fokker_planck(
     --------
     >>> from mnnbio import LIFParameters
     >>> round(fokker_planck(0.8, 1.0, LIFParameters(), tau_s=20.0).rate, 5)
-    0.0027
+    0.00142
     """
     passage, reset, tau_m, t_ref = _prepared(mean, std, lif, tau_s, white, refinement)
     found = passage.statistics(reset, t_ref / tau_m)
@@ -371,7 +368,9 @@ def fokker_planck_spectrum(
     """
     f = np.atleast_1d(np.asarray(frequency, dtype=np.float64))
     if not (f > 0).all():
-        raise ValueError(f"`frequency` must be > 0 1/ms, got {f.min():g}; the limit at 0 is `fokker_planck(...).variance`")
+        raise ValueError(
+            f"`frequency` must be > 0 1/ms, got {f.min():g}; the limit at 0 is `fokker_planck(...).variance`"
+        )
     passage, reset, tau_m, t_ref = _prepared(mean, std, lif, tau_s, white, refinement)
     return passage.spectrum(2 * np.pi * f * tau_m, reset, t_ref / tau_m) / tau_m
 
@@ -381,7 +380,9 @@ def _prepared(
 ) -> tuple[ColoredPassage, float, float, float]:
     for name, value in (("std", std), ("tau_s", tau_s), ("refinement", refinement)):
         if not value > 0:
-            raise ValueError(f"`{name}` must be > 0, got {value:g}; `moment_activation` is for white noise and for none")
+            raise ValueError(
+                f"`{name}` must be > 0, got {value:g}; `moment_activation` is for white noise and for none"
+            )
     if not 0 <= white < 1:
         raise ValueError(f"`white` must be in [0, 1), got {white:g}; `moment_activation` is for white noise alone")
     own = from_rest(lif)
@@ -419,4 +420,4 @@ def _potential_edges(threshold: float, bottom: float, first: float, refinement: 
     while place[-1] - bottom > 1.5 * h:
         place.append(place[-1] - h)
         h = min(h * GROWTH, max(CELL, FAR_CELL * abs(place[-1])) / refinement)
-    return np.array([*place[::-1][:0], bottom, *place[::-1]])
+    return np.array([bottom, *place[::-1]])

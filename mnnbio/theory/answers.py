@@ -82,7 +82,9 @@ class NeuronInput(NamedTuple):
     conductance: Tensor | None = None  # mean of all conductances, nS; None: there are none
     pull: Tensor | None = None  # the same, each times its reversal potential, pA
     white: Tensor | None = None  # share of ``std²`` that is not filtered; None, with `tau_syn`: none is
-    kinds: tuple[Tensor, Tensor] | None = None  # where synapses differ: each time constant (kind,), and its share of std²
+    kinds: tuple[Tensor, Tensor] | None = (
+        None  # where synapses differ: each time constant (kind,), and its share of std²
+    )
 
 
 def refusal(what: str, neuron: Any, remedy: str) -> str:
@@ -257,7 +259,9 @@ def _kinds(given: NeuronInput) -> tuple[Tensor, Tensor | None]:
     tau_syn, white = _filter(given)
     if given.white is None or tau_syn.numel() == 1:
         return (tau_syn, None) if given.white is None else (tau_syn.reshape(1), (1 - white)[None])
-    raise ValueError("`white` beside several values of `tau_syn` needs `kinds`: time constants (kind,) and their shares")
+    raise ValueError(
+        "`white` beside several values of `tau_syn` needs `kinds`: time constants (kind,) and their shares"
+    )
 
 
 def _filter(given: NeuronInput) -> tuple[Tensor, Tensor]:
@@ -523,9 +527,7 @@ class Neurons:
         return Responses(rate, spread, gain, skewness, shown, std, potential, slow, slow_time)
 
 
-def _answered_once(
-    neuron: Any, columns: Sequence[Array | None], kinds: Kinds | None, dt: float | None
-) -> list[Array]:
+def _answered_once(neuron: Any, columns: Sequence[Array | None], kinds: Kinds | None, dt: float | None) -> list[Array]:
     """Return the answers of neurons to the fields of `NeuronInput`, each (n,); like ones are asked once."""
     shares = () if kinds is None else kinds.shares
     given = [None if column is None else np.array(column) for column in (*columns, *shares)]

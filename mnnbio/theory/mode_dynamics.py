@@ -369,7 +369,8 @@ def predict_modes(circuit: Circuit, *, dt: Any = None, closure: Closure | None =
         wiring, loadings = linearised(wired, state), loadings_at(wired, external, state)
         eigenvalues = stability(wiring, state.gain)
         require_stable(eigenvalues, covariance=True)
-        check_validity(circuit, fluctuations(circuit, wired, external, state), eigenvalues=eigenvalues)
+        doubtful = fluctuations(circuit, wired, external, state)
+        check_validity(circuit, doubtful, responses=False, eigenvalues=eigenvalues)
         shared = loadings.to_dense() if loadings.connections else None
         left, scores, right = dynamics.modes
         response = linear_response(wiring, state.gain, state.variance, shared)

@@ -351,9 +351,7 @@ def average(system: System, values: Array) -> Array:
     return np.asarray((values[..., None, :] * members * system.nodes.weight).sum(-1))
 
 
-def _answer(
-    system: System, x: Array, dt: float | None, *, responses: bool = False
-) -> tuple[Array, Array, Response]:
+def _answer(system: System, x: Array, dt: float | None, *, responses: bool = False) -> tuple[Array, Array, Response]:
     rate, spread, drive = x
     nodes = system.nodes
     recurrent, sources = system.recurrent.at(rate), system.sources.at(system.source_rate)
@@ -504,7 +502,12 @@ def population_prediction(
         require_converged(state.status, state.residual, state.iterations)
     eigenvalues = population_stability(system, state)
     require_stable(eigenvalues, covariance)
-    check_validity(circuit, fluctuations(circuit, system, state), eigenvalues=eigenvalues if covariance else None)
+    check_validity(
+        circuit,
+        fluctuations(circuit, system, state),
+        responses=False,
+        eigenvalues=eigenvalues if covariance else None,
+    )
     return label_populations(system, state, eigenvalues, window=window, covariance=covariance)
 
 

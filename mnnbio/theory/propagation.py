@@ -170,7 +170,7 @@ def propagate(
                 known.blocks[name, partner] = gain[..., :, None] * value
                 known.blocks[partner, name] = known.blocks[name, partner].mT
 
-    check_validity(circuit, states, diffusion=closure != "renewal")
+    check_validity(circuit, states, diffusion=closure != "renewal", responses=False)
     blocks = {pair: block for pair, block in known.blocks.items() if set(pair) <= set(outputs)} if covariance else {}
     for name in outputs if covariance else ():
         blocks[name, name] = _with_diagonal(blocks[name, name], outputs[name].variance)

@@ -49,6 +49,7 @@ def recurrent_prediction(
         circuit,
         fluctuations(circuit, wired, external, state),
         diffusion=closure != "renewal",
+        responses=False,
         eigenvalues=eigenvalues if covariance else None,
     )
     if covariance and circuit.n_neurons <= DENSE and loadings_at(wired, external, state).connections:

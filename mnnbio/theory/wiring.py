@@ -157,7 +157,9 @@ def joined_conductances(parts: Sequence[Conductances]) -> Conductances:
     filtered = Filtered()
     for part, stop in zip(parts, stops, strict=True):
         filtered = filtered + part.filtered.placed((..., slice(stop - len(part.mean), stop)), (3, int(stops[-1])))
-    return Conductances(*(np.concatenate(values, axis=-1) for values in zip(*(p[:4] for p in parts), strict=True)), filtered)
+    return Conductances(
+        *(np.concatenate(values, axis=-1) for values in zip(*(p[:4] for p in parts), strict=True)), filtered
+    )
 
 
 def _around(sums: Array, potential: Array) -> Array:
