@@ -1,6 +1,6 @@
 """Circuits as moments: predictions of rates, variances, covariances and spectra."""
 
-from mnnbio.theory.answers import Answer, NeuronInput, Neurons, answer, answer_to, leak
+from mnnbio.theory.answers import Answer, NeuronInput, Neurons, answer, answer_to, leak, taken
 from mnnbio.theory.fixed_points import fixed_points
 from mnnbio.theory.inputs import Trains, external_input, trains, wire
 from mnnbio.theory.jumps import Exponent, Jumps, asymmetry_delay, joint_exponent, jump_displacement, private_exponent
@@ -24,6 +24,7 @@ from mnnbio.theory.renewal import (
     regrid,
     renewal_deficit,
 )
+from mnnbio.theory.samplers import Sampler, register_sampler, sampler_of
 from mnnbio.theory.second_order import predict_second_order
 from mnnbio.theory.stationary import (
     ExternalJumps,
@@ -43,7 +44,17 @@ from mnnbio.theory.validity import (
     SlowSynapseWarning,
 )
 from mnnbio.theory.wired_response import Stability, linear_response, projected_response, stability
-from mnnbio.theory.wiring import Conductances, Connection, Efficacy, Modes, Received, Weights, Wiring
+from mnnbio.theory.wiring import (
+    Conductances,
+    Connection,
+    Efficacy,
+    Filtered,
+    Kinds,
+    Modes,
+    Received,
+    Weights,
+    Wiring,
+)
 
 __all__ = [
     "EDGES",
@@ -56,8 +67,10 @@ __all__ = [
     "Efficacy",
     "Exponent",
     "ExternalJumps",
+    "Filtered",
     "FiniteWeightWarning",
     "Jumps",
+    "Kinds",
     "LinearResponseWarning",
     "ModeAnswer",
     "ModeDynamics",
@@ -67,6 +80,7 @@ __all__ = [
     "Received",
     "RecurrentTrains",
     "Response",
+    "Sampler",
     "Sensitivity",
     "SlowSynapseWarning",
     "Stability",
@@ -101,11 +115,14 @@ __all__ = [
     "private_exponent",
     "projected_response",
     "rate_sensitivity",
+    "register_sampler",
     "regrid",
     "renewal_deficit",
     "respond",
+    "sampler_of",
     "stability",
     "stationary_state",
+    "taken",
     "trains",
     "wire",
 ]

@@ -1,5 +1,6 @@
 """What needs theory and spikes side by side: how far the moment theory holds for a neuron that is not its own."""
 
 from mnnbio.validation.matched import FitError, MatchedLIF, matched_lif
+from mnnbio.validation.neuron_surrogate import filtered_spectrum, neuron_surrogate
 
-__all__ = ["FitError", "MatchedLIF", "matched_lif"]
+__all__ = ["FitError", "MatchedLIF", "filtered_spectrum", "matched_lif", "neuron_surrogate"]
