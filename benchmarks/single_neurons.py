@@ -45,10 +45,9 @@ class Input(NamedTuple):
     v_reset: float
     t_ref: float
 
-    @property
-    def lif(self) -> LIFParameters:
-        """The neuron."""
-        return LIFParameters(tau_m=TAU_M, v_th=V_TH, v_reset=self.v_reset, t_ref=self.t_ref)
+    def lif(self, late: float = 0.0) -> LIFParameters:
+        """Return the neuron, or one that is held for longer by some ms."""
+        return LIFParameters(tau_m=TAU_M, v_th=V_TH, v_reset=self.v_reset, t_ref=self.t_ref + late)
 
 
 def inputs() -> list[Input]:
@@ -77,14 +76,15 @@ class Compared(NamedTuple):
 
 def compared(given: Input) -> Compared:
     """Return equation and surrogate for one input."""
-    mean, std, lif = given.mean, given.std, given.lif
+    mean, std, lif = given.mean, given.std, given.lif()
     frequency = np.array([BAND])
     dt = DT if given.tau_s < SLOW else SLOW_DT
     steps = 1 << int(np.ceil(np.log2(max(SHORTEST, RECORDS * given.tau_s) / dt)))
     if given.tau_s > 0:
-        exact = fokker_planck(mean, std, lif, given.tau_s)
+        late = given.lif(dt / 2)  # a threshold that is crossed smoothly is noticed half a step late
+        exact = fokker_planck(mean, std, late, given.tau_s)
         rate, fano = exact.rate, exact.variance / exact.rate
-        spectrum = float(fokker_planck_spectrum(frequency, mean, std, lif, given.tau_s)[0])
+        spectrum = float(fokker_planck_spectrum(frequency, mean, std, late, given.tau_s)[0])
     else:
         noise = torch.tensor([mean], dtype=torch.float64), torch.tensor([std], dtype=torch.float64)
         stepped = discrete_lif(*noise, lif, dt)
