@@ -122,7 +122,7 @@ class Inputs(NamedTuple):
             found.variance[:, way.row] += powers[:3] * noise
             found.third[:, way.row] += powers * s.cubes * rate[way.column]
             if way.tau_syn > 0:
-                part = Filtered({way.tau_syn: powers[:3] * noise}).placed((..., [way.row]), (3, len(self.total)))
+                part = Filtered({way.tau_syn: powers[:3] * noise}).placed((..., way.row), (3, len(self.total)))
                 found = found._replace(filtered=found.filtered + part)
         return found
 

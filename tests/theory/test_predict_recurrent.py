@@ -191,8 +191,8 @@ def test_large_circuits_have_no_full_matrix(monkeypatch):
 
 
 def test_exponential_synapses_shift_the_threshold():
-    """The input of schuecker2015, as a Poisson drive of many small jumps."""
-    rate, weight = 40.0, 0.02
+    """Many small jumps, against the Fokker-Planck equation of what they amount to."""
+    rate, weight = 10.0, 0.095
     lif = LIFParameters(tau_m=20.0, v_th=20.0, v_reset=15.0, t_ref=0.0)
     circuit = Circuit([Population("E", 1, lif)], drives=[PoissonDrive("E", rate, weight, tau_syn=0.5)])
     expected = fokker_planck(rate * weight, rate**0.5 * weight, lif, 0.5).rate

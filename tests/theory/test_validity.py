@@ -89,7 +89,7 @@ def test_slow_synapses_of_projections_and_of_several_populations_count():
         [PoissonDrive("b", 1.0, 0.1, tau_syn=5.0)],
     )
     with pytest.warns(SlowSynapseWarning, match=r"'b' are slow: tau_syn/tau_m is 0\.5.*in 1 other populations"):
-        predict_spectra(circuit, [0.01])
+        predict_time_course(circuit, [0.0, 1.0])
 
 
 def test_synapses_without_weight_are_not_slow():
