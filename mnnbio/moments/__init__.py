@@ -1,12 +1,20 @@
 """Theory as pure functions, in ms and mV: LIF neurons differentiable on tensors, others by threshold integration."""
 
 from mnnbio.moments.activation import Activation, fano_factor, interval_skewness, moment_activation
-from mnnbio.moments.colored_noise import colored_lif, effective_lif
+from mnnbio.moments.colored_noise import (
+    ColoredAnswer,
+    JointFilter,
+    colored_activation,
+    colored_lif,
+    effective_lif,
+    joint_filter,
+)
 from mnnbio.moments.counts import count_variance, delayed_gamma, long_window_count_variance
 from mnnbio.moments.covariance import Covariance, Dense, Diagonal, LowRank, Mapped, Sum
 from mnnbio.moments.drive import Neuron, NeuronTensors, as_parameter
 from mnnbio.moments.first_passage import Passage, StepInput, first_passage
 from mnnbio.moments.fixed_point import FixedPoint, NotConverged, Status, fixed_point
+from mnnbio.moments.fokker_planck import ColoredStatistics, fokker_planck, fokker_planck_spectrum
 from mnnbio.moments.integrals import Integrals, integrals, scaled_integrals
 from mnnbio.moments.joint import Joint, Loading, Origin, added, joined
 from mnnbio.moments.kernel import ActivationBackend, activation_backend
@@ -16,13 +24,16 @@ from mnnbio.moments.orthant import cholesky, log_orthant_probability
 from mnnbio.moments.overshoot import ZETA_HALF, JumpFactors, discrete_lif, jump_factors, overshoot
 from mnnbio.moments.surrogate import (
     Bands,
+    PairRecord,
     Surrogate,
     frequencies,
     gaussian_transforms,
     lif_spikes,
     lif_surrogate,
+    pair_record,
     shifted_sum,
     spectral_bands,
+    surrogate_of_records,
     surrogate_responses,
     synaptic_filter,
     variance_responses,
@@ -45,6 +56,8 @@ __all__ = [
     "Activation",
     "ActivationBackend",
     "Bands",
+    "ColoredAnswer",
+    "ColoredStatistics",
     "Convolution",
     "Covariance",
     "Dense",
@@ -56,6 +69,7 @@ __all__ = [
     "ImageShape",
     "Integrals",
     "Joint",
+    "JointFilter",
     "JumpFactors",
     "LinearMap",
     "Loading",
@@ -65,6 +79,7 @@ __all__ = [
     "NeuronTensors",
     "NotConverged",
     "Origin",
+    "PairRecord",
     "Passage",
     "Passages",
     "Pooling",
@@ -78,6 +93,7 @@ __all__ = [
     "added",
     "as_parameter",
     "cholesky",
+    "colored_activation",
     "colored_lif",
     "count_variance",
     "delayed_gamma",
@@ -89,11 +105,14 @@ __all__ = [
     "first_passage",
     "first_passage_transform",
     "fixed_point",
+    "fokker_planck",
+    "fokker_planck_spectrum",
     "frequencies",
     "gaussian_transforms",
     "integrals",
     "interval_skewness",
     "joined",
+    "joint_filter",
     "jump_factors",
     "leaky_drift",
     "lif_spikes",
@@ -103,10 +122,12 @@ __all__ = [
     "low_rank_response",
     "moment_activation",
     "overshoot",
+    "pair_record",
     "quadratic_drift",
     "scaled_integrals",
     "shifted_sum",
     "spectral_bands",
+    "surrogate_of_records",
     "surrogate_responses",
     "synaptic_filter",
     "threshold_integration",

@@ -221,7 +221,52 @@ def lif_surrogate(
         [_pair(m, s, _taken(lif, k, len(means)), dt, (seed, pair), tau_syn) for pair in range(pairs)]
         for k, (m, s) in enumerate(zip(means, power, strict=True))
     ]
-    steps = 2 * (power.shape[1] - 1)
+    return surrogate_of_records(records, 2 * (power.shape[1] - 1), dt)
+
+
+class PairRecord(NamedTuple):
+    """What one neuron answers to a record of input and to its opposite."""
+
+    rate: float  # 1/ms
+    spectrum: Array  # (band,), 1/ms
+    response: Complex  # (band,), 1/mV
+    variance_response: Complex  # (kind, wide), 1/mV²
+    intervals: Array  # in steps
+
+
+def pair_record(noise: Complex, spikes: Spikes, spectrum: Array, dt: float, tau_syn: Sequence[float]) -> PairRecord:
+    """Return the statistics of a pair of trains.
+
+    Parameters
+    ----------
+    noise : ndarray, shape (frequency,)
+        Transform of the input's deviation from its mean in the first of them, as of `gaussian_transforms`.
+    spikes : ndarray, shape (2, step)
+        Counts in steps, with that input and with its opposite.
+    spectrum, dt, tau_syn
+        As for `surrogate_responses`.
+    """
+    transforms = np.fft.rfft(spikes.astype(float), axis=1)
+    found = [
+        surrogate_responses(sign * noise, t, spectrum, dt, tau_syn) for sign, t in zip((1, -1), transforms, strict=True)
+    ]
+    own, to_mean, to_variance = (np.mean([part[i] for part in found], axis=0) for i in range(3))
+    intervals = np.concatenate([np.diff(np.flatnonzero(train)) for train in spikes]).astype(float)
+    return PairRecord(float(spikes.mean()) / dt, own, to_mean, to_variance, intervals)
+
+
+def surrogate_of_records(records: Sequence[Sequence[PairRecord]], steps: int, dt: float) -> Surrogate:
+    """Return the answer of neurons, averaged over the pairs of records of each.
+
+    Parameters
+    ----------
+    records : sequence of sequence of PairRecord
+        Of each neuron, as many of each.
+    steps : int
+        Of a record.
+    dt : float
+        ms.
+    """
     narrow, wide = spectral_bands(steps, dt), wide_bands(steps, dt)
     values = [np.array([[record[i] for record in of] for of in records]) for i in range(4)]
     (rate, spec, response, to_variance) = (value.mean(1) for value in values)
@@ -278,18 +323,10 @@ def variance_responses(
 
 def _pair(
     mean: float, spectrum: Array, lif: Neuron, dt: float, seed: tuple[int, int], tau_syn: Sequence[float]
-) -> tuple[float, Array, Complex, Complex, Array]:
-    steps = 2 * (len(spectrum) - 1)
+) -> PairRecord:
     noise = gaussian_transforms(spectrum, dt, np.random.default_rng(seed))
-    current = np.fft.irfft(noise, steps)
-    spikes = lif_spikes(np.stack([mean + current, mean - current]), lif, dt)
-    transforms = np.fft.rfft(spikes.astype(float), axis=1)
-    found = [
-        surrogate_responses(sign * noise, t, spectrum, dt, tau_syn) for sign, t in zip((1, -1), transforms, strict=True)
-    ]
-    averages = [np.mean([part[i] for part in found], axis=0) for i in range(3)]
-    intervals = np.concatenate([np.diff(np.flatnonzero(train)) for train in spikes]).astype(float)
-    return float(spikes.mean()) / dt, averages[0], averages[1], averages[2], intervals
+    current = np.fft.irfft(noise, 2 * (len(spectrum) - 1))
+    return pair_record(noise, lif_spikes(np.stack([mean + current, mean - current]), lif, dt), spectrum, dt, tau_syn)
 
 
 def _error(values: npt.NDArray[Any]) -> Array:

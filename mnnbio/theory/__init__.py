@@ -1,6 +1,6 @@
 """Circuits as moments: predictions of rates, variances, covariances and spectra."""
 
-from mnnbio.theory.answers import Answer, NeuronInput, Neurons, answer, answer_to, leak
+from mnnbio.theory.answers import Answer, NeuronInput, Neurons, answer, answer_to, leak, taken
 from mnnbio.theory.covariance_width import covariance_width, radius_from_width
 from mnnbio.theory.external_rates import ExternalRates, external_rates
 from mnnbio.theory.fixed_points import fixed_points
@@ -36,6 +36,7 @@ from mnnbio.theory.renewal import (
     regrid,
     renewal_deficit,
 )
+from mnnbio.theory.samplers import Sampler, register_sampler, sampler_of
 from mnnbio.theory.second_order import predict_second_order
 from mnnbio.theory.spatial_stability import spatial_stability
 from mnnbio.theory.stationary import (
@@ -57,7 +58,17 @@ from mnnbio.theory.validity import (
     SlowSynapseWarning,
 )
 from mnnbio.theory.wired_response import Stability, linear_response, projected_response, stability
-from mnnbio.theory.wiring import Conductances, Connection, Efficacy, Modes, Received, Weights, Wiring
+from mnnbio.theory.wiring import (
+    Conductances,
+    Connection,
+    Efficacy,
+    Filtered,
+    Kinds,
+    Modes,
+    Received,
+    Weights,
+    Wiring,
+)
 
 __all__ = [
     "EDGES",
@@ -72,8 +83,10 @@ __all__ = [
     "Exponent",
     "ExternalJumps",
     "ExternalRates",
+    "Filtered",
     "FiniteWeightWarning",
     "Jumps",
+    "Kinds",
     "LinearResponseWarning",
     "LowPass",
     "ModeAnswer",
@@ -84,6 +97,7 @@ __all__ = [
     "Received",
     "RecurrentTrains",
     "Response",
+    "Sampler",
     "Sensitivity",
     "SlowSynapseWarning",
     "Stability",
@@ -128,14 +142,17 @@ __all__ = [
     "projected_response",
     "radius_from_width",
     "rate_sensitivity",
+    "register_sampler",
     "regrid",
     "renewal_deficit",
     "respond",
     "rightmost_root",
+    "sampler_of",
     "space_transform",
     "spatial_stability",
     "stability",
     "stationary_state",
+    "taken",
     "trains",
     "wire",
 ]

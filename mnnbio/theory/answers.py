@@ -37,12 +37,13 @@ import torch
 from torch import Tensor
 
 from mnnbio.moments import (
+    ColoredAnswer,
     DriftNeuron,
     Neuron,
     NeuronTensors,
     Passages,
+    colored_activation,
     discrete_lif,
-    effective_lif,
     exponential_drift,
     interval_skewness,
     moment_activation,
@@ -50,7 +51,7 @@ from mnnbio.moments import (
     threshold_integration,
 )
 from mnnbio.neurons import EIF, QIF, AdEx, ConductanceLIF, LIFParameters, NeuronModel
-from mnnbio.theory.wiring import Conductances, Received
+from mnnbio.theory.wiring import Conductances, Kinds, Received
 
 Array = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
@@ -69,6 +70,7 @@ class Answer(NamedTuple):
     gain: Tensor  # ∂rate/∂mean, 1/mV
     skewness: Tensor  # third central moment of the intervals over their mean cubed
     potential: Tensor | None = None  # at which a little more conductance counts as a current, mV
+    slow: Tensor | None = None  # the part of `variance` that the slow noise of the input brings, 1/ms; None: none
 
 
 class NeuronInput(NamedTuple):
@@ -79,6 +81,10 @@ class NeuronInput(NamedTuple):
     tau_syn: Tensor | None = None  # time constant with which synapses filter them, ms; None: white noise
     conductance: Tensor | None = None  # mean of all conductances, nS; None: there are none
     pull: Tensor | None = None  # the same, each times its reversal potential, pA
+    white: Tensor | None = None  # share of ``std²`` that is not filtered; None, with `tau_syn`: none is
+    kinds: tuple[Tensor, Tensor] | None = (
+        None  # where synapses differ: each time constant (kind,), and its share of std²
+    )
 
 
 def refusal(what: str, neuron: Any, remedy: str) -> str:
@@ -240,8 +246,28 @@ def _(neuron: LIFParameters, given: NeuronInput, dt: float | None) -> Answer:
         raise TypeError(
             refusal("conductances into neurons", neuron, "they have no capacitance; ConductanceLIF neurons do")
         )
-    lif = effective_lif(given.mean, given.std, neuron.from_rest(), dt, 0.0 if given.tau_syn is None else given.tau_syn)
-    return Answer(*moment_activation(given.mean, given.std, lif), interval_skewness(given.mean, given.std, lif))
+    tau_syn, shares = _kinds(given)
+    found = colored_activation(given.mean, given.std, neuron.from_rest(), tau_syn, shares=shares, dt=dt)
+    skewness = interval_skewness(given.mean, given.std, found.lif)
+    return Answer(*found[:3], skewness, slow=found.slow_variance)
+
+
+def _kinds(given: NeuronInput) -> tuple[Tensor, Tensor | None]:
+    """Return the time constants of the synapses, and the shares of the noise that pass through each."""
+    if given.kinds is not None:
+        return given.kinds
+    tau_syn, white = _filter(given)
+    if given.white is None or tau_syn.numel() == 1:
+        return (tau_syn, None) if given.white is None else (tau_syn.reshape(1), (1 - white)[None])
+    raise ValueError(
+        "`white` beside several values of `tau_syn` needs `kinds`: time constants (kind,) and their shares"
+    )
+
+
+def _filter(given: NeuronInput) -> tuple[Tensor, Tensor]:
+    """Return time constant and white share of the noise; zeros for white noise."""
+    still = torch.zeros((), dtype=given.std.dtype)
+    return still if given.tau_syn is None else given.tau_syn, still if given.white is None else given.white
 
 
 def _white(neuron: Any, mean: Tensor, std: Tensor, dt: float | None) -> Answer:
@@ -266,22 +292,21 @@ def _(neuron: ConductanceLIF, given: NeuronInput, dt: float | None) -> Answer:
         mean = mean + (given.pull - given.conductance * E_L) / C
         g_L = g_L + given.conductance
     held = t_ref if dt is None else _counted(t_ref, dt)
-    tau_syn = torch.zeros(()) if given.tau_syn is None else given.tau_syn
+    tau_syn, shares = _kinds(given)
 
-    def neurons(tau_m: Tensor) -> NeuronTensors:
+    def fired(tau_m: Tensor) -> ColoredAnswer:
         plain = NeuronTensors(tau_m, v_th - E_L, v_reset - E_L, held)
-        return effective_lif(mean, std, plain, dt, tau_syn)
+        return colored_activation(mean, std, plain, tau_syn, shares=shares, dt=dt)
 
     tau_m = C / g_L
-    lif = neurons(tau_m)
-    found = moment_activation(mean, std, lif)
+    found = fired(tau_m)
     # ∂rate/∂(1/tau_m) = -gain · potential
     change = LEAK_CHANGE / tau_m
-    slower, faster = (moment_activation(mean, std, neurons(1 / (1 / tau_m + s * change))).rate for s in (-1, 1))
+    slower, faster = (fired(1 / (1 / tau_m + s * change)).rate for s in (-1, 1))
     firing = found.gain > 0
     potential = torch.where(firing, (slower - faster) / (2 * change) / torch.where(firing, found.gain, 1.0), 0.0)
     potential = E_L + torch.where(firing, potential, torch.minimum(mean * tau_m, v_th - E_L))
-    return Answer(*found, interval_skewness(mean, std, lif), potential)
+    return Answer(*found[:3], interval_skewness(mean, std, found.lif), potential, found.slow_variance)
 
 
 def _counted(t_ref: Any, dt: float) -> Any:
@@ -312,12 +337,13 @@ def _drift_neuron(neuron: Any, given: NeuronInput, dt: float | None) -> tuple[Ar
 
 
 def _integrated(
-    mean: Array, std: Array, made: DriftNeuron, tau: Array, tau_syn: Tensor | None, *, counts: bool = True
+    mean: Array, std: Array, made: DriftNeuron, tau: Array, given: NeuronInput, *, counts: bool = True
 ) -> Passages:
     """Return the statistics with filtered noise: its rate, and, if `counts`, the Fano factor of the unfiltered one."""
-    if tau_syn is None or not bool((tau_syn > 0).any()):
+    if given.tau_syn is None or not bool((given.tau_syn > 0).any()):
         return threshold_integration(mean, std, made, cells=CELLS)
-    found = threshold_integration(mean, std / np.sqrt(1 + tau_syn.numpy() / tau), made, cells=CELLS)
+    tau_syn, white = (v.numpy() for v in _filter(given))
+    found = threshold_integration(mean, std * np.sqrt(white + (1 - white) / (1 + tau_syn / tau)), made, cells=CELLS)
     if not counts:
         return found
     power = threshold_integration(mean, std, made, cells=CELLS)
@@ -332,7 +358,7 @@ def _answered(found: Passages) -> Answer:
 
 def _soft(neuron: Any, given: NeuronInput, dt: float | None) -> Answer:
     mean, std, made, tau = _drift_neuron(neuron, given, dt)
-    return _answered(_integrated(mean, std, made, tau, given.tau_syn))
+    return _answered(_integrated(mean, std, made, tau, given))
 
 
 for _kind in (EIF, QIF):
@@ -345,7 +371,7 @@ def _(neuron: AdEx, given: NeuronInput, dt: float | None) -> Answer:
     mean, std, made, tau = _drift_neuron(neuron, given, dt)
 
     def free(current: Array, *, counts: bool = False) -> Passages:
-        return _integrated(mean - current / neuron.C, std, made, tau, given.tau_syn, counts=counts)
+        return _integrated(mean - current / neuron.C, std, made, tau, given, counts=counts)
 
     a, b, tau_w, E_L, C = (np.asarray(getattr(neuron, name), float) for name in ("a", "b", "tau_w", "E_L", "C"))
 
@@ -476,40 +502,50 @@ class Neurons:
         dt : float, optional
             Time step, ms.
         """
-        shown, std, potential = mean.copy(), np.sqrt(received.variance), np.zeros(self.size)
-        rate, spread, gain, skewness = (np.zeros(self.size) for _ in range(4))
+        shown, std = mean.copy(), np.sqrt(received.variance)
+        rate, spread, gain, skewness, potential, slow, slow_time = (np.zeros(self.size) for _ in range(7))
+        times = self.membrane_time(opened)
         for places, neuron in self.groups:
-            current, variance, colored = (v[places] for v in (mean, *received))
+            current, variance, filtered = mean[places], received.variance[places], received.filtered[places]
             conductance = pull = None
             if opened is not None and opened.mean[places].any():
                 own = opened.at(places)
                 C = self.capacitance[places]
                 at = equilibrium(neuron, current, own.mean, own.pull)
                 noise = own.received(at, C)
-                variance, colored = variance + noise.variance, colored + noise.colored
+                variance, filtered = variance + noise.variance, filtered + noise.filtered
                 conductance, pull = own.mean, own.pull
                 shown[places] += (pull - conductance * at) / C
             std[places] = np.sqrt(variance)
-            tau_syn = (colored / np.where(variance > 0, variance, 1.0)) ** 2
-            columns = (current, std[places], tau_syn if tau_syn.any() else None, conductance, pull)
-            answered = _answered_once(neuron, columns, dt)
+            kinds = filtered.kinds(variance)
+            tau_syn, white = (None, None) if kinds is None else kinds.joint(times[places])
+            columns = (current, std[places], tau_syn, conductance, pull, white)
+            answered = _answered_once(neuron, columns, kinds, dt)
             rate[places], spread[places], gain[places], skewness[places] = answered[:4]
-            potential[places] = answered[4]
-        return Responses(rate, spread, gain, skewness, shown, std, potential)
+            potential[places], slow[places] = answered[4:]
+            slow_time[places] = 0.0 if tau_syn is None else tau_syn
+        return Responses(rate, spread, gain, skewness, shown, std, potential, slow, slow_time)
 
 
-def _answered_once(neuron: Any, columns: Sequence[Array | None], dt: float | None) -> list[Array]:
+def _answered_once(neuron: Any, columns: Sequence[Array | None], kinds: Kinds | None, dt: float | None) -> list[Array]:
     """Return the answers of neurons to the fields of `NeuronInput`, each (n,); like ones are asked once."""
-    given = [None if column is None else np.array(column) for column in columns]
+    shares = () if kinds is None else kinds.shares
+    given = [None if column is None else np.array(column) for column in (*columns, *shares)]
     back: slice | Places = slice(None)
     if getattr(neuron, "size", 1) is None:
         different, back = np.unique(np.stack([c for c in given if c is not None]), axis=1, return_inverse=True)
         rows = iter(different)
         given = [None if column is None else next(rows) for column in given]
-    tensors = (None if column is None else torch.from_numpy(column)[None] for column in given)
-    answered = answer_to(neuron, NeuronInput(*tensors), dt)  # type: ignore[arg-type]
-    if answered.potential is None:
-        answered = answered._replace(potential=torch.zeros_like(answered.rate))
+    tensors = [None if column is None else torch.from_numpy(column)[None] for column in given]
+    asked = NeuronInput(*tensors[: len(columns)])  # type: ignore[arg-type]
+    if kinds is not None:
+        asked = asked._replace(kinds=(torch.from_numpy(kinds.tau_s), torch.stack(tensors[len(columns) :])))  # type: ignore[arg-type]
+    answered = answer_to(neuron, asked, dt)
+    still = torch.zeros_like(answered.rate)
+    answered = answered._replace(
+        potential=still if answered.potential is None else answered.potential,
+        slow=still if answered.slow is None else answered.slow,
+    )
     return [value.numpy()[0][back] for value in answered]  # type: ignore[union-attr]
 
 
@@ -523,3 +559,5 @@ class Responses(NamedTuple):
     mean_input: Array  # with the currents of mean conductances, mV/ms
     std_input: Array  # mV/√ms
     potential: Array  # at which small conductances count, mV; 0 where it is not known
+    slow: Array  # the part of the variance that slow noise of the input brings, 1/ms
+    slow_time: Array  # of that noise, ms

@@ -273,7 +273,7 @@ class _Neurons:
 
     def check(self, states: list[StationaryState]) -> None:
         doubtful = [neuron_fluctuations(self._circuit, self._wired, self._external, s) for s in states]
-        check_validity(self._circuit, _together(doubtful), diffusion=self._closure != "renewal")
+        check_validity(self._circuit, _together(doubtful), diffusion=self._closure != "renewal", responses=False)
 
     def label(self, state: StationaryState) -> xr.Dataset:
         eigenvalues = stability(linearised(self._wired, state), state.gain)

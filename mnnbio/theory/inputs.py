@@ -39,7 +39,7 @@ from mnnbio.theory.answers import (
     takes_conductances,
 )
 from mnnbio.theory.transmission import charge, efficacy_of, filter_time, reversal
-from mnnbio.theory.wiring import Conductances, Connection, Modes, Received, Weights, Wiring
+from mnnbio.theory.wiring import Conductances, Connection, Filtered, Modes, Received, Weights, Wiring
 from mnnbio.values import Distribution
 
 Array = npt.NDArray[np.float64]
@@ -227,8 +227,8 @@ class DriveInput(NamedTuple):
                     mean,
                     train.reversal * mean,
                     powers[:3] * noise,
-                    powers[:3] * np.sqrt(train.tau_syn) * noise,
                     powers * third,
+                    Filtered({train.tau_syn: powers[:3] * noise} if train.tau_syn > 0 else {}),
                 )
             )
         return found
@@ -296,21 +296,26 @@ class Cumulants(NamedTuple):
 
     mean: Array  # mV/ms
     variance: Array  # mV²/ms
-    colored: Array  # variance, each part times √tau_syn of its synapses, mV²/√ms
     third: Array  # of the jumps, mV³/ms
+    filtered: Filtered = Filtered()  # the part of the variance that synapses filter
+
+    @staticmethod
+    def none(shape: int | tuple[int, ...]) -> Cumulants:
+        """Return those of no input."""
+        return Cumulants(*(np.zeros(shape) for _ in range(3)))
 
 
 def add_drive(total: Cumulants, given: DriveInput, *, shared: bool) -> Cumulants:
     """Return cumulants with those of a drive added; `shared` noise counts towards the variance or not."""
-    mean, variance, colored, third = total
+    mean, variance, third, filtered = total
     mean, variance = mean + given.mean, variance + given.variance
     if shared and given.loadings is not None:
         variance = variance + (given.loadings**2).sum(-1)
     for train in given.jumps:
         mean, variance, third = mean + train.moment(1), variance + train.moment(2), third + train.moment(3)
         if train.tau_syn > 0:
-            colored = colored + train.moment(2) * np.sqrt(train.tau_syn)
-    return Cumulants(mean, variance, colored, third)
+            filtered = filtered + Filtered({train.tau_syn: np.asarray(train.moment(2))})
+    return Cumulants(mean, variance, third, filtered)
 
 
 class Wired(NamedTuple):
@@ -373,7 +378,7 @@ def external_input(circuit: Circuit, wired: Wired, dt: float | None) -> External
     rate, spread = all_trains(circuit, dt)
     entering = wired.sources.at_rates(rate)
     mean, third = entering.dot(rate), entering.third(rate)
-    variance, colored = entering.received(spread)
+    variance, filtered = entering.received(spread)
     opened = entering.opened(rate, spread)
     loadings, openings = (
         [replace(c, weights=_times_columns(c.weights, np.sqrt(spread[c.columns])), tau_s=0.0) for c in kind]
@@ -382,19 +387,21 @@ def external_input(circuit: Circuit, wired: Wired, dt: float | None) -> External
     sources = wired.sources.shape[1]
     for drive in circuit.drives:
         place, given = circuit.slices()[drive.target], drive_input(circuit, drive, dt)
-        before = Cumulants(mean[place], variance[place], colored[place], third[place])
-        mean[place], variance[place], colored[place], third[place] = add_drive(before, given, shared=True)
+        before = Cumulants(mean[place], variance[place], third[place])
+        mean[place], variance[place], third[place], own_filtered = add_drive(before, given, shared=True)
+        filtered = filtered + own_filtered.placed(place, (n,))
         if given.openings:
             own = given.opened(place.stop - place.start)
             assert own is not None
             opened = Conductances.none(n) if opened is None else opened
-            for total, value in zip(opened, own, strict=True):
+            for total, value in zip(opened[:4], own[:4], strict=True):
                 total[..., place] += value
+            opened = opened._replace(filtered=opened.filtered + own.filtered.placed((..., place), (3, n)))
         if given.loadings is not None:
             columns = slice(sources, sources + given.loadings.shape[-1])
             loadings.append(Connection(place, columns, np.array(given.loadings)))
             sources = columns.stop
-    return External(mean, Received(variance, colored), third, Wiring((n, sources), loadings, openings), opened)
+    return External(mean, Received(variance, filtered), third, Wiring((n, sources), loadings, openings), opened)
 
 
 def _weights(circuit: Circuit, projection: Projection) -> Weights:

@@ -33,8 +33,19 @@ class Output(NamedTuple):
     skewness: Tensor
 
 
+class Slow(NamedTuple):
+    """What slow noise of the input brings to the trains, each of shape (stimulus, n)."""
+
+    variance: Tensor  # the part of the variance, 1/ms
+    time: Tensor  # with which the correlation of that noise decays, ms
+
+
 def statistics(
-    output: Output, t_ref: Tensor, window: float | None, dims: tuple[str, ...] = ("stimulus", "neuron")
+    output: Output,
+    t_ref: Tensor,
+    window: float | None,
+    dims: tuple[str, ...] = ("stimulus", "neuron"),
+    slow: Slow | None = None,
 ) -> tuple[list[xr.DataArray], Tensor | None]:
     """Return the labelled statistics of single trains, and the variance of their counts in the window (ms), if any."""
     rate, variance = output.rate, output.variance
@@ -50,7 +61,7 @@ def statistics(
     ]
     if window is None:
         return found, None
-    count = count_variance(rate, fano, output.skewness, window, t_ref)
+    count = _count_variance(output, fano, window, t_ref, slow)
     expected = torch.where(spiking, rate * window, 1.0)
     found += [
         array("count_variance", dims, count, window=window * 1e-3),
@@ -59,12 +70,27 @@ def statistics(
     return found, count
 
 
+def _count_variance(output: Output, fano: Tensor, window: float, t_ref: Tensor, slow: Slow | None) -> Tensor:
+    """Return the variance of counts in a window: of a renewal train, and of the rate that slow noise modulates."""
+    rate = output.rate
+    if slow is None:
+        return count_variance(rate, fano, output.skewness, window, t_ref)
+    own = torch.where(rate > 0, fano - slow.variance / torch.where(rate > 0, rate, 1.0), fano)
+    some = slow.time > 0
+    x = torch.where(some, window / torch.where(some, slow.time, 1.0), 1e300)
+    # Of the power at frequency zero, what a window sees of noise whose correlation decays with tau.
+    share = 1 + torch.expm1(-x) / x
+    return count_variance(rate, own, output.skewness, window, t_ref) + slow.variance * window * share
+
+
 def _refractory(population: Population) -> npt.NDArray[np.float64]:
     """Return the refractory periods of neurons, ms; 0 where a model states none."""
     return np.broadcast_to(np.asarray(getattr(population.neuron, "t_ref", 0.0), dtype=np.float64), population.size)
 
 
-def label_neurons(circuit: Circuit, output: Output, matrix: Tensor | None, window: float | None) -> xr.Dataset:
+def label_neurons(
+    circuit: Circuit, output: Output, matrix: Tensor | None, window: float | None, slow: Slow | None = None
+) -> xr.Dataset:
     """Return the statistics of all neurons of a circuit.
 
     Parameters
@@ -76,10 +102,11 @@ def label_neurons(circuit: Circuit, output: Output, matrix: Tensor | None, windo
         Covariance per time, 1/ms.
     window : float, optional
         Counting window, ms.
+    slow : Slow, optional
     """
     over_pairs = ("stimulus", "neuron", "neuron_j")
     t_ref = np.concatenate([_refractory(population) for population in circuit.neurons])
-    found, count = statistics(output, torch.from_numpy(t_ref), window)
+    found, count = statistics(output, torch.from_numpy(t_ref), window, slow=slow)
     if matrix is not None:
         found.append(array("covariance", over_pairs, matrix * 1e3))
         if window is not None and count is not None:

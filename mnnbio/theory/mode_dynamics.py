@@ -41,7 +41,7 @@ from scipy.linalg import expm
 
 from mnnbio.circuit import Circuit, ModeMatrix, require_circuit
 from mnnbio.machine import require_memory
-from mnnbio.moments import NotConverged, effective_lif, interval_skewness, moment_activation
+from mnnbio.moments import ColoredAnswer, NotConverged, colored_activation, interval_skewness
 from mnnbio.neurons import LIFParameters
 from mnnbio.results import array, versions
 from mnnbio.theory.inputs import external_input, wire
@@ -59,7 +59,7 @@ from mnnbio.theory.recurrence import (
 from mnnbio.theory.stationary import Closure, closure_name, driving_variance
 from mnnbio.theory.validity import check_predictable, check_validity, checked_step
 from mnnbio.theory.wired_response import linear_response, stability
-from mnnbio.theory.wiring import Modes, Received
+from mnnbio.theory.wiring import Filtered, Modes, Received
 from mnnbio.units import in_unit
 from mnnbio.values import Distribution
 
@@ -145,8 +145,8 @@ class ModeDynamics:
         drive = np.zeros_like(mean)
         before, last = np.zeros_like(mean), 1.0
         for _ in range(VARIANCE_STEPS):
-            variance, colored = self._noise(drive)
-            found = self._fire(mean, variance, colored)
+            variance, filtered = self._noise(drive)
+            found = self._fire(mean, variance, filtered)
             change = float((np.abs(variance - before) / np.maximum(variance, 1e-300)).max())
             # Changes shrink by one factor a step: the next one is known, and what it would change is spared.
             if change * min(change / last, 1.0) <= self.accuracy:
@@ -158,27 +158,32 @@ class ModeDynamics:
             f"{change:.2g} of itself a step). Try weaker modes, or modes that more neurons share"
         )
 
-    def _noise(self, drive: Array) -> tuple[Array, Array]:
-        """Return variance (mV²/ms) and its part times √tau_syn of the input, for trains that drive with `drive`."""
+    def _noise(self, drive: Array) -> tuple[Array, Filtered]:
+        """Return variance (mV²/ms) of the input and what of it is filtered, for trains that drive with `drive`."""
         left, scores, right = self.modes
         variance = np.broadcast_to(self.received.variance, drive.shape)
-        colored = np.broadcast_to(self.received.colored, drive.shape)
+        filtered = self.received.filtered.map(lambda part: np.broadcast_to(part, drive.shape))
         if not drive.any():
-            return variance, colored
+            return variance, filtered
         for tau in np.unique(self.filtered):  # synapses of different filters are different, independent trains' copies
             own = self.filtered == tau
             inner = np.einsum("sn,np,nq->spq", drive, right[:, own], right[:, own], optimize=True)
             inner = scores[own, None] * inner * scores[own]
             part = np.einsum("np,spq,nq->sn", left[:, own], inner, left[:, own], optimize=True)
-            variance, colored = variance + part, colored + np.sqrt(tau) * part
-        return variance, colored
+            variance = variance + part
+            if tau > 0:
+                filtered = filtered + Filtered({float(tau): part})
+        return variance, filtered
 
-    def _fire(self, mean: Array, variance: Array, colored: Array) -> ModeAnswer:
+    def _fire(self, mean: Array, variance: Array, filtered: Filtered) -> ModeAnswer:
+        return ModeAnswer(*(value.numpy() for value in self._colored(mean, variance, filtered)[:3]))
+
+    def _colored(self, mean: Array, variance: Array, filtered: Filtered) -> ColoredAnswer:
         inputs = torch.from_numpy(mean), torch.from_numpy(np.sqrt(variance))
-        tau_s = (colored / np.where(variance > 0, variance, 1.0)) ** 2
+        kinds = filtered.kinds(variance)
+        tau_s, shares = (0.0, None) if kinds is None else kinds.tensors()
         with torch.no_grad():
-            neuron = effective_lif(*inputs, self.lif, self.dt, torch.from_numpy(tau_s))
-            return ModeAnswer(*(value.numpy() for value in moment_activation(*inputs, neuron)))
+            return colored_activation(*inputs, self.lif, tau_s, shares=shares, dt=self.dt)
 
     def returned(self, kappa: Array) -> Array:
         """Return ``ξ_outᵀ φ(κ)``, (..., P), 1/ms, of which κ is a fixed point where it equals κ."""
@@ -220,12 +225,11 @@ class ModeDynamics:
         """
         found = self.answers(kappa)
         drive = np.asarray(driving_variance(self.closure, found.rate, found.variance))
-        variance, colored = self._noise(drive)
-        inputs = torch.from_numpy(self.input(kappa)), torch.from_numpy(np.sqrt(variance))
-        tau_s = (colored / np.where(variance > 0, variance, 1.0)) ** 2
+        variance, filtered = self._noise(drive)
+        mean = self.input(kappa)
         with torch.no_grad():
-            lif = effective_lif(*inputs, self.lif, self.dt, torch.from_numpy(tau_s))
-            skewness = interval_skewness(*inputs, lif).numpy()
+            lif = self._colored(mean, variance, filtered).lif
+            skewness = interval_skewness(torch.from_numpy(mean), torch.from_numpy(np.sqrt(variance)), lif).numpy()
         fires = found.rate > 0
         fano = found.variance / np.where(fires, found.rate, 1.0)
         constant = np.where(fires, 1 / 6 + fano**2 / 2 - skewness / 3, 0.0)
@@ -365,7 +369,8 @@ def predict_modes(circuit: Circuit, *, dt: Any = None, closure: Closure | None =
         wiring, loadings = linearised(wired, state), loadings_at(wired, external, state)
         eigenvalues = stability(wiring, state.gain)
         require_stable(eigenvalues, covariance=True)
-        check_validity(circuit, fluctuations(circuit, wired, external, state), eigenvalues=eigenvalues)
+        doubtful = fluctuations(circuit, wired, external, state)
+        check_validity(circuit, doubtful, responses=False, eigenvalues=eigenvalues)
         shared = loadings.to_dense() if loadings.connections else None
         left, scores, right = dynamics.modes
         response = linear_response(wiring, state.gain, state.variance, shared)

@@ -15,13 +15,13 @@ from mnnbio.moments import NeuronTensors, Status, interval_skewness
 from mnnbio.results import array
 from mnnbio.theory.answers import Neurons, taken
 from mnnbio.theory.inputs import Cumulants, Sums, add_drive, drive_input, drives_into, received_sums, trains
-from mnnbio.theory.labelled import Output, statistics
+from mnnbio.theory.labelled import Output, Slow, statistics
 from mnnbio.theory.recurrence import require_converged, require_stable, stability_attributes, start_rates
 from mnnbio.theory.stationary import Closure, Response, array_fixed_point, driving_variance, respond
 from mnnbio.theory.transmission import efficacy_of, filter_time, reversal
 from mnnbio.theory.validity import Fluctuations, check_validity
 from mnnbio.theory.wired_response import Stability
-from mnnbio.theory.wiring import Conductances, Efficacy, Received
+from mnnbio.theory.wiring import Conductances, Efficacy, Filtered, Received, joined_conductances
 
 Array = npt.NDArray[np.float64]
 
@@ -57,7 +57,7 @@ class Inputs(NamedTuple):
 
     total: Array
     squares: Array
-    colored: Array  # squares times √tau_syn
+    filtered: dict[float, Array]  # squares of synapses with a filter, by its time constant, ms
     row_variance: Array
     column_variance: Array
     cubes: Array
@@ -89,7 +89,7 @@ class Inputs(NamedTuple):
         found = self._replace(
             total=self.total.copy(),
             squares=self.squares.copy(),
-            colored=self.colored.copy(),
+            filtered={tau: squares.copy() for tau, squares in self.filtered.items()},
             row_variance=self.row_variance.copy(),
             column_variance=self.column_variance.copy(),
             cubes=self.cubes.copy(),
@@ -104,6 +104,10 @@ class Inputs(NamedTuple):
             _add(found, way, way.transmitted(float(rate[way.column]), small=small), pull)
         return found
 
+    def received(self, variance: Array) -> Filtered:
+        """Return the filtered fluctuations that trains of that variance per time (sender,) give to each population."""
+        return Filtered({tau: squares @ variance for tau, squares in self.filtered.items()})
+
     def opened(self, rate: Array, variance: Array) -> Conductances | None:
         """Return the conductances that trains of that rate and variance per time (sender,) open in each population."""
         found = None
@@ -116,8 +120,10 @@ class Inputs(NamedTuple):
             found.mean[way.row] += mean
             found.pull[way.row] += way.reversal * mean
             found.variance[:, way.row] += powers[:3] * noise
-            found.colored[:, way.row] += powers[:3] * np.sqrt(way.tau_syn) * noise
             found.third[:, way.row] += powers * s.cubes * rate[way.column]
+            if way.tau_syn > 0:
+                part = Filtered({way.tau_syn: powers[:3] * noise}).placed((..., way.row), (3, len(self.total)))
+                found = found._replace(filtered=found.filtered + part)
         return found
 
 
@@ -126,7 +132,8 @@ def _add(tables: Inputs, way: Pathway, sums: Sums, pull: float = 1.0) -> None:
     place = way.row, way.column
     tables.total[place] += pull * sums.total
     tables.squares[place] += pull**2 * sums.squares
-    tables.colored[place] += pull**2 * sums.squares * np.sqrt(way.tau_syn)
+    if way.tau_syn > 0:
+        tables.filtered.setdefault(way.tau_syn, np.zeros_like(tables.squares))[place] += pull**2 * sums.squares
     tables.row_variance[place] += pull**2 * sums.row_variance
     tables.column_variance[place] += pull**2 * sums.column_variance
     tables.cubes[place] += pull**3 * sums.cubes
@@ -140,8 +147,8 @@ class Nodes(NamedTuple):
     offset: Array  # mean input in standard deviations of the quenched disorder
     mean: Array  # external input: mV/ms
     variance: Array
-    colored: Array
     third: Array
+    filtered: Filtered
     neurons: Neurons
     opened: Conductances | None = None  # from outside
 
@@ -177,15 +184,17 @@ class PopulationState(NamedTuple):
     node_lif: NeuronTensors | None  # None where some neurons are no leaky integrate-and-fire neurons
     node_rate: Array  # 1/ms
     node_gain: Array  # 1/mV
-    node_interval_skewness: Array | None = None  # where `node_lif` is None
+    node_interval_skewness: Array | None = None  # where it is not that of `node_lif`
     node_potential: Array | None = None  # at which small conductances count as currents, mV, likewise
+    node_slow: Array | None = None  # the part of the variance that slow noise of the input brings, 1/ms; None: none
+    node_slow_time: Array | None = None  # of that noise, ms
 
     @property
     def node_skewness(self) -> Array:
         """Third central moment of the intervals over their mean cubed."""
-        if self.node_lif is None:
-            assert self.node_interval_skewness is not None
+        if self.node_interval_skewness is not None:
             return self.node_interval_skewness
+        assert self.node_lif is not None
         inputs = torch.from_numpy(self.node_mean), torch.from_numpy(self.node_std)
         found: Array = interval_skewness(*inputs, self.node_lif).numpy()
         return found
@@ -278,7 +287,7 @@ def solve(
 
     first = np.zeros(size) if start is None else start
     found = array_fixed_point(step, np.concatenate([first, 0 * first, first]), max_iterations=max_iterations)
-    mean, std, response = _answer(system, found.value.reshape(shape), dt)
+    mean, std, response = _answer(system, found.value.reshape(shape), dt, responses=True)
     return PopulationState(
         found.value[:size],
         average(system, response.variance),
@@ -293,6 +302,8 @@ def solve(
         response.gain,
         response.skewness,
         response.potential,
+        response.slow,
+        response.slow_time,
     )
 
 
@@ -340,13 +351,13 @@ def average(system: System, values: Array) -> Array:
     return np.asarray((values[..., None, :] * members * system.nodes.weight).sum(-1))
 
 
-def _answer(system: System, x: Array, dt: float | None) -> tuple[Array, Array, Response]:
+def _answer(system: System, x: Array, dt: float | None, *, responses: bool = False) -> tuple[Array, Array, Response]:
     rate, spread, drive = x
     nodes = system.nodes
     recurrent, sources = system.recurrent.at(rate), system.sources.at(system.source_rate)
     mean = recurrent.total @ rate + sources.total @ system.source_rate
     variance = recurrent.squares @ drive + sources.squares @ system.source_spread
-    colored = recurrent.colored @ drive + sources.colored @ system.source_spread
+    filtered = recurrent.received(drive) + sources.received(system.source_spread)
     opened, seen = _opened(system, rate, drive), system
     if (
         system.recurrent.pathways or system.sources.pathways
@@ -358,8 +369,8 @@ def _answer(system: System, x: Array, dt: float | None) -> tuple[Array, Array, R
         )
     disorder = quenched_variance(seen, rate, spread**2)
     current = nodes.mean + mean[nodes.owner] + nodes.offset * np.sqrt(disorder)[nodes.owner]
-    received = Received(nodes.variance + variance[nodes.owner], nodes.colored + colored[nodes.owner])
-    response = respond(current, received, nodes.neurons, dt, opened)
+    received = Received(nodes.variance + variance[nodes.owner], nodes.filtered + filtered[nodes.owner])
+    response = respond(current, received, nodes.neurons, dt, opened, responses=responses)
     if response.mean_input is not None and response.std_input is not None:
         return response.mean_input, response.std_input, response
     return current, np.sqrt(received.variance), response
@@ -397,8 +408,8 @@ def _disorder(inputs: Inputs, rate: Array, variance: Array) -> Array:
 def _inputs(circuit: Circuit, senders: list[str], dt: float | None) -> Inputs:
     targets = [p.name for p in circuit.neurons]
     sizes = np.array([float(circuit.population(name).size) for name in senders])
-    total, squares, colored, rows, columns, cubes = np.zeros((6, len(targets), len(senders)))
-    found = Inputs(total, squares, colored, rows, columns, cubes, sizes)
+    total, squares, rows, columns, cubes = np.zeros((5, len(targets), len(senders)))
+    found = Inputs(total, squares, {}, rows, columns, cubes, sizes)
     pathways = []
     for projection in circuit.projections:
         if projection.source in senders:
@@ -423,18 +434,23 @@ def _drive(
 ) -> tuple[Cumulants, Conductances | None]:
     """Return the cumulants of the drives and what they open, one value where the neurons are alike."""
     size = population.size if population.neuron.size is not None else 1
-    total, opened = Cumulants(*(np.zeros(size) for _ in Cumulants._fields)), None
+    total, opened = Cumulants.none(size), None
     for given in drives_into(circuit, population, dt):
         total = add_drive(total, given, shared=True)
         own = given.opened(population.size)
         if own is not None:
             opened = own if opened is None else opened.plus(own)
-    total = Cumulants(*np.broadcast_arrays(*total))
-    differs = opened is not None and not all((value == value[..., :1]).all() for value in opened)
+    parts = list(total.filtered.parts.items())
+    columns = np.broadcast_arrays(*total[:3], *(part for _, part in parts))
+    differs = opened is not None and not all(
+        (value == value[..., :1]).all() for value in (*opened[:4], *opened.filtered.parts.values())
+    )
     if differs:
-        total = Cumulants(*(np.broadcast_to(values, population.size) for values in total))
-    elif size == 1 and not keep and all((values == values[0]).all() for values in total):
-        total = Cumulants(*(values[:1] for values in total))
+        columns = [np.broadcast_to(values, population.size) for values in columns]
+    elif size == 1 and not keep and all((values == values[0]).all() for values in columns):
+        columns = [values[:1] for values in columns]
+    filtered = Filtered({tau: values for (tau, _), values in zip(parts, columns[3:], strict=True)})
+    total = Cumulants(*columns[:3], filtered)
     return total, None if opened is None else opened.at(np.arange(len(total.mean)))
 
 
@@ -447,23 +463,26 @@ def _nodes(
 ) -> Nodes:
     offsets, shares = (QUENCHED, QUENCHED_WEIGHTS / QUENCHED_WEIGHTS.sum()) if split else (np.zeros(1), np.ones(1))
     owners = [np.full(len(given.mean) * len(offsets), row) for row, given in enumerate(external)]
-    columns: dict[str, list[Array]] = {name: [] for name in ("weight", "offset", *Cumulants._fields)}
-    groups, parts, first = [], [], 0
+    columns: dict[str, list[Array]] = {name: [] for name in ("weight", "offset", "mean", "variance", "third")}
+    groups, parts, first, size = [], [], 0, sum(len(own) for own in owners)
+    filtered = Filtered()
     for population, given, open_ in zip(populations, external, opened, strict=True):
         count = len(given.mean)
-        for name, values in given._asdict().items():
-            columns[name].append(np.repeat(values, len(offsets)))
+        for name in ("mean", "variance", "third"):
+            columns[name].append(np.repeat(getattr(given, name), len(offsets)))
         columns["offset"].append(np.tile(offsets, count))
         columns["weight"].append(np.tile(shares, count) / count)
         members = np.repeat(np.arange(count), len(offsets))
-        groups.append((first + np.arange(len(members)), taken(population.neuron, members)))
+        places = first + np.arange(len(members))
+        filtered = filtered + given.filtered.map(lambda part: np.repeat(part, len(offsets))).placed(places, (size,))
+        groups.append((places, taken(population.neuron, members)))
         parts.append((Conductances.none(count) if open_ is None else open_).at(members))
         first += len(members)
     joined = {name: np.concatenate(values) for name, values in columns.items()}
     together = None
     if any(open_ is not None for open_ in opened):
-        together = Conductances(*(np.concatenate(values, axis=-1) for values in zip(*parts, strict=True)))
-    return Nodes(np.concatenate(owners), **joined, neurons=Neurons(groups), opened=together)
+        together = joined_conductances(parts)
+    return Nodes(np.concatenate(owners), **joined, filtered=filtered, neurons=Neurons(groups), opened=together)
 
 
 def population_prediction(
@@ -483,7 +502,12 @@ def population_prediction(
         require_converged(state.status, state.residual, state.iterations)
     eigenvalues = population_stability(system, state)
     require_stable(eigenvalues, covariance)
-    check_validity(circuit, fluctuations(circuit, system, state), eigenvalues=eigenvalues if covariance else None)
+    check_validity(
+        circuit,
+        fluctuations(circuit, system, state),
+        responses=False,
+        eigenvalues=eigenvalues if covariance else None,
+    )
     return label_populations(system, state, eigenvalues, window=window, covariance=covariance)
 
 
@@ -492,9 +516,12 @@ def label_populations(
 ) -> xr.Dataset:
     """Return the labelled statistics of a state of the populations."""
     fields = (state.mean_input, state.std_input, state.rate, state.variance, average(system, state.node_skewness))
+    slow = None
+    if state.node_slow is not None and state.node_slow_time is not None:
+        slow = Slow(*(torch.from_numpy(average(system, v)) for v in (state.node_slow, state.node_slow_time)))
     t_ref = average(system, system.nodes.neurons.values(lambda neuron: getattr(neuron, "t_ref", None), 0.0))
     output = Output(*(torch.from_numpy(value) for value in fields))
-    found, _ = statistics(output, torch.from_numpy(t_ref), window, ("population",))
+    found, _ = statistics(output, torch.from_numpy(t_ref), window, ("population",), slow)
     coords = {"population": system.names}
     if covariance:
         summed = summed_covariance(system, state)

@@ -126,9 +126,9 @@ def predict(
     LinearResponseWarning
         If a recurrent circuit is close to an instability.
     SlowSynapseWarning
-        If synapses are slow against the membrane, ``tau_syn/tau_m ≥ 0.2``: rates come out too low, by 4 % at a ratio of
-        0.25, 13 % at 0.5, 75 % at 2.5; or ``≥ 0.1`` for neurons with a soft threshold, which are off by up to 6 % at
-        0.1 and 13 % at 0.5. Mean conductances shorten the membrane's time constant.
+        If synapses are slow against the membrane of neurons with a soft threshold, ``tau_syn/tau_m ≥ 0.1``: rates are
+        off by up to 6 % at a ratio of 0.1 and 13 % at 0.5. Mean conductances shorten the membrane's time constant.
+        Rates of leaky neurons are within 2 % at all ratios (``docs/theory.md``).
     AdaptationWarning
         If the adaptation that one spike brings is too large for its mean to stand for it.
     GridWarning

@@ -172,7 +172,7 @@ def propagate(
                 known.blocks[name, partner] = gain[..., :, None] * value
                 known.blocks[partner, name] = known.blocks[name, partner].mT
 
-    check_validity(circuit, states, diffusion=closure != "renewal")
+    check_validity(circuit, states, diffusion=closure != "renewal", responses=False)
     blocks = {pair: block for pair, block in known.blocks.items() if set(pair) <= set(outputs)} if covariance else {}
     for name in outputs if covariance else ():
         blocks[name, name] = _with_diagonal(blocks[name, name], outputs[name].variance)
@@ -224,7 +224,7 @@ def _cross_covariances(trains: _Trains, incoming: dict[str, LayerWeights], partn
 
 def _own_drive(circuit: Circuit, population: Population, dt: float | None) -> tuple[_Current, Tensor]:
     """Return what the drives give to a population, and the loadings of the noise that its neurons share."""
-    total = Cumulants(*(np.zeros((1, population.size)) for _ in Cumulants._fields))
+    total = Cumulants.none((1, population.size))
     factors = [torch.zeros(1, population.size, 0, dtype=torch.float64)]
     for given in drives_into(circuit, population, dt):
         total = add_drive(total, given, shared=False)

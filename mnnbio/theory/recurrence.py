@@ -13,7 +13,7 @@ from mnnbio.circuit import Circuit, ModeMatrix, Population
 from mnnbio.moments import LowRank, NotConverged
 from mnnbio.results import array
 from mnnbio.theory.inputs import External, Wired, external_input, wire
-from mnnbio.theory.labelled import Output, label_neurons
+from mnnbio.theory.labelled import Output, Slow, label_neurons
 from mnnbio.theory.stationary import Closure, StationaryState, stationary_state
 from mnnbio.theory.train_input import recurrent_trains
 from mnnbio.theory.validity import Fluctuations, check_validity, warn_of_correlations
@@ -49,6 +49,7 @@ def recurrent_prediction(
         circuit,
         fluctuations(circuit, wired, external, state),
         diffusion=closure != "renewal",
+        responses=False,
         eigenvalues=eigenvalues if covariance else None,
     )
     if covariance and circuit.n_neurons <= DENSE and loadings_at(wired, external, state).connections:
@@ -112,11 +113,14 @@ def label_state(
     skewness = torch.from_numpy(np.array(state.skewness))
     fields = (mean, std, torch.from_numpy(state.rate), torch.from_numpy(state.variance), skewness)
     output = Output(*(value[None] for value in fields))
+    slow = None
+    if state.slow is not None and state.slow_time is not None:
+        slow = Slow(*(torch.from_numpy(np.array(value))[None] for value in (state.slow, state.slow_time)))
     matrix: torch.Tensor | None = None
     extra: list[xr.DataArray] = []
     if covariance:
         matrix, extra = _covariance(circuit, wired, external, state)
-    labelled = label_neurons(circuit, output, matrix, window).isel(stimulus=0)
+    labelled = label_neurons(circuit, output, matrix, window, slow).isel(stimulus=0)
     labelled = labelled.assign({variable.name: variable for variable in extra})
     if covariance:
         names = [p.name for p in circuit.neurons]

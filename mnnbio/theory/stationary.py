@@ -28,6 +28,7 @@ from mnnbio.moments import (
     Neuron,
     NeuronTensors,
     Status,
+    colored_activation,
     effective_lif,
     fixed_point,
     interval_skewness,
@@ -139,10 +140,12 @@ class Response(NamedTuple):
     variance: Array  # long-window count variance per time, 1/ms
     gain: Array  # ∂rate/∂mean, 1/mV
     lif: NeuronTensors | None  # the LIF neuron that in continuous time and white noise answers so
-    skewness: Array | None = None  # of the intervals, where there is no such neuron
+    skewness: Array | None = None  # of the intervals, where these are not those of that neuron
     mean_input: Array | None = None  # with the currents of mean conductances, mV/ms, likewise
     std_input: Array | None = None  # mV/√ms, likewise
     potential: Array | None = None  # at which small conductances count as currents, mV, likewise
+    slow: Array | None = None  # the part of the variance that slow noise of the input brings, 1/ms; None: none
+    slow_time: Array | None = None  # of that noise, ms
 
 
 class Found(NamedTuple):
@@ -179,24 +182,44 @@ class StationaryState(NamedTuple):
     status: Status
     residual: float
     iterations: int
-    interval_skewness: Array | None = None  # where `lif` is None
+    interval_skewness: Array | None = None  # where it is not that of `lif`
     potential: Array | None = None  # at which small conductances count as currents, mV, likewise
+    slow: Array | None = None  # the part of the variance that slow noise of the input brings, 1/ms; None: none
+    slow_time: Array | None = None  # of that noise, ms
 
     @property
     def skewness(self) -> Array:
         """Third central moment of the intervals over their mean cubed."""
-        if self.lif is None:
-            assert self.interval_skewness is not None
+        if self.interval_skewness is not None:
             return self.interval_skewness
+        assert self.lif is not None
         inputs = torch.from_numpy(self.mean_input), torch.from_numpy(self.std_input)
         found: Array = interval_skewness(*inputs, self.lif).numpy()
         return found
 
 
 def respond(
-    mean: Array, received: Received, neurons: Neuron | Neurons, dt: float | None, opened: Conductances | None = None
+    mean: Array,
+    received: Received,
+    neurons: Neuron | Neurons,
+    dt: float | None,
+    opened: Conductances | None = None,
+    *,
+    responses: bool = False,
 ) -> Response:
-    """Return the answer of neurons to an input of that mean (mV/ms), those fluctuations and conductances."""
+    """Return the answer of neurons to an input of that mean (mV/ms), those fluctuations and conductances.
+
+    Parameters
+    ----------
+    mean : ndarray, shape (n,)
+    received : Received
+    neurons : LIFParameters or alike, or Neurons
+    dt : float, optional
+        Time step, ms.
+    opened : Conductances, optional
+    responses : bool
+        Whether `Response.lif` will be asked how it responds to modulations; see `mnnbio.moments.effective_lif`.
+    """
     lif = neurons
     if isinstance(neurons, Neurons):
         if neurons.lif is None or opened is not None:
@@ -204,12 +227,17 @@ def respond(
             return Response(*found[:3], None, *found[3:])
         lif = neurons.lif
     assert not isinstance(lif, Neurons)
-    std = np.sqrt(received.variance)
-    tau_s = (received.colored / np.where(received.variance > 0, received.variance, 1.0)) ** 2
-    inputs = torch.from_numpy(mean), torch.from_numpy(std)
-    neuron = effective_lif(*inputs, lif, dt, torch.from_numpy(tau_s))
-    rate, variance, gain = (v.numpy() for v in moment_activation(*inputs, neuron))
-    return Response(rate, variance, gain, neuron)
+    inputs = torch.from_numpy(mean), torch.from_numpy(np.sqrt(received.variance))
+    kinds = received.filtered.kinds(received.variance)
+    if kinds is None:
+        neuron = effective_lif(*inputs, lif, dt)
+        return Response(*(v.numpy() for v in moment_activation(*inputs, neuron)), neuron)
+    tau_s, shares = kinds.tensors()
+    colored = colored_activation(*inputs, lif, tau_s, shares=shares, dt=dt)
+    skewness = interval_skewness(*inputs, colored.lif)
+    neuron = effective_lif(*inputs, lif, dt, tau_s, shares=shares) if responses else colored.lif
+    rate, variance, gain, slow, slow_time = (v.numpy() for v in colored[:5])
+    return Response(rate, variance, gain, neuron, skewness.numpy(), slow=slow, slow_time=slow_time)
 
 
 def stationary_state(
@@ -264,17 +292,17 @@ def stationary_state(
         return _renewal_state(trains, mean, external, dt, start, tolerance, max_iterations)
     n = wiring.shape[0]
 
-    def answer(rate: Array, drive: Array) -> tuple[Array, Array, Response]:
+    def answer(rate: Array, drive: Array, *, responses: bool = False) -> tuple[Array, Array, Response]:
         sending = wiring.at_rates(rate)
         inner = sending.received(drive)
-        total = Received(inner.variance + external.variance, inner.colored + external.colored)
+        total = Received(inner.variance + external.variance, inner.filtered + external.filtered)
         current = sending.dot(rate) + mean
         all_open = opened
         if sending.conductances:
             own = sending.opened(rate, drive)
             assert own is not None
             all_open = own if opened is None else opened.plus(own)
-        response = respond(current, total, lif, dt, all_open)
+        response = respond(current, total, lif, dt, all_open, responses=responses)
         if response.mean_input is not None and response.std_input is not None:
             return response.mean_input, response.std_input, response
         return current, np.sqrt(total.variance), response
@@ -288,7 +316,7 @@ def stationary_state(
     first = np.zeros(n) if start is None else np.asarray(start, dtype=np.float64)
     begin = first if closure == "poisson" else np.concatenate([first, first])
     found = array_fixed_point(step, begin, tolerance=tolerance, max_iterations=max_iterations)
-    current, std, response = answer(found.value[:n], found.value[-n:])
+    current, std, response = answer(found.value[:n], found.value[-n:], responses=True)
     return StationaryState(
         found.value[:n],
         response.variance,
@@ -299,6 +327,8 @@ def stationary_state(
         *found[1:],
         response.skewness,
         response.potential,
+        response.slow,
+        response.slow_time,
     )
 
 

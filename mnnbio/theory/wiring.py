@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import comb
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy import sparse
+
+from mnnbio.moments import joint_filter
 
 Array = npt.NDArray[np.float64]
 
 ROWS_AT_ONCE = 2_000_000  # weights of modes that are expanded at a time
+UNKNOWN = 1e6  # times the slowest synapses, a membrane without a time constant
 
 
 class Modes(NamedTuple):
@@ -28,11 +32,83 @@ class Modes(NamedTuple):
 Weights: TypeAlias = "Array | sparse.csr_array | Modes"
 
 
+class Kinds(NamedTuple):
+    """Kinds of synapses by which noise is filtered."""
+
+    tau_s: Array  # ms, (kind,)
+    shares: Array  # of the power of all noise, (kind, …, n)
+
+    def joint(self, tau_m: Array | float) -> tuple[Array, Array]:
+        """Return one time constant (ms) and the share of white noise; see `mnnbio.moments.joint_filter`."""
+        powers = np.concatenate([np.maximum(1 - self.shares.sum(0), 0.0)[None], self.shares])
+        tau_m = np.where(np.isfinite(tau_m), tau_m, UNKNOWN * self.tau_s.max())  # the mean time constant remains
+        values = (powers, np.array([0.0, *self.tau_s]), tau_m)
+        found = joint_filter(*(torch.as_tensor(v, dtype=torch.float64) for v in values))
+        return found.tau_s.numpy(), found.white.numpy()
+
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both as tensors."""
+        return torch.from_numpy(self.tau_s), torch.from_numpy(np.ascontiguousarray(self.shares))
+
+
+@dataclass(frozen=True, eq=False)
+class Filtered:
+    """Fluctuations that pass through synapses with filters, apart by their time constants.
+
+    Parameters
+    ----------
+    parts : mapping of float to ndarray
+        Time constant, ms, to variance per time before the filter, arrays (…, n) of like shapes.
+    """
+
+    parts: Mapping[float, Array] = field(default_factory=dict)
+
+    def __add__(self, other: Filtered) -> Filtered:
+        """Return the sum of independent fluctuations."""
+        found = dict(self.parts)
+        for tau, part in other.parts.items():
+            found[tau] = found[tau] + part if tau in found else part
+        return Filtered(found)
+
+    def __getitem__(self, places: Any) -> Filtered:
+        """Return those of some neurons."""
+        return self.map(lambda part: part[places])
+
+    def map(self, change: Callable[[Array], Array]) -> Filtered:
+        """Return the fluctuations with each part changed."""
+        return Filtered({tau: change(part) for tau, part in self.parts.items()})
+
+    def placed(self, places: Any, shape: tuple[int, ...]) -> Filtered:
+        """Return those of more neurons, of which some places receive these, and the others none."""
+
+        def among(part: Array) -> Array:
+            found = np.zeros(shape)
+            found[places] = part
+            return found
+
+        return self.map(among)
+
+    def kinds(self, variance: Array) -> Kinds | None:
+        """Return time constants and shares of all noise, white noise among it; None if nothing is filtered.
+
+        Parameters
+        ----------
+        variance : ndarray, shape (…, n)
+            Of all noise per time, these fluctuations among it, mV²/ms.
+        """
+        parts = {tau: part for tau, part in self.parts.items() if np.any(part)}
+        if not parts:
+            return None
+        powers = np.stack([np.broadcast_to(part, np.shape(variance)) for part in parts.values()])
+        whole = np.maximum(variance, powers.sum(0))  # but for rounding, the variance
+        return Kinds(np.array(list(parts)), powers / np.where(whole > 0, whole, 1.0))
+
+
 class Received(NamedTuple):
     """Fluctuations of input currents, each of shape (n,)."""
 
     variance: Array  # mV²/ms
-    colored: Array  # the same, each part times √tau_s of its synapses, mV²/√ms
+    filtered: Filtered = Filtered()  # the part of it that synapses filter
 
 
 class Conductances(NamedTuple):
@@ -45,13 +121,13 @@ class Conductances(NamedTuple):
     mean: Array  # nS, (n,)
     pull: Array  # each times its reversal potential, pA, (n,)
     variance: Array  # nS² ms, (3, n)
-    colored: Array  # the same, each part times √tau_s of its synapses, (3, n)
     third: Array  # nS³ ms², (4, n)
+    filtered: Filtered = Filtered()  # the part of the variance that synapses filter, (3, n)
 
     @staticmethod
     def none(n: int) -> Conductances:
         """Return those of neurons without any."""
-        return Conductances(*(np.zeros((*powers, n)) for powers in ((), (), (3,), (3,), (4,))))
+        return Conductances(*(np.zeros((*powers, n)) for powers in ((), (), (3,), (4,))))
 
     def plus(self, other: Conductances) -> Conductances:
         """Return the sum of two."""
@@ -63,12 +139,27 @@ class Conductances(NamedTuple):
 
     def received(self, potential: Array, capacitance: Array) -> Received:
         """Return the fluctuations of the currents at a potential (mV), of neurons of a capacitance (pF)."""
-        found = (_around(value, potential) / capacitance**2 for value in (self.variance, self.colored))
-        return Received(*(np.maximum(value, 0.0) for value in found))  # rounding may leave less than none
+
+        def current(value: Array) -> Array:
+            found = _around(value, potential) / capacitance**2
+            return np.maximum(found, 0.0)  # rounding may leave less than none
+
+        return Received(current(self.variance), self.filtered.map(current))
 
     def asymmetry(self, potential: Array, capacitance: Array) -> Array:
         """Return the third cumulant of the currents at a potential, mV³/ms."""
         return _around(self.third, potential) / capacitance**3
+
+
+def joined_conductances(parts: Sequence[Conductances]) -> Conductances:
+    """Return those of several groups of neurons, one after the other."""
+    stops = np.cumsum([len(part.mean) for part in parts])
+    filtered = Filtered()
+    for part, stop in zip(parts, stops, strict=True):
+        filtered = filtered + part.filtered.placed((..., slice(stop - len(part.mean), stop)), (3, int(stops[-1])))
+    return Conductances(
+        *(np.concatenate(values, axis=-1) for values in zip(*(p[:4] for p in parts), strict=True)), filtered
+    )
 
 
 def _around(sums: Array, potential: Array) -> Array:
@@ -227,7 +318,7 @@ class Wiring:
         """Return the conductances that trains of that rate and variance per time (m,) open; None if there are none."""
         if not self.conductances:
             return None
-        found = Conductances.none(self.shape[0])
+        found, filtered = Conductances.none(self.shape[0]), Filtered()
         for c in self.conductances:
             assert c.reversal is not None
             powers = c.reversal ** np.arange(4.0)[:, None]
@@ -237,9 +328,11 @@ class Wiring:
             found.mean[c.rows] += mean
             found.pull[c.rows] += c.reversal * mean
             found.variance[:, c.rows] += powers[:3] * noise
-            found.colored[:, c.rows] += powers[:3] * np.sqrt(c.tau_s) * noise
             found.third[:, c.rows] += powers * third
-        return found
+            if c.tau_s > 0:
+                part = Filtered({c.tau_s: powers[:3] * noise})
+                filtered = filtered + part.placed((..., c.rows), (3, self.shape[0]))
+        return found._replace(filtered=filtered)
 
     def dot(self, x: Array) -> Array:
         """Return ``W x``, shape (n,), for x of shape (m,)."""
@@ -257,13 +350,13 @@ class Wiring:
 
     def received(self, variance: Array) -> Received:
         """Return the fluctuations that independent trains of that variance per time (m,) give to the neurons."""
-        total, colored = np.zeros(self.shape[0]), np.zeros(self.shape[0])
+        total, filtered = np.zeros(self.shape[0]), Filtered()
         for c in self.connections:
             part = c.squared_dot(variance[c.columns])
             total[c.rows] += part
             if c.tau_s > 0:
-                colored[c.rows] += np.sqrt(c.tau_s) * part
-        return Received(total, colored)
+                filtered = filtered + Filtered({c.tau_s: part}).placed(c.rows, total.shape)
+        return Received(total, filtered)
 
     def third(self, rate: Array) -> Array:
         """Return ``Σ_j W_ij³ rate_j``, shape (n,), mV³/ms: the asymmetry of the jumps."""

@@ -7,6 +7,7 @@ from mnnbio.validation.explain import TOLERANCES, Explanation, explain
 from mnnbio.validation.fit_circuit import CircuitFit, Target, fit_circuit
 from mnnbio.validation.ladder import SurrogateLadder, surrogate_ladder
 from mnnbio.validation.matched import FitError, MatchedLIF, matched_lif
+from mnnbio.validation.neuron_surrogate import filtered_spectrum, neuron_surrogate
 from mnnbio.validation.planning import Runtime, SimulationPlan, measured_speed, runtime_needed, trials_needed
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "Target",
     "error_budget",
     "explain",
+    "filtered_spectrum",
     "fit_circuit",
     "matched_lif",
     "measured_speed",
+    "neuron_surrogate",
     "runtime_needed",
     "sensitivities",
     "shapley",

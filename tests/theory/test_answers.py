@@ -37,6 +37,7 @@ from mnnbio.synapses import (
 )
 from mnnbio.theory import Conductances, NeuronInput, Neurons, Received, answer, answer_to, charge, efficacy
 from mnnbio.theory.validity import AdaptationWarning, FiniteWeightWarning, SlowSynapseWarning
+from mnnbio.theory.wiring import Filtered
 
 KINDS = [EIF(), QIF(), AdEx(b=10.0, a=1.0), ConductanceLIF()]
 
@@ -174,15 +175,16 @@ def test_conductances_fluctuate_as_currents_do_at_their_potential():
             q * rate,
             q * rate * E,
             q**2 * rate * powers[:3],
-            q**2 * rate * powers[:3] * tau**0.5,
             q**3 * rate * powers,
         )
-        found = found.plus(Conductances(*(np.broadcast_to(v, (*np.shape(v)[:-1], 1)) for v in part)))
+        filtered = Filtered({tau: q**2 * rate * powers[:3]})
+        found = found.plus(Conductances(*(np.broadcast_to(v, (*np.shape(v)[:-1], 1)) for v in part), filtered))
     V, C = np.array([-55.0]), np.array([200.0])
     one, two = 0.5 * 55 / 200, 1.5 * -25 / 200
     received = found.received(V, C)
     np.testing.assert_allclose(received.variance, 2 * one**2 + two**2)
-    np.testing.assert_allclose(received.colored, 2 * one**2 + two**2 * 2)
+    for tau, expected in ((1.0, 2 * one**2), (4.0, two**2)):
+        np.testing.assert_allclose(received.filtered.parts[tau], expected)
     np.testing.assert_allclose(found.asymmetry(V, C), 2 * one**3 + two**3)
 
 
@@ -213,7 +215,7 @@ def test_per_neuron_values_are_those_of_single_neurons():
     some = mixed.at(np.array([1, 2]))
     assert some.groups[0][1].v_t == -50.0
     assert some.size == 2
-    found = some.respond(np.ones(2), Received(np.ones(2), np.zeros(2)), None, None)
+    found = some.respond(np.ones(2), Received(np.ones(2)), None, None)
     assert found.rate.shape == (2,)
 
 
@@ -348,17 +350,17 @@ def test_theories_of_leaky_neurons_alone_say_so(call):
 
 
 def test_slow_synapses_are_warned_of():
-    for neuron, tau, size in [(EIF(), 5.0, "10%"), (ConductanceLIF(), 10.0, "13%")]:
-        circuit = Circuit(
-            [Population("E", 2, neuron)],
-            drives=[GaussianDrive("E", mean=0.3, std=0.5), PoissonDrive("E", 1.0, 0.1, tau_syn=tau)],
-        )
-        with pytest.warns(SlowSynapseWarning, match=rf"tau_syn/tau_m is {tau / 20}.*{size}"):
-            predict(circuit)
-    open_ = PoissonDrive("E", 100.0, 0.1, synapse=Conductance(3.0, 0.0))  # 30 nS more than the leak of 10 nS
-    circuit = Circuit([Population("E", 2, ConductanceLIF())], drives=[open_])
-    with pytest.warns(SlowSynapseWarning, match=r"tau_syn/tau_m is 0.6"):
+    circuit = Circuit(
+        [Population("E", 2, EIF())],
+        drives=[GaussianDrive("E", mean=0.3, std=0.5), PoissonDrive("E", 1.0, 0.1, tau_syn=5.0)],
+    )
+    with pytest.warns(SlowSynapseWarning, match=r"tau_syn/tau_m is 0.25.*10%"):
         predict(circuit)
+    open_ = PoissonDrive("E", 100.0, 0.1, synapse=Conductance(3.0, 0.0))  # 30 nS more than the leak
+    neuron = EIF()
+    shorter = 3.0 * (1 / neuron.tau_m + 30.0 / neuron.C)
+    with pytest.warns(SlowSynapseWarning, match=f"tau_syn/tau_m is {shorter:.2g}"):
+        predict(Circuit([Population("E", 2, neuron)], drives=[open_]))
 
 
 def test_adaptation_that_a_spike_brings_at_once_is_warned_of():

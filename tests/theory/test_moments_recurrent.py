@@ -31,7 +31,7 @@ def brunel_state(g, ratio, **options):
     row = total / n + np.sqrt(squares / n - (total / n) ** 2) * np.resize([1, -1], n)
     lif = LIFParameters(tau_m=tau_m, v_th=v_th, v_reset=PUBLISHED["v_reset_mV"], t_ref=PUBLISHED["t_ref_ms"])
     mean = ratio * v_th / tau_m
-    external = Received(np.full(n, mean * j), np.zeros(n))
+    external = Received(np.full(n, mean * j))
     return stationary_state(wiring(np.tile(row, (n, 1))), np.full(n, mean), external, lif, **options)
 
 
@@ -142,7 +142,7 @@ def test_products_are_those_of_the_matrix():
         np.testing.assert_allclose(whole.dot(padded), W @ padded, rtol=1e-12)
         np.testing.assert_allclose(whole.transposed_dot(rows), W.T @ rows, rtol=1e-12)
         np.testing.assert_allclose(whole.received(padded).variance, W**2 @ padded, rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(whole.received(padded).colored, 2 * W**2 @ padded, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(whole.received(padded).filtered.parts[4.0], W**2 @ padded, rtol=1e-12, atol=1e-14)
         np.testing.assert_allclose(whole.third(padded), W**3 @ padded, rtol=1e-12, atol=1e-14)
 
 

@@ -276,7 +276,7 @@ def test_what_the_closure_is_not_for():
 def test_a_state_needs_its_trains():
     wiring = Wiring((2, 2), [Connection(slice(0, 2), slice(0, 2), np.ones((2, 2)))])
     with pytest.raises(ValueError, match="closure='renewal' needs `trains`"):
-        stationary_state(wiring, np.ones(2), Received(np.ones(2), np.zeros(2)), LIFParameters(), closure="renewal")
+        stationary_state(wiring, np.ones(2), Received(np.ones(2)), LIFParameters(), closure="renewal")
 
 
 def test_covariances_and_counts_come_with_it():
