@@ -25,6 +25,7 @@ from mnnbio.theory.renewal import (
     renewal_deficit,
 )
 from mnnbio.theory.second_order import predict_second_order
+from mnnbio.theory.self_consistent import Surrogates
 from mnnbio.theory.stationary import (
     ExternalJumps,
     RecurrentTrains,
@@ -37,9 +38,11 @@ from mnnbio.theory.time_course import predict_time_course
 from mnnbio.theory.transmission import charge, efficacy, filter_time
 from mnnbio.theory.validity import (
     AdaptationWarning,
+    CollectiveActivityWarning,
     CorrelationWarning,
     FiniteWeightWarning,
     LinearResponseWarning,
+    SamplingWarning,
     SlowSynapseWarning,
 )
 from mnnbio.theory.wired_response import Stability, linear_response, projected_response, stability
@@ -49,6 +52,7 @@ __all__ = [
     "EDGES",
     "AdaptationWarning",
     "Answer",
+    "CollectiveActivityWarning",
     "Conductances",
     "Connection",
     "CorrelationWarning",
@@ -67,10 +71,12 @@ __all__ = [
     "Received",
     "RecurrentTrains",
     "Response",
+    "SamplingWarning",
     "Sensitivity",
     "SlowSynapseWarning",
     "Stability",
     "StationaryState",
+    "Surrogates",
     "TrainInput",
     "Trains",
     "Weights",

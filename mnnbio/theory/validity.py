@@ -51,6 +51,10 @@ SLOW_ERRORS_SOFT = ((0.05, 0.04), (0.1, 0.06), (0.25, 0.1), (0.5, 0.13))
 ADAPTATION_ERROR = 0.05
 TOLERATED_ADAPTATION = 1.0
 
+# Part of the variance of the free potential that a population has in common, or the loop gain with which it answers, from
+# which collective volleys are no small Gaussian fluctuations any more (benchmarks/recurrent_covariances.py).
+TOLERATED_COMMON = 0.1
+
 # Numbers in mV and ms that no neuron receives: their squares and cubes would leave the range of arithmetic.
 LARGEST = 1e30
 
@@ -75,6 +79,14 @@ class SlowSynapseWarning(UserWarning):
 
 class AdaptationWarning(UserWarning):
     """Adaptation grows by so much at a spike that its mean does not stand for it."""
+
+
+class CollectiveActivityWarning(UserWarning):
+    """Neurons share volleys that are too large and too asymmetric for linear response."""
+
+
+class SamplingWarning(UserWarning):
+    """Too few surrogate neurons were simulated for the accuracy asked for."""
 
 
 class Fluctuations(NamedTuple):
@@ -305,6 +317,44 @@ def warn_of_amplification(eigenvalues: Stability) -> None:
             f"{eigenvalues.largest_real:.2f}, close to 1, where linear response diverges. Its covariances are "
             f"amplified up to {(1 - eigenvalues.largest_real) ** -2:.0f} times, more than those of finite fluctuations",
             LinearResponseWarning,
+        )
+
+
+def warn_of_collective_activity(
+    names: list[str], share: Array, skewness: Array, kurtosis: Array, eigenvalues: Stability
+) -> None:
+    """Warn where the neurons of a population have so much input in common that linear response misses its volleys.
+
+    Parameters
+    ----------
+    names : list of str
+        Populations.
+    share, skewness, kurtosis : ndarray, shape (population,)
+        Of their common input; see `mnnbio.theory.volleys`.
+    eigenvalues : Stability
+        Of the response of the rates to each other.
+    """
+    worst = int(np.argmax(share))
+    if share[worst] > TOLERATED_COMMON:
+        warn_user(
+            f"neurons of {names[worst]!r} have {share[worst]:.0%} of the variance of their input in common, of skewness "
+            f"{skewness[worst]:.2g} and excess kurtosis {kurtosis[worst]:.2g} or more, at a collective loop gain of "
+            f"{eigenvalues.spectral_radius:.2g}. Such volleys are no small Gaussian fluctuations: covariances come out "
+            "too small by a third and more. Simulate, or take larger and sparser populations",
+            CollectiveActivityWarning,
+        )
+
+
+def warn_of_few_samples(rate: Array, error: Array, pairs: int, accuracy: float | None) -> None:
+    """Warn where standard errors of rates (population,) are above the relative accuracy asked for."""
+    if accuracy is None:
+        return
+    relative = float(np.max(np.where(rate > 0, error / np.where(rate > 0, rate, 1.0), 0.0)))
+    if relative > accuracy:
+        warn_user(
+            f"rates have a standard error of {relative:.2%}, above the accuracy of {accuracy:.2%} asked for: about "
+            f"pairs={int(np.ceil(pairs * (relative / accuracy) ** 2))} would reach it (Surrogates(pairs={pairs}) was used)",
+            SamplingWarning,
         )
 
 
