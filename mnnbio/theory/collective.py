@@ -30,9 +30,6 @@ from mnnbio.theory.population_theory import System
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
-PASSES, PASS_TOLERANCE = 30, 1e-6  # of the noise that neurons add, which depends on the covariances themselves
-
-
 class Wires(NamedTuple):
     """Sums of weights at some frequencies, each (frequency, row, sender)."""
 
@@ -51,8 +48,7 @@ class Answers(NamedTuple):
 
     spectrum: Array  # of a train, (population, frequency), 1/ms
     gain: Complex  # response to the mean input, (population, frequency), 1/mV
-    to_variance: Complex  # response to the variance, (population, synaptic time constant, frequency), 1/mV²
-    jumps: Array  # what the jumps of a sender add to that at the lowest frequencies, (row, sender), 1/mV²
+    to_variance: Complex  # to the variance that senders bring, (row, synaptic time constant, sender, frequency), 1/mV²
 
 
 class Collective(NamedTuple):
@@ -100,14 +96,11 @@ def wires(circuit: Circuit, system: System, frequency: Array, dt: float) -> Wire
     )
 
 
-def effective_loops(wired: Wires, gain: Complex, to_variance: Complex, jumps: Array) -> Complex:
-    """Return the response of a row's rate to a column's, (frequency, population, population).
-
-    What jumps add has the form of the response to the mean over frequency.
-    """
-    found, added = gain.T[:, :, None] * wired.total, form(gain).T[:, :, None] * jumps
+def effective_loops(wired: Wires, gain: Complex, to_variance: Complex) -> Complex:
+    """Return the response of a row's rate to a column's, (frequency, population, population)."""
+    found = gain.T[:, :, None] * wired.total
     for kind, tau in enumerate(sorted(wired.squares)):
-        found = found + (to_variance[:, kind].T[:, :, None] + added) * wired.squares[tau]
+        found = found + to_variance[:, kind].transpose(2, 0, 1) * wired.squares[tau]
     return found
 
 
@@ -120,7 +113,7 @@ def form(response: Complex) -> Complex:
 def collective(wired: Wires, answers: Answers) -> Collective:
     """Return the cross-spectra of populations whose neurons answer in a given way."""
     n, gain = len(wired.sizes), answers.gain.T
-    effective = effective_loops(wired, answers.gain, answers.to_variance, answers.jumps)
+    effective = effective_loops(wired, answers.gain, answers.to_variance)
     K = np.linalg.inv(np.eye(n) - effective)
     response, train = np.abs(gain) ** 2, answers.spectrum.T
     single = train[:, :, None] * (np.eye(n) / wired.sizes)
@@ -130,14 +123,15 @@ def collective(wired: Wires, answers: Answers) -> Collective:
     received = np.einsum("fab,fb->fa", wired.private - wired.unequal, train) + wired.given
     # Of what neurons share with the sources, the circuit makes a part of their input as well.
     through = 2 * np.einsum("fab,fbk,fak->fa", wired.total, spread, wired.common.conj()).real
-    added = np.zeros_like(train)
-    for _ in range(PASSES):
-        own = (train - response * (received + added)) / wired.sizes
-        cross = (K * own[:, None, :]) @ K.conj().swapaxes(1, 2) + outside
-        pairs = cross - single
-        last, added = added, np.einsum("fab,fbc,fac->fa", wired.total, pairs, wired.total.conj()).real + through
-        if np.abs(added - last).max(initial=0.0) <= PASS_TOLERANCE * np.abs(received).max(initial=1e-300):
-            break
+    # The input that correlations add depends on the noise of single neurons, and that on the input they receive.
+    heard = np.abs(wired.total @ K) ** 2
+    fixed = np.einsum("fab,fbc,fac->fa", wired.total, outside - single, wired.total.conj()).real + through
+    scale = response / wired.sizes
+    own = np.linalg.solve(
+        np.eye(n) + scale[:, :, None] * heard, (train / wired.sizes - scale * (received + fixed))[..., None]
+    )[..., 0]
+    cross = (K * own[:, None, :]) @ K.conj().swapaxes(1, 2) + outside
+    added = np.einsum("fab,fb->fa", heard, own) + fixed
     shared = np.einsum("fab,fbc,fac->fa", wired.total, cross, wired.total.conj()).real + through
     shared = shared + (np.abs(wired.common) ** 2).sum(-1)
     largest = float(np.linalg.eigvals(effective[0].real).real.max())

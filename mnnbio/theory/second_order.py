@@ -68,7 +68,7 @@ class Solution(NamedTuple):
 def at_frequencies(state: SpectralState, frequency: Array, answers: Answers | None = None) -> Answers:
     """Return the answers of the neurons at other frequencies."""
     own = answers or state.answers
-    return Answers(*(interpolated(frequency, state.frequency, values) for values in own[:3]), own.jumps)
+    return Answers(*(interpolated(frequency, state.frequency, values) for values in own))
 
 
 def solved(

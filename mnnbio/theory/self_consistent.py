@@ -30,20 +30,23 @@ from scipy import fft
 from mnnbio.circuit import Circuit
 from mnnbio.machine import check_choice
 from mnnbio.moments import (
+    Bands,
     NeuronTensors,
     NotConverged,
     Status,
+    discrete_lif,
     frequencies,
     gaussian_transforms,
     lif_spikes,
     spectral_bands,
     synaptic_filter,
+    transfer_function,
     variance_responses,
     wide_bands,
 )
 from mnnbio.theory.collective import Answers, Collective, Wires, collective, form, interpolated, wires
 from mnnbio.theory.population_theory import System, population_system, quenched_variance, solve
-from mnnbio.theory.shifted_trains import Senders, TrainInput, jump_size, senders, train_input
+from mnnbio.theory.shifted_trains import Senders, TrainInput, Way, jump_size, senders, train_input
 from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
@@ -56,7 +59,7 @@ GROUPS = 4  # of records, over which standard errors are taken
 FEW = 3  # part of the records with which a state is looked for before all of them are used
 GENERATIONS = 16  # of Gaussian input, for one state of what trains share
 SHARINGS, SHARED = 8, 0.03  # steps of what trains share, and relative change of spectra at which it is found
-POOLED, AVERAGED = 5, 3  # generations of trains, and how many of them, the last, are averaged
+POOLED, AVERAGED = 6, 3  # generations of trains, and how many of them, the last, are averaged
 # Relative changes of rates, and of the mean of spectra over rates up to a frequency (1/ms), at which they are found.
 TOLERANCE, SPECTRAL = 1e-3, 0.015
 LOW = 0.01
@@ -64,6 +67,7 @@ CHANGE = 0.05  # relative change of a rate from which its slopes are taken
 STILL = 0.008  # 1/ms, up to which the response to the variance counts as that at zero frequency
 LARGE = 0.02  # jump over the distance from reset to threshold from which trains stand for Gaussian input
 LEAST = 0.05  # factor by which correlations may lower the spectrum of an input
+FASTEST = 300.0  # 2πf tau_m up to which the closed form of the response to the variance is computed
 RESPONSE_BAND, RESPONSE_FACTOR = 5.0, 1.15  # Hz, widths of the bands in which the response to the mean is taken
 
 Input = Literal["gaussian", "trains"]
@@ -481,7 +485,7 @@ def spectral_state(
         noise, spikes = run.settle(FEW)
         if not circle.coupled or run.size >= TOLERANCE:
             break
-        found = collective(circle.wires, _mean(_answers(circle, run, noise, spikes, shape=False)))
+        found = collective(circle.wires, _mean(_answers(circle, run, noise, spikes)))
         if found.largest_real >= 1:
             break
         run.share(found)
@@ -493,7 +497,9 @@ def spectral_state(
     currents = circle.currents(noise)
     rates, errors, skewness = [circle.rates(spikes)[0]], [_errors(spikes, dt)], [_skewness(currents)]
     if kind == "trains":
-        parts, rates, errors, skewness = _by_trains(circle, run, spikes, parts)
+        pooled = _by_trains(circle, run, spikes, parts)
+        rates, errors, skewness = ([getattr(p, name) for p in pooled] for name in ("rate", "error", "skewness"))
+        parts = [_mean([p.parts[g] for p in pooled]) for g in range(GROUPS)]
         settled, generation = settled and run.size < 5 * TOLERANCE, generation + POOLED
     answers = _mean(parts)
     power = circle.spectra(circle.full(answers.spectrum))
@@ -540,39 +546,37 @@ def _mean(parts: list[Answers]) -> Answers:
     return Answers(*(np.mean(values, axis=0) for values in zip(*parts, strict=True)))
 
 
-def _answers(
-    circle: Circle, run: Generations, noise: list[Complex], spikes: list[Spikes], *, shape: bool = True
-) -> list[Answers]:
+def _answers(circle: Circle, run: Generations, noise: list[Complex], spikes: list[Spikes]) -> list[Answers]:
     """Return the answers of the neurons to Gaussian input, by each group of records.
 
     At the lowest frequencies responses are differences on the same noise, which are far more precise than
-    cross-spectra. Without `shape`, the response to the variance has that of the response to the mean.
+    cross-spectra.
     """
-    stand, f = circle.stand, circle.bands.frequency
+    stand, f, size = circle.stand, circle.bands.frequency, len(circle.system.sizes)
     power = circle.spectra(circle.full(run.banded))
     gains = np.empty((len(spikes), GROUPS, len(circle.between.frequency)), complex)
     slopes = np.zeros((len(spikes), GROUPS, len(circle.tau_syn), len(circle.wide.frequency)), complex)
     for k, (own, trains) in enumerate(zip(noise, spikes, strict=True)):
         place, owner = _groups(len(trains)), stand.owner[k]
+        spectrum = power[owner] + (circle.louder[k] - 1) * circle.given.outside[owner]
         above, below = np.zeros((2, GROUPS, len(circle.frequency)), np.complex64)
         for at, train in enumerate(trains):
             x = own[at % len(own)] * np.float32(1 if at < len(own) else -1)
             fired = transformed(train)
             above[place[at]] += fired * x.conj()
             below[place[at]] += np.abs(x) ** 2
-            if shape:
-                spectrum = power[owner] + (circle.louder[k] - 1) * circle.given.outside[owner]
+            if circle.coupled:
                 found = variance_responses(x.astype(complex), fired.astype(complex), spectrum, circle.dt, circle.tau_syn)
                 slopes[k, place[at]] += found / (place == place[at]).sum()
         for g in range(GROUPS):
-            gains[k, g] = circle.between.average(above[g]) / circle.between.average(below[g].real) / circle.dt
+            gains[k, g] = _ratio(circle.between, above[g], below[g].real, circle.dt)
     gain, slope = (stand.average(values) for values in (gains, slopes))  # (population, group, …)
     currents, mean = circle.currents(noise), run.solver.mean
     step = _step(run, gain[:, :, 0].real.mean(1))
     gain_still = _slope(circle, (mean + step[stand.owner], mean - step[stand.owner]), (currents, currents), step)
-    slope_still = np.empty((GROUPS, len(step), len(circle.tau_syn)))
+    slope_still = np.empty((GROUPS, size, len(circle.tau_syn)))
     few = FEW if any(len(own) < len(white) for own, white in zip(noise, circle.white, strict=True)) else 1
-    for kind, tau in enumerate(circle.tau_syn):
+    for kind, tau in enumerate(circle.tau_syn if circle.coupled else ()):
         passed = circle.filters[tau]
         extra = 2 * CHANGE * (power @ passed) / (passed @ passed)
         both = [power + sign * np.minimum(extra[:, None] * passed, 0.5 * power) for sign in (1, -1)]
@@ -580,70 +584,164 @@ def _answers(
         slope_still[:, :, kind] = _slope(circle, (mean, mean), (louder, quieter), extra)
     known = np.concatenate([[0.0], circle.between.frequency])
     wide = np.concatenate([[0.0], circle.wide.frequency])
-    spectra, parts = circle.train_spectra(spikes), []
+    spectra, parts, white = circle.train_spectra(spikes), [], _white_slopes(circle, mean, power)
     for g in range(GROUPS):
-        full = np.concatenate([gain_still[g][:, None], gain[:, g]], axis=1)
-        to_mean = interpolated(f, known, full)
-        if shape:
-            own = np.concatenate([slope_still[g][:, :, None], slope[:, g]], axis=2)
-            own[:, :, wide < STILL] = slope_still[g][:, :, None]
-            to_variance = interpolated(f, wide, own)
-        else:
-            to_variance = slope_still[g][:, :, None] * form(to_mean)[:, None]
-        parts.append(Answers(spectra[g], to_mean, to_variance, np.zeros((len(step),) * 2)))
+        to_mean = interpolated(f, known, np.concatenate([gain_still[g][:, None], gain[:, g]], axis=1))
+        to_variance = np.zeros((size, len(circle.tau_syn), size, len(f)), complex)
+        for kind, tau in enumerate(circle.tau_syn if circle.coupled else ()):
+            still = slope_still[g][:, kind]
+            if tau > 0:
+                own = np.concatenate([still[:, None], slope[:, g, kind]], axis=1)
+                own[:, wide < STILL] = still[:, None]
+                found = interpolated(f, wide, own)
+            else:
+                shapes = form(to_mean)
+                found = np.stack(
+                    [_fitted(circle, white[row], still[row], slope[row, g, kind], shapes[row]) for row in range(size)]
+                )
+            to_variance[:, kind] = found[:, None]
+        parts.append(Answers(spectra[g], to_mean, to_variance))
     return parts
 
 
-def _by_trains(
-    circle: Circle, run: Generations, spikes: list[Spikes], parts: list[Answers]
-) -> tuple[list[Answers], list[Array], list[Array], list[Array]]:
-    """Return the answers to input that is made of the neurons' own trains, and rates, errors and skewness.
+def _ratio(bands: Bands, above: Complex, below: Array, dt: float) -> Complex:
+    """Return a response in bands from the cross-spectrum of spikes and input and the power of the input."""
+    return np.asarray(bands.average(above) / bands.average(below) / dt)
 
-    Responses keep their form over frequency and become, at the lowest ones, those of neurons in such input: to the
-    mean, and to the fluctuations of some trains more or fewer of each sender, all orders of their jumps included.
+
+def _white_slopes(circle: Circle, mean: Array, power: Array) -> Complex:
+    """Return the responses to the variance of white noise that neurons have in white noise, (population, band).
+
+    Its strength is what the membrane sees of their input.
     """
-    solver, stand, size = run.solver, circle.stand, len(circle.system.sizes)
-    rates, errors, skewness, spectra, gains, slopes = ([] for _ in range(6))
+    stand, dt = circle.stand, circle.dt
+    own = power[stand.owner] + (circle.louder - 1)[:, None] * circle.given.outside[stand.owner]
+    passed = 1 / (stand.lif.tau_m.numpy()[:, None] ** -2 + (2 * np.pi * circle.frequency) ** 2)
+    std = np.sqrt((own * passed).sum(1) / passed.sum(1))
+    noisy = std > 0
+    known = np.minimum(circle.bands.frequency, FASTEST / (2 * np.pi * stand.lif.tau_m.numpy().max()))
+    found = np.zeros((len(std), len(known)), complex)
+    if noisy.any():
+        own_lif = NeuronTensors(*(value[torch.from_numpy(noisy)] for value in stand.lif))
+        lif = discrete_lif(torch.from_numpy(mean[noisy]), torch.from_numpy(std[noisy]), own_lif, dt)
+        found[noisy] = np.asarray(transfer_function(known, mean[noisy], std[noisy], lif).variance).T
+    return np.asarray(stand.average(found))
+
+
+def _fitted(circle: Circle, white: Complex, still: float, measured: Complex, shape: Complex, spread: float = 1.0) -> Complex:
+    """Return the response to the variance of white noise on the bands, smooth in frequency.
+
+    Measured ones are noisy where they hardly decay. They are fitted by that in white noise times a straight line over
+    the logarithm of the frequency; at the lowest ones they become the difference `still`.
+    """
+    f = circle.bands.frequency
+    line = np.stack([np.ones_like(f), np.log(np.maximum(f, STILL))])
+    basis = white * line - white[0].real * line[:, :1] * shape
+    used = circle.wide.frequency >= STILL
+    at, known, weight = circle.wide.frequency[used], still * shape, np.sqrt(circle.wide.number[used])
+    columns = interpolated(at, f, basis) * weight
+    target = (measured[used] - interpolated(at, f, known)) * weight
+    parts = np.concatenate([columns.real, columns.imag], axis=1), np.concatenate([target.real, target.imag])
+    values, *_ = np.linalg.lstsq(parts[0].T, parts[1], rcond=None)
+    return np.asarray(known + values @ basis)
+
+
+class Pooled(NamedTuple):
+    """Answers of the neurons to input that is made of their own trains, of one generation."""
+
+    parts: list[Answers]
+    rate: Array
+    error: Array  # of the neurons that stand
+    skewness: Array  # of their input
+
+
+def _by_trains(circle: Circle, run: Generations, spikes: list[Spikes], parts: list[Answers]) -> list[Pooled]:
+    """Return the answers to input that is made of the neurons' own trains, of the last generations."""
+    stand, found = circle.stand, []
+    power = circle.spectra(circle.full(run.banded))
+    white = _white_slopes(circle, run.solver.mean, power)
     for k in range(POOLED):
+        factors = circle.full(circle.shared) if (circle.shared != 1).any() else None
         given = train_input(
-            circle.senders, spikes, stand.owner, stand.share, stand.kind, louder=circle.louder,
-            factors=circle.full(circle.shared) if (circle.shared != 1).any() else None, dt=circle.dt,
-            seed=(circle.seed, k),
+            circle.senders, spikes, stand.owner, stand.share, stand.kind, louder=circle.louder, factors=factors,
+            dt=circle.dt, seed=(circle.seed, k),
         )  # fmt: skip
         currents = given.currents()
-        spikes, run.size = solver.solve(currents)
-        if k < POOLED - AVERAGED:
+        spikes, run.size = run.solver.solve(currents)
+        if k == 0:
             continue
-        rates.append(circle.rates(spikes)[0])
-        errors.append(_errors(spikes, circle.dt))
-        skewness.append(_skewness(currents))
-        spectra.append(circle.train_spectra(spikes))
-        mean, step = solver.mean, _step(run, np.mean([part.gain[:, 0].real for part in parts], axis=0))
-        gains.append(
-            _slope(circle, (mean + step[stand.owner], mean - step[stand.owner]), (currents, currents), step)
-        )
-        found = np.zeros((GROUPS, size, size))
-        for column in range(size):
-            taken = np.array([given.taken(int(stand.kind[row]), column, solver.rate[column]) for row in range(size)])
-            if not taken.any():
-                continue
+        made = _answers_to_trains(circle, run, given, currents, spikes, parts, white)
+        if k < POOLED - AVERAGED:
+            response = collective(circle.wires, _mean(made))
+            if response.largest_real < 1:
+                run.shape = _mean(made).spectrum / np.maximum(run.solver.rate, 1e-9)[:, None]
+                run.share(response)
+        else:
+            found.append(Pooled(made, circle.rates(spikes)[0], _errors(spikes, circle.dt), _skewness(currents)))
+    return found
+
+
+def _answers_to_trains(
+    circle: Circle,
+    run: Generations,
+    given: TrainInput,
+    currents: Currents,
+    spikes: list[Spikes],
+    parts: list[Answers],
+    white: Complex,
+) -> list[Answers]:
+    """Return the answers in one generation, by each group of records.
+
+    The response to the mean keeps its form over frequency and becomes, at the lowest ones, that of neurons in such
+    input. What a sender's jumps bring beyond it follows from some of its trains more or fewer, and from the
+    cross-spectra of spikes and what each sender gave: all orders of the jumps count.
+    """
+    stand, solver, size = circle.stand, run.solver, len(circle.system.sizes)
+    mean, step = solver.mean, _step(run, np.mean([part.gain[:, 0].real for part in parts], axis=0))
+    gains = _slope(circle, (mean + step[stand.owner], mean - step[stand.owner]), (currents, currents), step)
+    slopes = np.zeros((GROUPS, size, size))
+    for column in range(size):
+        taken = np.array([given.taken(int(stand.kind[row]), column, solver.rate[column]) for row in range(size)])
+        if taken.any():
             part = given.part(column)
             more = [c + np.roll(p, circle.steps // 2, axis=1) for c, p in zip(currents, part, strict=True)]
             fewer = [c - p for c, p in zip(currents, part, strict=True)]
-            found[:, :, column] = _slope(circle, (mean, mean), (more, fewer), np.where(taken > 0, taken, np.inf))
-        slopes.append(found)
-    made = []
+            slopes[:, :, column] = _slope(circle, (mean, mean), (more, fewer), np.where(taken > 0, taken, np.inf))
+    ways = [way for way in circle.senders.inside if way.tau_syn == 0 and len(way.jumps) == 1]
+    crossed = {way: _crossed(circle, given, spikes, way) for way in ways if stand.kind[way.row] == way.row}
+    spectra, made = circle.train_spectra(spikes), []
     for g, part in enumerate(parts):
-        gain = np.mean(gains, axis=0)[g]
-        scaled = part.gain * (gain / part.gain[:, 0].real)[:, None]
-        jumps = np.zeros((size, size))
+        gain, to_variance = part.gain * (gains[g] / part.gain[:, 0].real)[:, None], part.to_variance.copy()
+        shapes = form(gain)
         for way in circle.senders.inside:
-            kind = circle.tau_syn.index(way.tau_syn)
-            slope = np.mean(slopes, axis=0)[g, way.row, way.column]
-            if slope != 0:
-                jumps[way.row, way.column] = slope - part.to_variance[way.row, kind, 0].real
-        made.append(Answers(np.mean(spectra, axis=0)[g], scaled, part.to_variance, jumps))
-    return made, rates, errors, skewness
+            kind, still = circle.tau_syn.index(way.tau_syn), slopes[g, way.row, way.column]
+            same = next((w for w in crossed if w.row == stand.kind[way.row] and w.column == way.column), None)
+            before, row = part.to_variance[way.row, kind, way.column], way.row
+            if same is None:
+                found = before + (still - before[0].real) * shapes[row]
+            else:
+                weight = same.jumps[0].weight
+                extra = (crossed[same][g] - interpolated(circle.wide.frequency, circle.bands.frequency, gain[row])) / weight
+                found = _fitted(circle, white[row], still, extra, shapes[row])
+            to_variance[row, kind, way.column] = found
+        made.append(Answers(spectra[g], gain, to_variance))
+    return made
+
+
+def _crossed(circle: Circle, given: TrainInput, spikes: list[Spikes], way: Way) -> Complex:
+    """Return the response to one sender's jumps per mV, by the cross-spectra with what it gave, (group, wide)."""
+    stand, found = circle.stand, np.zeros((len(spikes), GROUPS, len(circle.wide.frequency)), complex)
+    at = given.senders.inside.index(way)
+    for k in np.flatnonzero(stand.owner == way.row):
+        place = _groups(len(spikes[k]))
+        above, below = np.zeros((2, GROUPS, len(circle.frequency)), np.complex64)
+        for record, train in enumerate(spikes[k]):
+            x = transformed(given.component(int(k), record, at))
+            above[place[record]] += transformed(train) * x.conj()
+            below[place[record]] += np.abs(x) ** 2
+        for g in range(GROUPS):
+            found[k, g] = _ratio(circle.wide, above[g], below[g].real, circle.dt)
+    return np.asarray(stand.average(found)[way.row])
 
 
 def _step(run: Generations, gain: Array) -> Array:

@@ -117,6 +117,11 @@ class TrainInput(NamedTuple):
             found.append(records)
         return found
 
+    def component(self, k: int, record: int, at: int) -> npt.NDArray[np.float32]:
+        """Return the fluctuations that the trains of one way bring to one record, mV/ms."""
+        total = self._trains(k, record, at, taken=False) + self._trains(k, record, at, taken=True)
+        return self._filtered({self.senders.inside[at].tau_syn: total})
+
     def taken(self, row: int, column: int, rate: float) -> float:
         """Return the variance per time of what `part` returns, mV²/ms."""
         ways = [w for w in self.senders.inside if w.row == row and w.column == column]
