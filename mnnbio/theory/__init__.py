@@ -13,6 +13,7 @@ from mnnbio.theory.mode_dynamics import (
 )
 from mnnbio.theory.mode_states import mode_basins, mode_fixed_points
 from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
+from mnnbio.theory.population_surrogates import Surrogates
 from mnnbio.theory.predict import predict
 from mnnbio.theory.renewal import (
     EDGES,
@@ -25,7 +26,6 @@ from mnnbio.theory.renewal import (
     renewal_deficit,
 )
 from mnnbio.theory.second_order import predict_second_order
-from mnnbio.theory.self_consistent import Surrogates
 from mnnbio.theory.stationary import (
     ExternalJumps,
     RecurrentTrains,

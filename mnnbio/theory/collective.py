@@ -30,6 +30,7 @@ from mnnbio.theory.population_theory import System
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
+
 class Wires(NamedTuple):
     """Sums of weights at some frequencies, each (frequency, row, sender)."""
 

@@ -207,7 +207,7 @@ def _covariance(
     found = linear_response(wiring, state.gain, state.variance, shared_noise)
     summed = found.quadratic(torch.from_numpy(members.T)).numpy()
     extra = [array("population_covariance", over_groups, summed * 1e3)]
-    readers = _mode_readers(circuit)
+    readers = mode_readers(circuit)
     if readers is not None:
         extra += [
             array("mode_mean", ("mode",), readers.T @ state.rate * 1e3),
@@ -225,7 +225,7 @@ def _covariance(
     return None, extra
 
 
-def _mode_readers(circuit: Circuit) -> Array | None:
+def mode_readers(circuit: Circuit) -> Array | None:
     """Return the output modes of all projections among neurons, (neuron, mode), None if one is not factored."""
     places, readers = circuit.slices(), []
     for projection in circuit.projections:

@@ -1,8 +1,8 @@
 """Variances, covariances and spectra of populations, from the spectra that their trains have in the circuit.
 
 ``C(f) = K (S_η + B S_ext B†) K†`` for the mean activity of populations (`mnnbio.theory.collective`), with responses
-measured in input of the self-consistent spectrum (`mnnbio.theory.self_consistent`). Counts in a window T weigh C(f) with
-``T² sinc²(fT)``; spectra are C(f) itself. All come from one object, `Solution`.
+measured in input of the self-consistent spectrum (`mnnbio.theory.self_consistent`). Counts in a window T weigh C(f)
+with ``T² sinc²(fT)``; spectra are C(f) itself. All come from one object, `Solution`.
 
 References
 ----------
@@ -23,9 +23,10 @@ from mnnbio.machine import check_choice
 from mnnbio.results import array, versions
 from mnnbio.theory.collective import Answers, Collective, collective, interpolated, wires
 from mnnbio.theory.labelled import step_attributes
+from mnnbio.theory.population_surrogates import Surrogates
 from mnnbio.theory.population_theory import System, pair_covariance, population_start
 from mnnbio.theory.recurrence import require_stable
-from mnnbio.theory.self_consistent import Circle, SpectralState, Surrogates, require_found, spectral_state
+from mnnbio.theory.self_consistent import SpectralRun, SpectralState, require_found, spectral_state
 from mnnbio.theory.validity import (
     check_predictable,
     checked_step,
@@ -47,11 +48,20 @@ class Solution(NamedTuple):
     """Self-consistent state of the populations of a circuit, and their fluctuations around it."""
 
     circuit: Circuit
-    system: System
-    state: SpectralState
+    run: SpectralRun
     found: Collective  # at the frequencies of the state
     volleys: Volleys
     dt: float
+
+    @property
+    def system(self) -> System:
+        """Return the equations of the populations."""
+        return self.run.circle.system
+
+    @property
+    def state(self) -> SpectralState:
+        """Return the state of the populations."""
+        return self.run.state
 
     def cross(self, frequency: Array) -> Complex:
         """Return the cross-spectra at other frequencies, (frequency, population, population), 1/ms."""
@@ -99,17 +109,19 @@ def solved(
     step = checked_step(circuit, dt, drawn=False)
     if step is None:
         raise ValueError(
-            "closure='self_consistent' simulates neurons in time steps: give `dt`, that of the simulation to be predicted"
+            "closure='self_consistent' simulates neurons in time steps: give `dt`, that of the simulation to be "
+            "predicted, or for continuous time a small one (0.02 ms)"
         )
     options = surrogates or Surrogates()
     if not isinstance(options, Surrogates):
         raise TypeError(f"`surrogates` must be mnnbio.theory.Surrogates(...), got {options!r}")
-    system, state, wired = spectral_state(circuit, step, options, start=population_start(circuit, start))
+    run = spectral_state(circuit, step, options, start=population_start(circuit, start))
+    system, state, wired = run.circle.system, run.state, run.circle.wires
     if unconverged == "raise":
         require_found(state)
     found = collective(wired, state.answers)
-    common = volleys(circuit, system, state, wired, found)
-    solution = Solution(circuit, system, state, found, common, step)
+    common = volleys(system, state, wired, found)
+    solution = Solution(circuit, run, found, common, step)
     require_stable(solution.stability, covariance)
     warn_of_few_samples(state.rate, state.rate_error, options.pairs, options.accuracy)
     if covariance:
@@ -122,14 +134,28 @@ def window_covariance(
     state: SpectralState, answers: Answers, found: Collective, sizes: Array, window: float
 ) -> tuple[Array, Array]:
     """Return the count variance of single trains and the covariance of summed counts in a window (ms)."""
-    f = state.records
-    weight = 2 * window**2 * np.sinc(f * window) ** 2 * f[1]
-    weight[0] /= 2
+    f, weight = state.records, window_weights(state.records, window)
     single = interpolated(f, state.frequency, answers.spectrum) @ weight
     private = answers.spectrum.T[:, :, None] * (np.eye(len(sizes)) / sizes)
     pairs = (found.cross - private).real.transpose(1, 2, 0)
     summed = interpolated(f, state.frequency, pairs) @ weight
     return single, (summed + np.diag(single / sizes)) * np.outer(sizes, sizes)
+
+
+def window_weights(frequency: Array, window: float) -> Array:
+    """Return what two-sided spectra on the frequencies of records count for in the variance of counts in a window."""
+    weight = 2 * window**2 * np.sinc(frequency * window) ** 2 * frequency[1]
+    weight[0] /= 2
+    return np.asarray(weight)
+
+
+def pair_spectra(solution: Solution, window: float) -> Array:
+    """Return what the covariances of pairs in a window are beyond those of long windows, (population, population)."""
+    state, sizes, found = solution.state, solution.system.sizes, solution.found
+    single, summed = window_covariance(state, state.answers, found, sizes, window)
+    long = found.cross[0].real * np.outer(sizes, sizes)
+    counted = pair_covariance(summed, sizes, single) - window * pair_covariance(long, sizes, state.spectrum[:, 0])
+    return np.where(np.isnan(counted), 0.0, counted)  # a population of one has no pairs
 
 
 def checked_window(window: Any, longest: float) -> float | None:
@@ -158,9 +184,7 @@ def second_order_prediction(
     """Return the labelled statistics of the populations of a circuit with one stimulus; see `mnnbio.predict`."""
     options = surrogates or Surrogates()
     checked_window(window, options.longest_window(dt))
-    solution = solved(
-        circuit, dt, surrogates=options, start=start, unconverged=unconverged, covariance=covariance
-    )
+    solution = solved(circuit, dt, surrogates=options, start=start, unconverged=unconverged, covariance=covariance)
     return label_solution(solution, window, covariance=covariance)
 
 
@@ -169,7 +193,7 @@ def label_solution(solution: Solution, window: float | None, *, covariance: bool
     system, state = solution.system, solution.state
     one, two = ("population",), ("population", "population_j")
     dims = {"variance": one, "fano": one, "count_variance": one, "count_fano": one}
-    wired = wires(solution.circuit, system, state.frequency, solution.dt)
+    wired = solution.run.circle.wires
     firing, rate = state.rate > 0, np.where(state.rate > 0, state.rate, 1.0)
 
     def quantities(answers: Answers) -> dict[str, Array]:
@@ -216,9 +240,7 @@ def jackknife(
     for out in range(count):
         others = [part for k, part in enumerate(parts) if k != out]
         left.append(quantities(Answers(*(np.mean(values, axis=0) for values in zip(*others, strict=True)))))
-    errors = {
-        name: np.sqrt((count - 1) * np.var([values[name] for values in left], axis=0)) for name in means
-    }
+    errors = {name: np.sqrt((count - 1) * np.var([values[name] for values in left], axis=0)) for name in means}
     return means, errors
 
 

@@ -126,7 +126,9 @@ class TrainInput(NamedTuple):
         """Return the variance per time of what `part` returns, mV²/ms."""
         ways = [w for w in self.senders.inside if w.row == row and w.column == column]
         return sum(
-            rate * weight**2 * number * _part(number)[0] / sum(_part(number)) for w in ways for number, weight in w.jumps
+            rate * weight**2 * number * _part(number)[0] / sum(_part(number))
+            for w in ways
+            for number, weight in w.jumps
         )
 
     def _trains(self, k: int, record: int, at: int, *, taken: bool) -> npt.NDArray[np.float32]:

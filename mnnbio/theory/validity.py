@@ -51,8 +51,8 @@ SLOW_ERRORS_SOFT = ((0.05, 0.04), (0.1, 0.06), (0.25, 0.1), (0.5, 0.13))
 ADAPTATION_ERROR = 0.05
 TOLERATED_ADAPTATION = 1.0
 
-# Part of the variance of the free potential that a population has in common, or the loop gain with which it answers, from
-# which collective volleys are no small Gaussian fluctuations any more (benchmarks/recurrent_covariances.py).
+# Part of the variance of the free potential that a population has in common from which collective volleys are no small
+# Gaussian fluctuations any more (benchmarks/recurrent_covariances.py).
 TOLERATED_COMMON = 0.1
 
 # Numbers in mV and ms that no neuron receives: their squares and cubes would leave the range of arithmetic.
@@ -337,10 +337,10 @@ def warn_of_collective_activity(
     worst = int(np.argmax(share))
     if share[worst] > TOLERATED_COMMON:
         warn_user(
-            f"neurons of {names[worst]!r} have {share[worst]:.0%} of the variance of their input in common, of skewness "
-            f"{skewness[worst]:.2g} and excess kurtosis {kurtosis[worst]:.2g} or more, at a collective loop gain of "
-            f"{eigenvalues.spectral_radius:.2g}. Such volleys are no small Gaussian fluctuations: covariances come out "
-            "too small by a third and more. Simulate, or take larger and sparser populations",
+            f"neurons of {names[worst]!r} have {share[worst]:.0%} of the variance of their input in common, of "
+            f"skewness {skewness[worst]:.2g} and excess kurtosis {kurtosis[worst]:.2g} or more, at a collective loop "
+            f"gain of {eigenvalues.spectral_radius:.2g}. Such volleys are no small Gaussian fluctuations: covariances "
+            "come out too small by a third and more. Simulate, or take larger and sparser populations",
             CollectiveActivityWarning,
         )
 
@@ -352,8 +352,8 @@ def warn_of_few_samples(rate: Array, error: Array, pairs: int, accuracy: float |
     relative = float(np.max(np.where(rate > 0, error / np.where(rate > 0, rate, 1.0), 0.0)))
     if relative > accuracy:
         warn_user(
-            f"rates have a standard error of {relative:.2%}, above the accuracy of {accuracy:.2%} asked for: about "
-            f"pairs={int(np.ceil(pairs * (relative / accuracy) ** 2))} would reach it (Surrogates(pairs={pairs}) was used)",
+            f"rates have a standard error of {relative:.2%}, above the accuracy of {accuracy:.2%} asked for, with "
+            f"Surrogates(pairs={pairs}): about pairs={int(np.ceil(pairs * (relative / accuracy) ** 2))} would reach it",
             SamplingWarning,
         )
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mnnbio.circuit import Circuit
 from mnnbio.theory.collective import Collective, Wires, interpolated
 from mnnbio.theory.population_theory import System, average
 from mnnbio.theory.self_consistent import SpectralState
@@ -30,12 +29,11 @@ class Volleys(NamedTuple):
     kurtosis: Array  # excess
 
 
-def volleys(circuit: Circuit, system: System, state: SpectralState, wired: Wires, found: Collective) -> Volleys:
+def volleys(system: System, state: SpectralState, wired: Wires, found: Collective) -> Volleys:
     """Return how large and how asymmetric the common input of each population is.
 
     Parameters
     ----------
-    circuit : Circuit
     system : System
     state : SpectralState
     wired : Wires
@@ -50,13 +48,9 @@ def volleys(circuit: Circuit, system: System, state: SpectralState, wired: Wires
     through = np.asarray(interpolated(f, state.frequency, (wired.total @ found.kernel).transpose(1, 2, 0)))
     response = np.fft.irfft(membrane[:, None, :] * through / system.sizes[:, None], STEPS) / STEP
     flow = system.sizes * state.rate
-    second, third, fourth = (
-        np.einsum("abt,b->a", response**n, flow) * STEP for n in (2, 3, 4)
-    )
+    second, third, fourth = (np.einsum("abt,b->a", response**n, flow) * STEP for n in (2, 3, 4))
     known = np.where(second > 0, second, np.inf)
     passed = np.abs(interpolated(state.frequency, f, membrane)) ** 2
     everything = np.stack([np.interp(state.frequency, state.records, row) for row in state.power])
-    share = np.trapezoid(found.shared * passed, state.frequency) / np.trapezoid(
-        everything * passed, state.frequency
-    )
+    share = np.trapezoid(found.shared * passed, state.frequency) / np.trapezoid(everything * passed, state.frequency)
     return Volleys(share, third / known**1.5, fourth / known**2)
