@@ -17,7 +17,7 @@ PLoS Comput. Biol. 8, e1002408.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -63,10 +63,10 @@ class Collective(NamedTuple):
     largest_real: float  # part of the eigenvalues of the response at the first frequency
 
 
-def wires(circuit: Circuit, system: System, frequency: Array, dt: float) -> Wires:
-    """Return the sums of weights of a circuit at frequencies in 1/ms."""
+def wires(circuit: Circuit, system: System, frequency: npt.NDArray[Any], dt: float) -> Wires:
+    """Return the sums of weights of a circuit at frequencies in 1/ms, which may be complex."""
     names, sources = system.names, [s.name for s in circuit.sources]
-    omega, n = (2j * np.pi * frequency).astype(np.complex128), len(names)
+    omega, n = np.asarray(2j * np.pi * frequency, dtype=np.complex128), len(names)
     total = np.zeros((len(frequency), n, n), complex)
     squares: dict[float, Complex] = {}
     private, unequal = np.zeros((2, len(frequency), n, n))

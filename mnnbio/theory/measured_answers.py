@@ -6,6 +6,8 @@ give how responses depend on frequency.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -94,22 +96,39 @@ def _ratio(bands: Bands, above: Complex, below: Array, dt: float) -> Complex:
 
 
 def white_slopes(circle: Circle, mean: Array, power: Array) -> Complex:
-    """Return the responses to the variance of white noise that neurons have in white noise, (population, band).
+    """Return the responses to the variance that neurons have in white noise, (population, band)."""
+    fastest = FASTEST / (2 * np.pi * circle.stand.lif.tau_m.numpy().max())
+    return white_responses(circle, mean, power, np.minimum(circle.bands.frequency, fastest))[1]
+
+
+def white_responses(circle: Circle, mean: Array, power: Array, frequency: npt.NDArray[Any]) -> tuple[Complex, Complex]:
+    """Return the responses to mean and variance that neurons have in white noise, (population, frequency) each.
 
     Its strength is what the membrane sees of their input.
+
+    Parameters
+    ----------
+    circle : Circle
+    mean : ndarray, shape (neuron,)
+        Of the input of the neurons that stand, mV/ms.
+    power : ndarray, shape (population, frequency)
+        Spectrum of it on the frequencies of the records, mV²/ms.
+    frequency : ndarray
+        1/ms; may be complex.
     """
     stand, dt = circle.stand, circle.dt
     own = power[stand.owner] + (circle.louder - 1)[:, None] * circle.given.outside[stand.owner]
     passed = 1 / (stand.lif.tau_m.numpy()[:, None] ** -2 + (2 * np.pi * circle.frequency) ** 2)
     std = np.sqrt((own * passed).sum(1) / passed.sum(1))
     noisy = std > 0
-    known = np.minimum(circle.bands.frequency, FASTEST / (2 * np.pi * stand.lif.tau_m.numpy().max()))
-    found = np.zeros((len(std), len(known)), complex)
+    found = np.ones((2, len(std), len(frequency)), complex)
+    found[1] = 0
     if noisy.any():
         own_lif = NeuronTensors(*(value[torch.from_numpy(noisy)] for value in stand.lif))
         lif = discrete_lif(torch.from_numpy(mean[noisy]), torch.from_numpy(std[noisy]), own_lif, dt)
-        found[noisy] = np.asarray(transfer_function(known, mean[noisy], std[noisy], lif).variance).T
-    return np.asarray(stand.average(found))
+        answers = transfer_function(frequency, mean[noisy], std[noisy], lif)
+        found[0, noisy], found[1, noisy] = np.asarray(answers.mean).T, np.asarray(answers.variance).T
+    return np.asarray(stand.average(found[0])), np.asarray(stand.average(found[1]))
 
 
 def _fitted(circle: Circle, white: Complex, still: float, measured: Complex, shape: Complex) -> Complex:

@@ -160,7 +160,7 @@ def predict(
             "the prediction is of a stationary state, got an input that changes in time. Try `circuit.at_time(...)` or "
             "`circuit.averaged()`"
         )
-    closure = default_closure(closure, dt)
+    closure = default_closure(closure, dt, ("moments", "poisson", "renewal", "self_consistent"))
     check_choice("theory", theory, ["diffusion", "first_passage"])
     check_choice("resolution", resolution, ["neuron", "population"])
     check_choice("unconverged", unconverged, ["raise", "report"])
@@ -224,12 +224,14 @@ def predict(
     )
 
 
-def default_closure(closure: Closure | None, dt: Any) -> Closure:
+def default_closure(
+    closure: Closure | None, dt: Any, offered: tuple[str, ...] = ("moments", "poisson", "renewal")
+) -> Closure:
     """Return the closure, by default that of networks in continuous time and that of simulations in steps."""
     if closure is None:
         return "moments" if dt is None else "poisson"
     if not callable(closure):
-        check_choice("closure", closure, ["moments", "poisson", "renewal", "self_consistent"])
+        check_choice("closure", closure, offered)
     return closure
 
 

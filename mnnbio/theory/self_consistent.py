@@ -67,6 +67,7 @@ class SpectralState(NamedTuple):
     power: Array  # spectrum of the input, (population, frequency), mV²/ms
     tau_syn: tuple[float, ...]  # ms
     mean_input: Array  # mV/ms
+    node_mean: Array  # of the neurons that stand, mV/ms
     std_input: Array  # of white noise of the same power at low frequencies, mV/√ms
     status: Status
     residual: float
@@ -241,6 +242,7 @@ def spectral_state(
         power,
         circle.tau_syn,
         stand.average(circle.means(rate, solver.spread)),
+        circle.means(rate, solver.spread),
         np.sqrt(power[:, 1:50].mean(1)),
         "converged" if settled else "not converged",
         float(max(run.size, run.change)),
