@@ -16,6 +16,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,7 @@ def layers(count: int = 3) -> Circuit:
     lif = LIFParameters(v_th=20.0, v_reset=10.0, t_ref=2.0)
     names = [f"L{k}" for k in range(1, count + 1)]
     projections = [Projection("input", "L1", weight=0.2, connectivity=FixedIndegree(300), delay=1.0)]
-    for before, after in zip(names[:-1], names[1:], strict=True):
+    for before, after in pairwise(names):
         projections.append(Projection(before, after, weight=0.35, connectivity=FixedIndegree(100), delay=1.0))
     drives = [GaussianDrive("L1", mean=-0.1, std=0.8), *(GaussianDrive(n, mean=0.3, std=0.8) for n in names[1:])]
     return Circuit(
