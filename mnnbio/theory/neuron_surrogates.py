@@ -31,6 +31,7 @@ from mnnbio.theory.population_surrogates import Surrogates, groups, transformed
 from mnnbio.theory.recurrence import DENSE, mode_readers
 from mnnbio.theory.second_order import (
     Solution,
+    checked_surrogates,
     checked_window,
     pair_spectra,
     solution_attributes,
@@ -48,6 +49,7 @@ WINDOWED = 2000  # neurons up to which covariances in windows are computed at se
 QUADRATURE = 8  # frequencies of these
 RECORDS, SPECTRAL_RECORDS = 48, 16  # that are used for rates and for spectra at a point of the grid
 MEANS, STRENGTHS = 25, 4  # points of the grid at most
+SPACING, WIDEST = 0.4, 0.25  # of the points: deviations of the potential, and logarithms of strength beyond neurons
 SILENT = 6.0  # standard deviations of the potential below threshold from which neurons are silent
 REBUILDS, MARGIN = 4, 0.2  # of the grid where neurons leave it
 LOWEST = 0.004  # 1/ms, up to which spectra count as those of long windows
@@ -116,7 +118,7 @@ def neuron_prediction(
     unconverged: str,
 ) -> xr.Dataset:
     """Return the labelled statistics of the neurons of a circuit with one stimulus; see `mnnbio.predict`."""
-    options = surrogates or Surrogates()
+    options = checked_surrogates(surrogates)
     checked_window(window, options.longest_window(dt))
     drawn = realised(circuit)
     solution = solved(drawn, dt, surrogates=options, start=start, unconverged=unconverged, covariance=covariance)
@@ -271,12 +273,18 @@ def _grid(solution: Solution, row: int, kind: Kind, inputs: tuple[Array, Array],
     """Return the answers of the standard neuron of a population around given inputs."""
     circle, dt = solution.run.circle, solution.dt
     mean, logarithm = inputs[0], np.log(inputs[1])
-    low, high = max(floor, float(mean.min())), max(float(mean.max()), floor + 1e-3)
-    low = min(low, high - 1e-3)
-    reach = max(high - low, 1e-3 * abs(high), 1e-3)
-    means = np.linspace(low - MARGIN * reach, high + MARGIN * reach, MEANS if reach > 0.05 else 7)
+    tau, variance = float(kind.standard.tau_m), float(inputs[1].max()) * _seen(solution).total[row]
+    # Points closer than the potential's deviations would tell the noise of the records from one to the next.
+    least = max(SPACING * float(np.sqrt(variance / (2 * tau))), 1e-3)
+    low = max(floor, float(mean.min()))
+    high = max(float(mean.max()), low)
+    reach = (1 + 2 * MARGIN) * (high - low)
+    count = int(np.clip(np.ceil(reach / least) + 1, 5, MEANS))
+    half = max(reach, least * (count - 1)) / 2
+    means = (low + high) / 2 + np.linspace(-half, half, count)
     span = float(logarithm.max() - logarithm.min())
-    strengths = np.linspace(logarithm.min() - 0.1 - MARGIN * span, logarithm.max() + 0.1 + MARGIN * span, STRENGTHS)
+    margin = WIDEST + MARGIN * span
+    strengths = np.linspace(logarithm.min() - margin, logarithm.max() + margin, STRENGTHS)
     stand = circle.stand
     currents = np.concatenate([solution.run.currents[k] for k in np.flatnonzero(stand.owner == stand.kind[row])])
     currents = _chosen(currents, RECORDS)

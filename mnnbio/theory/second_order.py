@@ -112,9 +112,7 @@ def solved(
             "closure='self_consistent' simulates neurons in time steps: give `dt`, that of the simulation to be "
             "predicted, or for continuous time a small one (0.02 ms)"
         )
-    options = surrogates or Surrogates()
-    if not isinstance(options, Surrogates):
-        raise TypeError(f"`surrogates` must be mnnbio.theory.Surrogates(...), got {options!r}")
+    options = checked_surrogates(surrogates)
     run = spectral_state(circuit, step, options, start=population_start(circuit, start))
     system, state, wired = run.circle.system, run.state, run.circle.wires
     if unconverged == "raise":
@@ -140,6 +138,13 @@ def window_covariance(
     pairs = (found.cross - private).real.transpose(1, 2, 0)
     summed = interpolated(f, state.frequency, pairs) @ weight
     return single, (summed + np.diag(single / sizes)) * np.outer(sizes, sizes)
+
+
+def checked_surrogates(surrogates: Surrogates | None) -> Surrogates:
+    """Return the options of surrogate neurons, by default all of them."""
+    if surrogates is not None and not isinstance(surrogates, Surrogates):
+        raise TypeError(f"`surrogates` must be mnnbio.theory.Surrogates(...), got {surrogates!r}")
+    return surrogates or Surrogates()
 
 
 def window_weights(frequency: Array, window: float) -> Array:
@@ -182,7 +187,7 @@ def second_order_prediction(
     unconverged: str,
 ) -> xr.Dataset:
     """Return the labelled statistics of the populations of a circuit with one stimulus; see `mnnbio.predict`."""
-    options = surrogates or Surrogates()
+    options = checked_surrogates(surrogates)
     checked_window(window, options.longest_window(dt))
     solution = solved(circuit, dt, surrogates=options, start=start, unconverged=unconverged, covariance=covariance)
     return label_solution(solution, window, covariance=covariance)
@@ -319,7 +324,7 @@ def predict_second_order(
     require_circuit(circuit)
     require_single(circuit, "the second order is")
     check_choice("unconverged", unconverged, ["raise", "report"])
-    options = surrogates or Surrogates()
+    options = checked_surrogates(surrogates)
     span = checked_window(window, options.longest_window(dt))
     solution = solved(circuit, dt, surrogates=options, start=start, unconverged=unconverged)
     found = label_solution(solution, span, covariance=True)

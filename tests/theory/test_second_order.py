@@ -22,8 +22,9 @@ from mnnbio import (
     predict_spectra,
 )
 from mnnbio.moments import NotConverged, discrete_lif, moment_activation, transfer_function
-from mnnbio.theory import CollectiveActivityWarning, SamplingWarning, Surrogates, predict_second_order
+from mnnbio.theory import CollectiveActivityWarning, SamplingWarning, Stability, Surrogates, predict_second_order
 from mnnbio.theory import self_consistent as module
+from mnnbio.theory.validity import warn_of_collective_activity
 
 DT = 0.1
 LIF = LIFParameters(v_reset=10.0, t_ref=2.0)
@@ -173,7 +174,11 @@ def test_covariances_in_windows_are_integrals_of_the_spectra():
 
 
 def test_oscillations_are_those_of_white_noise_where_noise_from_outside_prevails():
-    circuit = coupled(weight=0.1, std=2.5)
+    circuit = Circuit(
+        [Population("A", 400, LIF)],
+        [Projection("A", "A", weight=-0.4, connectivity=FixedIndegree(40), delay=3.0)],
+        [GaussianDrive("A", mean=1.4, std=2.5)],
+    )
     options = {"dt": DT, "highest": 0.3}
     found = predict_oscillations(circuit, closure="self_consistent", surrogates=short(input="gaussian"), **options)
     known = predict_oscillations(circuit, **options)
@@ -240,11 +245,21 @@ def collective(circuit: Circuit) -> list[warnings.WarningMessage]:
     return [w for w in caught if issubclass(w.category, CollectiveActivityWarning)]
 
 
+@pytest.mark.slow
 def test_volleys_of_small_dense_circuits_are_warned_of():
     caught = collective(small_dense(0.35, 0.5, 1.25))
     assert len(caught) == 1
     assert "of the variance of their input in common" in str(caught[0].message)
     assert caught[0].filename == __file__
+
+
+def test_volleys_are_warned_of_with_their_share():
+    share, shape = np.array([0.02, 0.2]), np.array([-0.1, -0.2])
+    with pytest.warns(CollectiveActivityWarning, match=r"neurons of 'I' have 20% of the variance"):
+        warn_of_collective_activity(["E", "I"], share, shape, shape**2, Stability(0.5, 0.1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_collective_activity(["E", "I"], share / 3, shape, shape**2, Stability(0.5, 0.1))
 
 
 def test_sparse_circuits_are_not_warned_of():
