@@ -159,8 +159,8 @@ def _require_known(frequency: Array, dt: float) -> None:
     most = float(frequency.max(initial=0.0))
     if most > 0.5 / dt:
         raise ValueError(
-            f"frequencies must be at most 1/(2 dt) = {0.5 / dt:g} in 1/ms, that is {500 / dt:g} Hz, got {most:g}: in steps "
-            f"of {dt:g} ms faster ones do not exist. Ask for lower ones, or give a smaller `dt`"
+            f"frequencies must be at most 1/(2 dt) = {0.5 / dt:g} in 1/ms, that is {500 / dt:g} Hz, got {most:g}: in "
+            f"steps of {dt:g} ms faster ones do not exist. Ask for lower ones, or give a smaller `dt`"
         )
 
 

@@ -52,8 +52,8 @@ ADAPTATION_ERROR = 0.05
 TOLERATED_ADAPTATION = 1.0
 
 # Part of the variance of the free potential that a population has in common from which collective volleys are no small
-# Gaussian fluctuations any more. It is 0.07 in the state "middle" of benchmarks/recurrent_covariances.py, whose covariances
-# are met, 0.14 in "high" and 0.22 in "highest", where a fifth and a third is missing, and 0.03 to 0.08 in sparse circuits.
+# Gaussian fluctuations any more: it is 0.07 in the state "middle" of benchmarks/recurrent_covariances.py, whose
+# covariances are met, 0.14 in "high" and 0.22 in "highest", where parts are missing, and 0.03 to 0.08 in sparse circuits.
 TOLERATED_COMMON = 0.1
 
 # Numbers in mV and ms that no neuron receives: their squares and cubes would leave the range of arithmetic.
