@@ -28,7 +28,7 @@ from mnnbio.theory.collective import form, interpolated
 from mnnbio.theory.inputs import External, Wired, external_input, mean_phase, wire
 from mnnbio.theory.labelled import Counted, Output, label_neurons
 from mnnbio.theory.population_surrogates import Surrogates, groups, transformed
-from mnnbio.theory.recurrence import DENSE, mode_readers
+from mnnbio.theory.recurrence import DENSE, mode_readers, warn_of_shared_input
 from mnnbio.theory.second_order import (
     Solution,
     checked_surrogates,
@@ -125,6 +125,8 @@ def neuron_prediction(
     wired = wire(drawn, dt)
     external = external_input(drawn, wired, dt)
     found = neuron_state(solution, wired, external)
+    if covariance and circuit.n_neurons <= DENSE and external.loadings.connections:
+        warn_of_shared_input(circuit, external.loadings, np.sqrt(found.variance), found.rate)
     return _labelled(circuit, solution, wired, external, found, window, covariance)
 
 

@@ -52,7 +52,7 @@ def recurrent_prediction(
         eigenvalues=eigenvalues if covariance else None,
     )
     if covariance and circuit.n_neurons <= DENSE and loadings_at(wired, external, state).connections:
-        _warn_of_shared_input(circuit, loadings_at(wired, external, state), state)
+        warn_of_shared_input(circuit, loadings_at(wired, external, state), state.std_input, state.rate)
     return label_state(circuit, wired, external, state, eigenvalues, window=window, covariance=covariance)
 
 
@@ -69,14 +69,14 @@ def loadings_at(wired: Wired, external: External, state: StationaryState) -> Wir
     return external.loadings.at_potential(state.potential, wired.neurons.capacitance)
 
 
-def _warn_of_shared_input(circuit: Circuit, noise: Wiring, state: StationaryState) -> None:
+def warn_of_shared_input(circuit: Circuit, noise: Wiring, std_input: Array, rates: Array) -> None:
     """Warn where what neurons share from outside makes their currents too correlated for linear response."""
     loadings = torch.from_numpy(noise.to_dense())
     for name, place in circuit.slices().items():
         population = circuit.population(name)
         assert isinstance(population, Population)
         between = loadings[place] @ loadings[place].T
-        std, rate = (torch.from_numpy(values[place]) for values in (state.std_input, state.rate))
+        std, rate = (torch.from_numpy(values[place]) for values in (std_input, rates))
         warn_of_correlations(population, between[None], std[None], rate[None])
 
 

@@ -31,6 +31,7 @@ from mnnbio.theory.validity import (
     check_predictable,
     checked_step,
     warn_of_amplification,
+    warn_of_bursts,
     warn_of_collective_activity,
     warn_of_few_samples,
 )
@@ -122,6 +123,8 @@ def solved(
     solution = Solution(circuit, run, found, common, step)
     require_stable(solution.stability, covariance)
     warn_of_few_samples(state.rate, state.rate_error, options.pairs, options.accuracy)
+    firing = state.rate > 0
+    warn_of_bursts(system.names, np.where(firing, state.spectrum[:, 0] / np.where(firing, state.rate, 1.0), 1.0))
     if covariance:
         warn_of_amplification(solution.stability)
         warn_of_collective_activity(system.names, common.share, common.skewness, common.kurtosis, solution.stability)

@@ -53,8 +53,11 @@ TOLERATED_ADAPTATION = 1.0
 
 # Part of the variance of the free potential that a population has in common from which collective volleys are no small
 # Gaussian fluctuations any more: it is 0.07 in the state "middle" of benchmarks/recurrent_covariances.py, whose
-# covariances are met, 0.14 in "high" and 0.22 in "highest", where parts are missing, and 0.03 to 0.08 in sparse circuits.
+# covariances are met, 0.14 in "high" and 0.22 in "highest", where parts are missing, 0.03 to 0.08 in sparse circuits.
 TOLERATED_COMMON = 0.1
+
+# Fano factor in long windows above which neurons burst; slow synapses alone bring 1 to 3.
+TOLERATED_FANO = 5.0
 
 # Numbers in mV and ms that no neuron receives: their squares and cubes would leave the range of arithmetic.
 LARGEST = 1e30
@@ -342,6 +345,26 @@ def warn_of_collective_activity(
             f"skewness {skewness[worst]:.2g} and excess kurtosis {kurtosis[worst]:.2g} or more, at a collective loop "
             f"gain of {eigenvalues.spectral_radius:.2g}. Such volleys are no small Gaussian fluctuations: covariances "
             "come out too small by a third and more. Simulate, or take larger and sparser populations",
+            CollectiveActivityWarning,
+        )
+
+
+def warn_of_bursts(names: list[str], fano: Array) -> None:
+    """Warn where single trains have counts that vary more than those of any renewal process of a steady input.
+
+    Parameters
+    ----------
+    names : list of str
+        Populations.
+    fano : ndarray, shape (population,)
+        Of counts in long windows.
+    """
+    worst = int(np.argmax(fano))
+    if fano[worst] > TOLERATED_FANO:
+        warn_user(
+            f"trains of {names[worst]!r} have a Fano factor of {fano[worst]:.2g} in long windows: they fire in bursts, or "
+            "switch between states, which one stationary state with small fluctuations does not describe. See with "
+            "`fixed_points` which states there are, or simulate",
             CollectiveActivityWarning,
         )
 

@@ -24,7 +24,7 @@ from mnnbio import (
 from mnnbio.moments import NotConverged, discrete_lif, moment_activation, transfer_function
 from mnnbio.theory import CollectiveActivityWarning, SamplingWarning, Stability, Surrogates, predict_second_order
 from mnnbio.theory import self_consistent as module
-from mnnbio.theory.validity import warn_of_collective_activity
+from mnnbio.theory.validity import warn_of_bursts, warn_of_collective_activity
 
 DT = 0.1
 LIF = LIFParameters(v_reset=10.0, t_ref=2.0)
@@ -260,6 +260,11 @@ def test_volleys_are_warned_of_with_their_share():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_collective_activity(["E", "I"], share / 3, shape, shape**2, Stability(0.5, 0.1))
+
+
+def test_bursts_are_warned_of():
+    with pytest.warns(CollectiveActivityWarning, match=r"trains of 'I' have a Fano factor of 8 in long windows"):
+        warn_of_bursts(["E", "I"], np.array([1.0, 8.0]))
 
 
 def test_sparse_circuits_are_not_warned_of():
