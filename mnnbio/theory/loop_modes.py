@@ -129,7 +129,8 @@ def label_spectra(f: Array, names: list[str], cross: Complex) -> xr.Dataset:
     """Return spectra ``<X_a X_b*>``, (frequency, population, population), 1/ms, in the labelled schema."""
     cross = cross.conj() / HZ
     power = np.real(np.einsum("faa->fa", cross))
-    coherence = np.abs(cross) ** 2 / (power[:, :, None] * power[:, None, :])
+    both = power[:, :, None] * power[:, None, :]
+    coherence = np.where(both > 0, np.abs(cross) ** 2 / np.where(both > 0, both, 1.0), np.nan)  # silence has none
     one, two = ("frequency", "population"), ("frequency", "population", "population_j")
     labelled = {
         "power": array("power", one, power),

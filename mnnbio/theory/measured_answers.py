@@ -91,8 +91,9 @@ def gaussian_answers(
 
 
 def _ratio(bands: Bands, above: Complex, below: Array, dt: float) -> Complex:
-    """Return a response in bands from the cross-spectrum of spikes and input and the power of the input."""
-    return np.asarray(bands.average(above) / bands.average(below) / dt)
+    """Return a response in bands from the cross-spectrum of spikes and input and the power of the input; 0 without."""
+    power = bands.average(below)
+    return np.asarray(bands.average(above) / np.where(power > 0, power, np.inf) / dt)
 
 
 def white_slopes(circle: Circle, mean: Array, power: Array) -> Complex:
@@ -180,7 +181,9 @@ def train_answers(
     crossed = {way: _crossed(circle, given, spikes, way) for way in ways if stand.kind[way.row] == way.row}
     spectra, made = circle.train_spectra(spikes), []
     for g, part in enumerate(parts):
-        gain, to_variance = part.gain * (gains[g] / part.gain[:, 0].real)[:, None], part.to_variance.copy()
+        known = part.gain[:, 0].real
+        gain = part.gain * np.where(known != 0, gains[g] / np.where(known != 0, known, 1.0), 0.0)[:, None]
+        to_variance = part.to_variance.copy()
         shapes = form(gain)
         for way in circle.senders.inside:
             kind, still = circle.tau_syn.index(way.tau_syn), slopes[g, way.row, way.column]
@@ -221,6 +224,6 @@ def _step(rate: Array, gain: Array) -> Array:
 
 
 def _slope(circle: Circle, means: tuple[Array, Array], currents: tuple[Currents, Currents], step: Array) -> Array:
-    """Return the change of rates from the second to the first of two inputs over twice a step, (group, population)."""
+    """Return the change of rates between two inputs over twice a step, (group, population); 0 without one."""
     above, below = (circle.group_rates(circle.fire(m, c)) for m, c in zip(means, currents, strict=True))
-    return (above - below) / (2 * step)
+    return (above - below) / (2 * np.where(step > 0, step, np.inf))

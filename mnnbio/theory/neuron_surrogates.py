@@ -52,6 +52,7 @@ MEANS, STRENGTHS = 25, 4  # points of the grid at most
 SPACING, WIDEST = 0.4, 0.25  # of the points: deviations of the potential, and logarithms of strength beyond neurons
 SILENT = 6.0  # standard deviations of the potential below threshold from which neurons are silent
 REBUILDS, MARGIN = 4, 0.2  # of the grid where neurons leave it
+QUIETEST = 1e-3  # strength of the input of a neuron, over that of its population
 LOWEST = 0.004  # 1/ms, up to which spectra count as those of long windows
 
 
@@ -154,7 +155,8 @@ def neuron_state(solution: Solution, wired: Wired, external: External) -> Neuron
             for c in wired.recurrent.connections:
                 if c.tau_s == kind:
                     variance[c.rows] += c.squared_dot(sent[c.columns])
-        return wired.recurrent.dot(rate) + external.mean, variance
+        # Neurons with a thousandth of the noise of others count as deterministic ones, whose logarithm would have no end.
+        return wired.recurrent.dot(rate) + external.mean, np.maximum(variance, QUIETEST * seen.total[owner])
 
     rate = state.rate[owner]
     grids: list[Grid | None] = [None] * len(kinds)

@@ -122,7 +122,8 @@ def _continued(solution: Solution) -> Continued:
     f = state.frequency[used]
     white = white_responses(circle, state.node_mean, state.power, f)[0]
     weight = np.sqrt(circle.bands.number[used])
-    gain = _polynomials(state.answers.gain[:, used] / white, f, weight)
+    ratio = np.where(white != 0, state.answers.gain[:, used] / np.where(white != 0, white, 1.0), 0.0)
+    gain = _polynomials(ratio, f, weight)
     return Continued(solution, gain, _polynomials(state.answers.to_variance[..., used], f, weight))
 
 

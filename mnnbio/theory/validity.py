@@ -362,8 +362,8 @@ def warn_of_bursts(names: list[str], fano: Array) -> None:
     worst = int(np.argmax(fano))
     if fano[worst] > TOLERATED_FANO:
         warn_user(
-            f"trains of {names[worst]!r} have a Fano factor of {fano[worst]:.2g} in long windows: they fire in bursts, or "
-            "switch between states, which one stationary state with small fluctuations does not describe. See with "
+            f"trains of {names[worst]!r} have a Fano factor of {fano[worst]:.2g} in long windows: they fire in bursts, "
+            "or switch between states, which one stationary state with small fluctuations does not describe. See with "
             "`fixed_points` which states there are, or simulate",
             CollectiveActivityWarning,
         )

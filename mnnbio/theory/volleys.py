@@ -52,5 +52,6 @@ def volleys(system: System, state: SpectralState, wired: Wires, found: Collectiv
     known = np.where(second > 0, second, np.inf)
     passed = np.abs(interpolated(state.frequency, f, membrane)) ** 2
     everything = np.stack([np.interp(state.frequency, state.records, row) for row in state.power])
-    share = np.trapezoid(found.shared * passed, state.frequency) / np.trapezoid(everything * passed, state.frequency)
+    common, whole = (np.trapezoid(power * passed, state.frequency) for power in (found.shared, everything))
+    share = common / np.where(whole > 0, whole, np.inf)
     return Volleys(share, third / known**1.5, fourth / known**2)

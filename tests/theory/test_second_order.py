@@ -201,6 +201,23 @@ def test_poisson_input_alone_is_the_diffusion_theory():
     assert found.fano.item() == pytest.approx(known.fano.item(), abs=4 * found.fano_se.item() + 0.05)
 
 
+@pytest.mark.parametrize("resolution", ["population", "neuron"])
+def test_neurons_without_noise_and_silent_ones_have_a_state(resolution):
+    circuit = Circuit(
+        [Population("A", 6, LIF), Population("B", 4, LIF)],
+        [Projection("A", "B", weight=0.05, connectivity=FixedIndegree(3), delay=1.0)],
+        [GaussianDrive("A", mean=1.2, std=0.0)],
+    )
+    options = Surrogates(pairs=4, duration=1600.0)
+    found = predict(circuit, dt=DT, window=100.0, closure="self_consistent", resolution=resolution, surrogates=options)
+    # Interval of the deterministic neuron, in whole steps.
+    interval = np.ceil((20 * np.log((24 - 10) / (24 - 20))) / DT) * DT + 2.0
+    rate = found.rate.values
+    assert rate[0] == pytest.approx(1e3 / interval, rel=0.01)
+    assert rate[-1] == 0
+    assert np.isfinite(found.count_covariance.values).all()
+
+
 def test_stimuli_are_solved_one_by_one():
     several = Circuit(
         [Population("A", 2, LIF)], [], [GaussianDrive("A", mean=np.array([[0.9, 0.9], [1.1, 1.1]]), std=1.0)]
