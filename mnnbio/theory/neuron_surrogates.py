@@ -155,7 +155,7 @@ def neuron_state(solution: Solution, wired: Wired, external: External) -> Neuron
             for c in wired.recurrent.connections:
                 if c.tau_s == kind:
                     variance[c.rows] += c.squared_dot(sent[c.columns])
-        # Neurons with a thousandth of the noise of others count as deterministic ones, whose logarithm would have no end.
+        # Of neurons without noise the logarithm would have no end: they count as such with a thousandth of others'.
         return wired.recurrent.dot(rate) + external.mean, np.maximum(variance, QUIETEST * seen.total[owner])
 
     rate = state.rate[owner]

@@ -28,6 +28,7 @@ from mnnbio.theory.population_theory import System, pair_covariance, population_
 from mnnbio.theory.recurrence import require_stable
 from mnnbio.theory.self_consistent import SpectralRun, SpectralState, require_found, spectral_state
 from mnnbio.theory.validity import (
+    LOWEST_RATE,
     check_predictable,
     checked_step,
     warn_of_amplification,
@@ -127,7 +128,8 @@ def solved(
     warn_of_bursts(system.names, np.where(firing, state.spectrum[:, 0] / np.where(firing, state.rate, 1.0), 1.0))
     if covariance:
         warn_of_amplification(solution.stability)
-        warn_of_collective_activity(system.names, common.share, common.skewness, common.kurtosis, solution.stability)
+        share = np.where(state.rate > LOWEST_RATE, common.share, 0.0)
+        warn_of_collective_activity(system.names, share, common.skewness, common.kurtosis, solution.stability)
     return solution
 
 
