@@ -110,6 +110,11 @@ def predict(
         neurons; `population_covariance` and `pair_covariance`, the mean covariance of two different neurons, over
         ``([stimulus,] population, population_j)``.
 
+        With ``closure="self_consistent"`` moreover `rate_se`, by population the standard errors of all statistics from
+        the simulated neurons, and in a window `count_covariance` over ``([stimulus,] population, population_j)``, the
+        mean of two different neurons; the attributes `input` (what the neurons received), `damping`, and
+        `common_input_share`, `common_input_skewness` and `common_input_kurtosis`, the largest of all populations.
+
         In all, the attributes `dt` (s, or "continuous") and `dt_note` say which simulation is predicted; stimuli have
         the coordinate `stimulus`. `stability` is static: it covers the response of the rates to the mean input, without
         delays (`stability_covers`); `predict_oscillations` has these.
