@@ -41,6 +41,7 @@ from mnnbio import (
 )
 from mnnbio.analyses import population_rates, population_spectra
 from mnnbio.circuits import balanced, brunel, inhibition_stabilised
+from mnnbio.theory import predict_second_order
 from mnnbio.values import LogNormal
 
 WINDOW, TRIAL, DT = 100.0, 10.0, 0.1  # ms, s, ms
@@ -195,13 +196,18 @@ def predicted(circuit: Circuit, closure: str) -> list[float]:
             pairs = [_block(found.covariance.values, place, names, pair) for pair in ((0, 0), (0, 1), (1, 1))]
         bands = [np.nan] * len(BANDS)
     else:
-        found = predict(circuit, dt=DT, window=WINDOW, closure=closure, resolution="population")
+        if closure == "self_consistent":
+            found = predict_second_order(circuit, dt=DT, window=WINDOW)  # both at once
+            known = found.power.sel(population=names[0])
+            power = np.interp(f * 1e3, known.frequency.values, known.values)
+        else:
+            found = predict(circuit, dt=DT, window=WINDOW, closure=closure, resolution="population")
+            spectra = predict_spectra(circuit, f, dt=DT, closure=closure, unstable="report")
+            power = spectra.power.sel(population=names[0]).values
         found = found.sel(population=names, population_j=names)
         rate, variance = found.rate.values, found.count_variance.values
         matrix = found.count_covariance / WINDOW * 1e3 if "count_covariance" in found else found.pair_covariance
         pairs = [float(matrix.values[a, b]) if b < len(names) else np.nan for a, b in ((0, 0), (0, 1), (1, 1))]
-        power = predict_spectra(circuit, f, dt=DT, closure=closure, unstable="report").power
-        power = power.sel(population=names[0]).values
         bands = [power[(f >= low * 1e-3) & (f < high * 1e-3)].mean() for low, high in BANDS]
     mean = float(rate @ weight)
     return [mean, float(variance @ weight) / (mean * WINDOW * 1e-3), *pairs, *bands]
