@@ -29,7 +29,7 @@ from mnnbio import (
     predict,
     simulate,
 )
-from mnnbio.theory import predict_second_order
+from mnnbio.theory import Surrogates, predict_second_order
 
 WINDOW, TRIAL = 100.0, 10.0  # ms, s
 PAIRS = ((0, 0), (0, 1), (1, 1))
@@ -116,7 +116,8 @@ def simulated(circuit: Circuit, seconds: float) -> np.ndarray:
 
 def self_consistent(circuit: Circuit, input: str | None) -> list[float]:
     """Return the same five numbers as predicted by self-consistent spectra."""
-    found = predict_second_order(circuit, dt=0.1, window=WINDOW, input=input, unconverged="report")
+    options = Surrogates(input=input)
+    found = predict_second_order(circuit, dt=0.1, window=WINDOW, surrogates=options, unconverged="report")
     weight = np.array([p.size for p in circuit.neurons])
     rate = (found.rate.values @ weight) / weight.sum()
     fano = (found.count_variance.values @ weight) / weight.sum() / (rate * WINDOW * 1e-3)

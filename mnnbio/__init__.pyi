@@ -50,9 +50,11 @@ from .spikes import build as build
 from .spikes import simulate as simulate
 from .spikes import to_brian2 as to_brian2
 from .theory import AdaptationWarning as AdaptationWarning
+from .theory import CollectiveActivityWarning as CollectiveActivityWarning
 from .theory import CorrelationWarning as CorrelationWarning
 from .theory import FiniteWeightWarning as FiniteWeightWarning
 from .theory import LinearResponseWarning as LinearResponseWarning
+from .theory import SamplingWarning as SamplingWarning
 from .theory import SlowSynapseWarning as SlowSynapseWarning
 from .theory import fixed_points as fixed_points
 from .theory import predict as predict

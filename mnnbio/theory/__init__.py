@@ -17,6 +17,7 @@ from mnnbio.theory.mode_states import mode_basins, mode_fixed_points
 from mnnbio.theory.neural_fields import neural_field_stability, profile_transform, space_transform
 from mnnbio.theory.oscillation_sensitivity import oscillation_sensitivity
 from mnnbio.theory.oscillations import predict_oscillations, predict_spectra
+from mnnbio.theory.population_surrogates import Surrogates
 from mnnbio.theory.predict import predict
 from mnnbio.theory.rate_model import (
     Channels,
@@ -52,9 +53,11 @@ from mnnbio.theory.time_course import predict_time_course
 from mnnbio.theory.transmission import charge, efficacy, filter_time
 from mnnbio.theory.validity import (
     AdaptationWarning,
+    CollectiveActivityWarning,
     CorrelationWarning,
     FiniteWeightWarning,
     LinearResponseWarning,
+    SamplingWarning,
     SlowSynapseWarning,
 )
 from mnnbio.theory.wired_response import Stability, linear_response, projected_response, stability
@@ -75,6 +78,7 @@ __all__ = [
     "AdaptationWarning",
     "Answer",
     "Channels",
+    "CollectiveActivityWarning",
     "Conductances",
     "Connection",
     "CorrelationWarning",
@@ -98,10 +102,12 @@ __all__ = [
     "RecurrentTrains",
     "Response",
     "Sampler",
+    "SamplingWarning",
     "Sensitivity",
     "SlowSynapseWarning",
     "Stability",
     "StationaryState",
+    "Surrogates",
     "TrainInput",
     "Trains",
     "Weights",

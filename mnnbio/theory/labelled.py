@@ -40,12 +40,21 @@ class Slow(NamedTuple):
     time: Tensor  # with which the correlation of that noise decays, ms
 
 
+class Counted(NamedTuple):
+    """Statistics of counts in a window that a theory knows by itself."""
+
+    variance: Tensor  # (stimulus, n)
+    covariance: Tensor | None = None  # (stimulus, n, n); the diagonal does not matter
+
+
 def statistics(
     output: Output,
     t_ref: Tensor,
     window: float | None,
     dims: tuple[str, ...] = ("stimulus", "neuron"),
     slow: Slow | None = None,
+    *,
+    counts: Counted | None = None,
 ) -> tuple[list[xr.DataArray], Tensor | None]:
     """Return the labelled statistics of single trains, and the variance of their counts in the window (ms), if any."""
     rate, variance = output.rate, output.variance
@@ -61,7 +70,7 @@ def statistics(
     ]
     if window is None:
         return found, None
-    count = _count_variance(output, fano, window, t_ref, slow)
+    count = _count_variance(output, fano, window, t_ref, slow) if counts is None else counts.variance
     expected = torch.where(spiking, rate * window, 1.0)
     found += [
         array("count_variance", dims, count, window=window * 1e-3),
@@ -89,7 +98,13 @@ def _refractory(population: Population) -> npt.NDArray[np.float64]:
 
 
 def label_neurons(
-    circuit: Circuit, output: Output, matrix: Tensor | None, window: float | None, slow: Slow | None = None
+    circuit: Circuit,
+    output: Output,
+    matrix: Tensor | None,
+    window: float | None,
+    slow: Slow | None = None,
+    *,
+    counts: Counted | None = None,
 ) -> xr.Dataset:
     """Return the statistics of all neurons of a circuit.
 
@@ -103,14 +118,16 @@ def label_neurons(
     window : float, optional
         Counting window, ms.
     slow : Slow, optional
+    counts : Counted, optional
+        Statistics of counts in the window; by default those of renewal trains with the long-window covariances.
     """
     over_pairs = ("stimulus", "neuron", "neuron_j")
     t_ref = np.concatenate([_refractory(population) for population in circuit.neurons])
-    found, count = statistics(output, torch.from_numpy(t_ref), window, slow=slow)
+    found, count = statistics(output, torch.from_numpy(t_ref), window, slow=slow, counts=counts)
     if matrix is not None:
         found.append(array("covariance", over_pairs, matrix * 1e3))
         if window is not None and count is not None:
-            matrix = matrix * window
+            matrix = matrix * window if counts is None or counts.covariance is None else counts.covariance.clone()
             matrix.diagonal(dim1=-2, dim2=-1).copy_(count)
             found.append(array("count_covariance", over_pairs, matrix, window=window * 1e-3))
     for name, readout in circuit.readouts.items():

@@ -5,21 +5,21 @@ Populations answer to each other through the responses of their neurons, delays 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from scipy.interpolate import CubicSpline
-from scipy.optimize import root
 
 from mnnbio.circuit import Circuit
 from mnnbio.machine import check_choice, require_memory
 from mnnbio.moments import NeuronTensors, transfer_function
-from mnnbio.results import array, versions
+from mnnbio.results import versions
 from mnnbio.theory.inputs import mean_phase, received_sums
 from mnnbio.theory.labelled import step_attributes
+from mnnbio.theory.loop_modes import GRID, HZ, eigenvalues_of, label_modes, label_spectra, modes_of
+from mnnbio.theory.population_surrogates import Surrogates
 from mnnbio.theory.population_theory import (
     PopulationState,
     System,
@@ -31,7 +31,9 @@ from mnnbio.theory.population_theory import (
     solve,
 )
 from mnnbio.theory.recurrence import require_converged, require_stable, stability_attributes
+from mnnbio.theory.second_order import require_single
 from mnnbio.theory.stationary import Closure, closure_name
+from mnnbio.theory.surrogate_spectra import surrogate_oscillations, surrogate_spectra
 from mnnbio.theory.validity import LinearResponseWarning, check_predictable, check_validity, checked_step, warn_user
 from mnnbio.theory.wired_response import Stability
 from mnnbio.units import in_unit
@@ -139,12 +141,8 @@ def representatives(system: System, state: PopulationState) -> Representatives:
     return Representatives(index, members, state.node_mean[index], state.node_std[index], lif)
 
 
-HZ = 1e-3  # in 1/ms
-GRID = 1.0  # Hz, between the frequencies at which oscillations are looked for
 COARSE = 16  # steps of that grid between responses that are computed; closer where they bend
 BEND = 1e-4  # error of an interpolated response, relative to the largest one, from which it is computed
-LEAST_GAIN = 0.1  # of a loop: weaker ones are damped within a cycle
-SECANT_STEPS, ROOT_TOLERANCE = 40, 1e-10
 
 ResponseTo = Literal["mean", "mean+variance"]
 
@@ -158,6 +156,7 @@ def predict_spectra(
     start: Any = None,
     response: ResponseTo = "mean+variance",
     unstable: Literal["raise", "report"] = "raise",
+    surrogates: Surrogates | None = None,
 ) -> xr.Dataset:
     """Return the power and cross-spectra of the mean activity of populations around the stationary state.
 
@@ -172,8 +171,10 @@ def predict_spectra(
         In spikes/ms, that is kHz; or a quantity.
     dt : float or Quantity, optional
         Time step of the simulation to be predicted, ms.
-    closure : {"poisson", "moments"}
-        Of the stationary state, see `predict`.
+    closure : {"poisson", "moments", "self_consistent"}
+        Of the stationary state, see `predict`. With "self_consistent", spectra and responses are those of neurons in
+        input that has the spectrum of the circuit's trains, and the covariances of `predict` are integrals of these
+        cross-spectra; it needs `dt`.
     start : float, array_like or dict, optional
         Rates from which it is looked for; see `predict`.
     response : {"mean+variance", "mean"}
@@ -182,6 +183,8 @@ def predict_spectra(
     unstable : {"raise", "report"}
         What to do where the state is unstable: raise, or return the spectra that linear response gives for it, which no
         simulation has, and say so in the attributes.
+    surrogates : Surrogates, optional
+        Options of the simulated neurons of closure="self_consistent".
 
     Returns
     -------
@@ -189,7 +192,8 @@ def predict_spectra(
         Over ``(frequency, population)`` ``power`` and over ``(frequency, population, population_j)`` ``cross_real``,
         ``cross_imag`` (Hz) and ``coherence``: two-sided densities of the mean rate of a population's neurons,
         ``S_ab(f) = ∫ cov[A_a(t), A_b(t + u)] e^{-2πifu} du``, as `mnnbio.analyses.population_spectra` estimates them.
-        N independent Poisson processes of rate r have r/N. Frequencies in Hz. The attributes `stability` and
+        N independent Poisson processes of rate r have r/N. Frequencies in Hz. With closure="self_consistent" the
+        standard error `power_se`. The attributes `stability` and
         `largest_real` are those of `predict`, without delays; `stability_with_delays` and `unstable_frequency` (Hz)
         those of `predict_oscillations`.
 
@@ -223,6 +227,11 @@ def predict_spectra(
         f"spectra of {len(circuit.neurons)} populations at {len(f)} frequencies",
         "Ask for fewer frequencies, or for some at a time",
     )
+    _check_closure(closure, surrogates)
+    if closure == "self_consistent":
+        return surrogate_spectra(
+            circuit, f, dt=dt, start=start, noise=noise, unstable=unstable, surrogates=surrogates
+        ).assign_attrs(response=response)
     system, state, step = _stationary(circuit, dt, closure, start)
     eigenvalues = population_stability(system, state)
     modes = population_modes(circuit, system, state, step, highest=0.5, noise=noise)
@@ -232,22 +241,7 @@ def predict_spectra(
     steady = delayed["stability_with_delays"] == "stable"
     check_validity(circuit, fluctuations(circuit, system, state), eigenvalues=eigenvalues if steady else None)
     found = modulation(circuit, system, state, f, step, noise=noise)
-    cross = spectra(system, found).conj() / HZ
-    power = np.real(np.einsum("faa->fa", cross))
-    coherence = np.abs(cross) ** 2 / (power[:, :, None] * power[:, None, :])
-    one, two = ("frequency", "population"), ("frequency", "population", "population_j")
-    labelled = {
-        "power": array("power", one, power),
-        "cross_real": array("cross_real", two, cross.real),
-        "cross_imag": array("cross_imag", two, cross.imag),
-        "coherence": array("coherence", two, coherence),
-    }
-    coords = {
-        "frequency": ("frequency", f / HZ, {"units": "Hz", "long_name": "frequency"}),
-        "population": system.names,
-        "population_j": system.names,
-    }
-    return xr.Dataset(labelled, coords=coords).assign_attrs(
+    return label_spectra(f, system.names, spectra(system, found)).assign_attrs(
         _attributes(circuit, closure, step, response), **stability_attributes(eigenvalues), **delayed
     )
 
@@ -305,6 +299,7 @@ def predict_oscillations(
     closure: Closure = "poisson",
     start: Any = None,
     response: ResponseTo = "mean+variance",
+    surrogates: Surrogates | None = None,
 ) -> xr.Dataset:
     """Return the oscillations to which small deviations from the stationary state tend, the least damped first.
 
@@ -320,8 +315,10 @@ def predict_oscillations(
         With one stimulus, not changing in time.
     highest : float or Quantity
         Highest frequency, 1/ms.
-    dt, closure, start, response
-        As for `predict_spectra`.
+    dt, closure, start, response, surrogates
+        As for `predict_spectra`. With closure="self_consistent" responses are measured at real frequencies and
+        continued to complex ones by those in white noise times a smooth function, which holds for deviations that
+        change by less than e in some 3 ms.
 
     Returns
     -------
@@ -345,16 +342,17 @@ def predict_oscillations(
     if not isinstance(limit, float) or limit <= 0:
         raise ValueError(f"`highest` must be a frequency > 0 in 1/ms, got {highest!r}")
     noise = _follows_variance(response)
+    _check_closure(closure, surrogates)
+    if closure == "self_consistent":
+        return surrogate_oscillations(
+            circuit, limit, dt=dt, start=start, noise=noise, surrogates=surrogates
+        ).assign_attrs(response=response)
     system, state, step = _stationary(circuit, dt, closure, start)
     eigenvalues = population_stability(system, state)
     check_validity(circuit, fluctuations(circuit, system, state))
     modes = population_modes(circuit, system, state, step, highest=limit, noise=noise)
-    labelled = {
-        name: array(name, ("oscillation",), [mode[name] for mode in modes])
-        for name in ("frequency", "growth", "onset_frequency", "loop_gain")
-    }
     delayed = delayed_stability(circuit, eigenvalues, modes)
-    return xr.Dataset(labelled).assign_attrs(
+    return label_modes(modes).assign_attrs(
         _attributes(circuit, closure, step, response),
         oscillates=int("unstable_frequency" in delayed),
         **stability_attributes(eigenvalues),
@@ -376,19 +374,20 @@ def spectra(system: System, found: Modulation) -> Complex:
 def _stationary(
     circuit: Circuit, dt: Any, closure: Closure, start: Any
 ) -> tuple[System, PopulationState, float | None]:
-    if circuit.n_stimuli is not None or circuit.changes_in_time:
-        raise ValueError(
-            "spectra are of one stationary state, got several stimuli or an input that changes in time. Choose one "
-            "with `circuit.select(...)`, `circuit.at_time(...)` or `circuit.averaged()`"
-        )
-    if not callable(closure):
-        check_choice("closure", closure, ("moments", "poisson"))
+    require_single(circuit, "spectra are")
     check_predictable(circuit)
     step = checked_step(circuit, dt, drawn=False)
     system = population_system(circuit, step)
     state = solve(system, closure, step, population_start(circuit, start))
     require_converged(state.status, state.residual, state.iterations)
     return system, state, step
+
+
+def _check_closure(closure: Closure, surrogates: Surrogates | None) -> None:
+    if not callable(closure):
+        check_choice("closure", closure, ("moments", "poisson", "self_consistent"))
+    if surrogates is not None and closure != "self_consistent":
+        raise ValueError(f"`surrogates` are for closure='self_consistent', got closure={closure_name(closure)!r}")
 
 
 def _follows_variance(response: str) -> bool:
@@ -409,45 +408,13 @@ def population_modes(
     chosen = representatives(system, state)
     f = np.arange(GRID * HZ, highest + GRID * HZ, GRID * HZ)
     responses = _interpolated(chosen, f)
-    values = _followed(_eigenvalues(_effective(circuit, system, *responses, f.astype(complex), dt, noise=noise)))
-    onsets, gains = [], []
-    for eigenvalue in values.T:
-        turns = np.flatnonzero((eigenvalue.imag[:-1] > 0) != (eigenvalue.imag[1:] > 0))
-        for k in turns[eigenvalue.real[turns] > LEAST_GAIN]:
-            part = eigenvalue.imag[k] / (eigenvalue.imag[k] - eigenvalue.imag[k + 1])
-            onsets.append(f[k] + part * (f[k + 1] - f[k]))
-            gains.append(eigenvalue.real[k] + part * (eigenvalue.real[k + 1] - eigenvalue.real[k]))
+    on_grid = _effective(circuit, system, *responses, f.astype(complex), dt, noise=noise)
 
     def loops(s: Complex) -> Complex:
         places = s / (2j * np.pi)
-        return _eigenvalues(_effective(circuit, system, *_responses(chosen, places), places, dt, noise=noise))
+        return eigenvalues_of(_effective(circuit, system, *_responses(chosen, places), places, dt, noise=noise))
 
-    found: list[dict[str, float]] = []
-    for onset, gain, s in zip(onsets, gains, _roots(loops, np.array(onsets), np.array(gains)), strict=True):
-        if not _is_near(s, onset):
-            s = _hybrid_root(loops, onset)
-        frequency = s.imag / (2 * np.pi * HZ)
-        if _is_near(s, onset) and not any(abs(frequency - other["frequency"]) < GRID for other in found):
-            found.append(
-                {"frequency": frequency, "growth": s.real / HZ, "onset_frequency": onset / HZ, "loop_gain": gain}
-            )
-    return sorted(found, key=lambda mode: -mode["growth"])
-
-
-def _eigenvalues(matrices: Complex) -> Complex:
-    return np.asarray(np.linalg.eigvals(matrices), dtype=np.complex128)
-
-
-def _followed(values: Complex) -> Complex:
-    """Return eigenvalues, (frequency, n), each in a column of its own: the nearest ones continue each other."""
-    out = values.copy()
-    for k in range(1, len(out)):
-        left = list(range(out.shape[1]))
-        for column in np.argsort(-np.abs(out[k - 1])):
-            nearest = min(left, key=lambda j: abs(values[k, j] - out[k - 1, column]))
-            out[k, column] = values[k, nearest]
-            left.remove(nearest)
-    return out
+    return modes_of(f, on_grid, loops)
 
 
 def _responses(chosen: Representatives, frequency: Complex) -> tuple[Complex, Complex]:
@@ -483,55 +450,6 @@ def _interpolated(chosen: Representatives, frequency: npt.NDArray[Any]) -> tuple
         )
     mean, variance = np.split(CubicSpline(known, values)(np.arange(count)), 2, axis=1)
     return mean, variance
-
-
-def _roots(loops: Callable[[Complex], Complex], onset: Array, gain: Array) -> Complex:
-    """Return s (1/ms) near 2πi·onset at which an eigenvalue is 1, by the secant method; nan where there is none.
-
-    Parameters
-    ----------
-    loops : callable
-        Gives the eigenvalues of the response, (k, n), at s of shape (k,).
-    onset : ndarray, shape (k,)
-        Frequencies, 1/ms, at which an eigenvalue is real.
-    gain : ndarray, shape (k,)
-        That eigenvalue, which is followed.
-    """
-    found = np.full(len(onset), complex(np.nan, np.nan))
-    open_ = np.arange(len(onset))
-    before, last = 2j * np.pi * onset, gain.astype(complex)
-    reach = np.abs(before) / 4
-    step, expected = 1e-3 * np.abs(before) + 0j, last
-    for _ in range(SECANT_STEPS):
-        if not len(open_):
-            break
-        here = before + step
-        values = loops(here)
-        value = np.take_along_axis(values, np.abs(values - expected[:, None]).argmin(1)[:, None], 1)[:, 0]
-        slope = np.where(value == last, 1.0, value - last) / step
-        step = (1 - value) / slope
-        step *= np.minimum(1.0, reach / np.maximum(np.abs(step), np.finfo(float).tiny))
-        expected = value + slope * step
-        settled = np.abs(step) <= ROOT_TOLERANCE * np.abs(here)
-        found[open_[settled]] = (here + step)[settled]
-        open_, before, last, step, expected, reach = (v[~settled] for v in (open_, here, value, step, expected, reach))
-    return found
-
-
-def _is_near(s: complex, onset: float) -> bool:
-    """Return whether a root belongs to the frequency from which it was looked for; one that is nan does not."""
-    return bool(abs(s.imag / (2 * np.pi) - onset) < onset / 2)
-
-
-def _hybrid_root(loops: Callable[[Complex], Complex], onset: float) -> complex:
-    """Return s (1/ms) with ``det(1 - M(s)) = 0`` by Powell's hybrid method, where the secant method led away."""
-
-    def mismatch(x: Array) -> Array:
-        value = np.prod(1 - loops(np.array([complex(*x)])))
-        return np.array([value.real, value.imag])
-
-    solution = root(mismatch, [0.0, 2 * np.pi * onset], tol=1e-9)
-    return complex(*solution.x) if solution.success else complex(np.nan, np.nan)
 
 
 def _attributes(circuit: Circuit, closure: Closure, dt: float | None, response: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +14,12 @@ from mnnbio.machine import check_choice, require_memory
 from mnnbio.results import versions
 from mnnbio.theory.inputs import is_white
 from mnnbio.theory.labelled import Output, label_neurons, step_attributes
+from mnnbio.theory.neuron_surrogates import neuron_prediction
+from mnnbio.theory.population_surrogates import Surrogates
 from mnnbio.theory.population_theory import population_prediction
 from mnnbio.theory.propagation import CircuitMoments, Theory, propagate
 from mnnbio.theory.recurrence import DENSE, recurrent_prediction
+from mnnbio.theory.second_order import second_order_prediction
 from mnnbio.theory.stationary import Closure, closure_name
 from mnnbio.theory.validity import check_predictable, checked_step
 from mnnbio.units import flag, in_unit
@@ -37,6 +41,7 @@ def predict(
     resolution: Resolution = "neuron",
     start: Any = None,
     unconverged: Literal["raise", "report"] = "raise",
+    surrogates: Surrogates | None = None,
 ) -> xr.Dataset:
     """Return the statistics of a circuit's spike trains that the moment theory predicts.
 
@@ -58,14 +63,16 @@ def predict(
     window : float or Quantity, optional
         Counting window, ms. Adds the statistics of spike counts in the window, and makes the readout's covariance that
         of a decision over one window. By default, long-window statistics only.
-    closure : {"moments", "poisson", "renewal"} or callable, optional
+    closure : {"moments", "poisson", "renewal", "self_consistent"} or callable, optional
         What drives the next neuron: the long-window count variance of the presynaptic trains, as moment networks are
         trained; their rate, as the membrane sees a train that is regular over longer times than its own; or, the most
         accurate for simulations, renewal trains with the spectrum between these two limits, whose spikes are jumps of
         their true size (delta synapses, resolution of neurons; some 10 ms per neuron in recurrent circuits). By default
         "moments" in continuous time, which is what a network computes, and "poisson" with a time step
-        (``docs/closures.md``). A function of rate and long-window variance (1/ms) that returns the variance with which
-        a train drives others is a closure as well.
+        (``docs/closures.md``). With "self_consistent", neurons that are simulated in input of the spectrum that trains
+        have in the circuit: the most accurate for variances and covariances of recurrent circuits and for slow
+        synapses, at some ten seconds for a population (``docs/second_order.md``); it needs `dt`. A function of rate
+        and long-window variance (1/ms) that returns the variance with which a train drives others is one, too.
     theory : {"diffusion", "first_passage"}
         Inputs as Gaussian white noise; or Poisson jumps of their true size in steps of `dt`, exact for neurons that
         receive Poisson and Gaussian input, at the cost of some 50 ms per neuron and stimulus, in feed-forward circuits
@@ -82,6 +89,8 @@ def predict(
     unconverged : {"raise", "report"}
         What to do where no self-consistent state is found: raise `NotConverged`, or return the best point found and
         say so in the attribute ``status``.
+    surrogates : Surrogates, optional
+        Options of the simulated neurons of closure="self_consistent".
 
     Returns
     -------
@@ -100,6 +109,11 @@ def predict(
         With ``resolution="population"``: all but `covariance` and the readout over `population`, averages over its
         neurons; `population_covariance` and `pair_covariance`, the mean covariance of two different neurons, over
         ``([stimulus,] population, population_j)``.
+
+        With ``closure="self_consistent"`` moreover `rate_se`, by population the standard errors of all statistics from
+        the simulated neurons, and in a window `count_covariance` over ``([stimulus,] population, population_j)``, the
+        mean of two different neurons; the attributes `input` (what the neurons received), `damping`, and
+        `common_input_share`, `common_input_skewness` and `common_input_kurtosis`, the largest of all populations.
 
         In all, the attributes `dt` (s, or "continuous") and `dt_note` say which simulation is predicted; stimuli have
         the coordinate `stimulus`. `stability` is static: it covers the response of the rates to the mean input, without
@@ -133,6 +147,10 @@ def predict(
         If the adaptation that one spike brings is too large for its mean to stand for it.
     GridWarning
         If noise is too small for threshold integration.
+    CollectiveActivityWarning
+        With closure="self_consistent", if neurons share volleys that are too large for linear response.
+    SamplingWarning
+        With closure="self_consistent", if too few surrogate neurons were simulated for the accuracy asked for.
 
     References
     ----------
@@ -147,18 +165,22 @@ def predict(
             "the prediction is of a stationary state, got an input that changes in time. Try `circuit.at_time(...)` or "
             "`circuit.averaged()`"
         )
-    closure = default_closure(closure, dt)
+    closure = default_closure(closure, dt, ("moments", "poisson", "renewal", "self_consistent"))
     check_choice("theory", theory, ["diffusion", "first_passage"])
     check_choice("resolution", resolution, ["neuron", "population"])
     check_choice("unconverged", unconverged, ["raise", "report"])
-    check_predictable(circuit, any_neuron=theory == "diffusion" and closure != "renewal")
+    if surrogates is not None and closure != "self_consistent":
+        raise ValueError(f"`surrogates` are for closure='self_consistent', got closure={closure_name(closure)!r}")
+    check_predictable(circuit, any_neuron=theory == "diffusion" and closure not in ("renewal", "self_consistent"))
     white = is_white(circuit)
-    by_layers = resolution == "neuron" and not circuit.is_recurrent and white
+    by_layers = resolution == "neuron" and not circuit.is_recurrent and white and closure != "self_consistent"
     if closure == "renewal" and (theory == "first_passage" or resolution == "population" or not white):
         raise ValueError(
             "closure='renewal' is for theory='diffusion' and for circuits with delta synapses at the resolution of "
             "neurons; use closure='poisson'"
         )
+    if closure == "self_consistent" and theory == "first_passage":
+        raise ValueError("closure='self_consistent' is for theory='diffusion': its neurons receive jumps of their size")
     if theory == "first_passage" and dt is None:
         raise ValueError("theory='first_passage' describes discrete time and needs `dt`")
     if theory == "first_passage" and not by_layers:
@@ -184,20 +206,16 @@ def predict(
         result = parts[0] if len(parts) == 1 else xr.concat(parts, "stimulus")
         result = result.isel(stimulus=0) if single else result
     else:
-        solve = recurrent_prediction if resolution == "neuron" else population_prediction
+        given = {"dt": step, "window": span, "covariance": covariance, "start": start, "unconverged": unconverged}
+        solve: Callable[..., xr.Dataset]
+        if closure == "self_consistent":
+            solve = neuron_prediction if resolution == "neuron" else second_order_prediction
+            given |= {"surrogates": surrogates}
+        else:
+            solve = recurrent_prediction if resolution == "neuron" else population_prediction
+            given |= {"closure": closure}
         with torch.no_grad():
-            parts = [
-                solve(
-                    circuit if single else circuit.select(k),
-                    dt=step,
-                    window=span,
-                    closure=closure,
-                    covariance=covariance,
-                    start=start,
-                    unconverged=unconverged,
-                )
-                for k in range(number)
-            ]
+            parts = [solve(circuit if single else circuit.select(k), **given) for k in range(number)]
         result = parts[0] if single else _worst(xr.concat(parts, "stimulus", combine_attrs="drop"), parts)
     result = result if single else result.assign_coords(stimulus=np.arange(number))
     return result.assign_attrs(
@@ -211,12 +229,14 @@ def predict(
     )
 
 
-def default_closure(closure: Closure | None, dt: Any) -> Closure:
+def default_closure(
+    closure: Closure | None, dt: Any, offered: tuple[str, ...] = ("moments", "poisson", "renewal")
+) -> Closure:
     """Return the closure, by default that of networks in continuous time and that of simulations in steps."""
     if closure is None:
         return "moments" if dt is None else "poisson"
     if not callable(closure):
-        check_choice("closure", closure, ["moments", "poisson", "renewal"])
+        check_choice("closure", closure, offered)
     return closure
 
 

@@ -53,7 +53,7 @@ def recurrent_prediction(
         eigenvalues=eigenvalues if covariance else None,
     )
     if covariance and circuit.n_neurons <= DENSE and loadings_at(wired, external, state).connections:
-        _warn_of_shared_input(circuit, loadings_at(wired, external, state), state)
+        warn_of_shared_input(circuit, loadings_at(wired, external, state), state.std_input, state.rate)
     return label_state(circuit, wired, external, state, eigenvalues, window=window, covariance=covariance)
 
 
@@ -70,14 +70,14 @@ def loadings_at(wired: Wired, external: External, state: StationaryState) -> Wir
     return external.loadings.at_potential(state.potential, wired.neurons.capacitance)
 
 
-def _warn_of_shared_input(circuit: Circuit, noise: Wiring, state: StationaryState) -> None:
+def warn_of_shared_input(circuit: Circuit, noise: Wiring, std_input: Array, rates: Array) -> None:
     """Warn where what neurons share from outside makes their currents too correlated for linear response."""
     loadings = torch.from_numpy(noise.to_dense())
     for name, place in circuit.slices().items():
         population = circuit.population(name)
         assert isinstance(population, Population)
         between = loadings[place] @ loadings[place].T
-        std, rate = (torch.from_numpy(values[place]) for values in (state.std_input, state.rate))
+        std, rate = (torch.from_numpy(values[place]) for values in (std_input, rates))
         warn_of_correlations(population, between[None], std[None], rate[None])
 
 
@@ -211,7 +211,7 @@ def _covariance(
     found = linear_response(wiring, state.gain, state.variance, shared_noise)
     summed = found.quadratic(torch.from_numpy(members.T)).numpy()
     extra = [array("population_covariance", over_groups, summed * 1e3)]
-    readers = _mode_readers(circuit)
+    readers = mode_readers(circuit)
     if readers is not None:
         extra += [
             array("mode_mean", ("mode",), readers.T @ state.rate * 1e3),
@@ -229,7 +229,7 @@ def _covariance(
     return None, extra
 
 
-def _mode_readers(circuit: Circuit) -> Array | None:
+def mode_readers(circuit: Circuit) -> Array | None:
     """Return the output modes of all projections among neurons, (neuron, mode), None if one is not factored."""
     places, readers = circuit.slices(), []
     for projection in circuit.projections:

@@ -52,6 +52,14 @@ SLOW_ERRORS_SOFT = ((0.05, 0.04), (0.1, 0.06), (0.25, 0.1), (0.5, 0.13))
 ADAPTATION_ERROR = 0.05
 TOLERATED_ADAPTATION = 1.0
 
+# Part of the variance of the free potential that a population has in common from which collective volleys are no small
+# Gaussian fluctuations any more: it is 0.07 in the state "middle" of benchmarks/recurrent_covariances.py, whose
+# covariances are met, 0.14 in "high" and 0.22 in "highest", where parts are missing, 0.03 to 0.08 in sparse circuits.
+TOLERATED_COMMON = 0.1
+
+# Fano factor in long windows above which neurons burst; slow synapses alone bring 1 to 3.
+TOLERATED_FANO = 5.0
+
 # Numbers in mV and ms that no neuron receives: their squares and cubes would leave the range of arithmetic.
 LARGEST = 1e30
 
@@ -76,6 +84,14 @@ class SlowSynapseWarning(UserWarning):
 
 class AdaptationWarning(UserWarning):
     """Adaptation grows by so much at a spike that its mean does not stand for it."""
+
+
+class CollectiveActivityWarning(UserWarning):
+    """Neurons share volleys that are too large and too asymmetric for linear response."""
+
+
+class SamplingWarning(UserWarning):
+    """Too few surrogate neurons were simulated for the accuracy asked for."""
 
 
 class Fluctuations(NamedTuple):
@@ -313,6 +329,64 @@ def warn_of_amplification(eigenvalues: Stability) -> None:
             f"{eigenvalues.largest_real:.2f}, close to 1, where linear response diverges. Its covariances are "
             f"amplified up to {(1 - eigenvalues.largest_real) ** -2:.0f} times, more than those of finite fluctuations",
             LinearResponseWarning,
+        )
+
+
+def warn_of_collective_activity(
+    names: list[str], share: Array, skewness: Array, kurtosis: Array, eigenvalues: Stability
+) -> None:
+    """Warn where the neurons of a population have so much input in common that linear response misses its volleys.
+
+    Parameters
+    ----------
+    names : list of str
+        Populations.
+    share, skewness, kurtosis : ndarray, shape (population,)
+        Of their common input; see `mnnbio.theory.volleys`.
+    eigenvalues : Stability
+        Of the response of the rates to each other.
+    """
+    worst = int(np.argmax(share))
+    if share[worst] > TOLERATED_COMMON:
+        warn_user(
+            f"neurons of {names[worst]!r} have {share[worst]:.0%} of the variance of their input in common, of "
+            f"skewness {skewness[worst]:.2g} and excess kurtosis {kurtosis[worst]:.2g} or more, at a collective loop "
+            f"gain of {eigenvalues.spectral_radius:.2g}. Such volleys are no small Gaussian fluctuations: covariances "
+            "come out too small by a third and more. Simulate, or take larger and sparser populations",
+            CollectiveActivityWarning,
+        )
+
+
+def warn_of_bursts(names: list[str], fano: Array) -> None:
+    """Warn where single trains have counts that vary more than those of any renewal process of a steady input.
+
+    Parameters
+    ----------
+    names : list of str
+        Populations.
+    fano : ndarray, shape (population,)
+        Of counts in long windows.
+    """
+    worst = int(np.argmax(fano))
+    if fano[worst] > TOLERATED_FANO:
+        warn_user(
+            f"trains of {names[worst]!r} have a Fano factor of {fano[worst]:.2g} in long windows: they fire in bursts, "
+            "or switch between states, which one stationary state with small fluctuations does not describe. See with "
+            "`fixed_points` which states there are, or simulate",
+            CollectiveActivityWarning,
+        )
+
+
+def warn_of_few_samples(rate: Array, error: Array, pairs: int, accuracy: float | None) -> None:
+    """Warn where standard errors of rates (population,) are above the relative accuracy asked for."""
+    if accuracy is None:
+        return
+    relative = float(np.max(np.where(rate > 0, error / np.where(rate > 0, rate, 1.0), 0.0)))
+    if relative > accuracy:
+        warn_user(
+            f"rates have a standard error of {relative:.2%}, above the accuracy of {accuracy:.2%} asked for, with "
+            f"Surrogates(pairs={pairs}): about pairs={int(np.ceil(pairs * (relative / accuracy) ** 2))} would reach it",
+            SamplingWarning,
         )
 
 

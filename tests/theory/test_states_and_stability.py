@@ -21,7 +21,8 @@ from mnnbio import (
 )
 from mnnbio.circuits import microcircuit
 from mnnbio.theory import LinearResponseWarning
-from mnnbio.theory.oscillations import _roots, highest_known
+from mnnbio.theory.loop_modes import _roots
+from mnnbio.theory.oscillations import highest_known
 
 pytestmark = pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")
 

@@ -1,0 +1,150 @@
+"""Collective fluctuations of populations: linear response in frequency, from how their neurons answer in the circuit.
+
+With X the mean activity of populations, W(f) the sums of their weights with delays and filters, W²(f) those of the
+squares, and V what independent sources from outside give to whole populations,
+
+    X = K (n + B V u),  K = (I - B W(f) - B_v W²(f))⁻¹
+
+B and B_v are the responses of a neuron's rate to mean and variance of its input. The noise n is what neurons add of
+their own, ``S_η = S - |B|² S_in``, S the spectrum of a train and S_in that of all that reaches the neuron from the
+circuit, correlations included; trains with unequal numbers of targets keep their part of it.
+
+References
+----------
+B. Lindner, B. Doiron, A. Longtin (2005), Phys. Rev. E 72, 061919. J. Trousdale, Y. Hu, E. Shea-Brown, K. Josić (2012),
+PLoS Comput. Biol. 8, e1002408.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mnnbio.circuit import Circuit
+from mnnbio.moments import synaptic_filter
+from mnnbio.theory.inputs import mean_phase, received_sums
+from mnnbio.theory.population_theory import System
+
+Array = npt.NDArray[np.float64]
+Complex = npt.NDArray[np.complex128]
+
+
+class Wires(NamedTuple):
+    """Sums of weights at some frequencies, each (frequency, row, sender)."""
+
+    frequency: Array  # 1/ms
+    total: Complex  # mV, with delays and filters
+    squares: dict[float, Complex]  # by synaptic time constant: mV², with delays; their filters belong to the response
+    private: Array  # sums of squares that pass the filters, mV²
+    unequal: Array  # the part of these that is due to unequal numbers of targets, as a mean of a row's neurons
+    common: Complex  # amplitudes of what sources outside give to all neurons of a row, (frequency, row, source)
+    given: Array  # the variance that the same sources give to a neuron, (frequency, row), mV²/ms
+    sizes: Array
+
+
+class Answers(NamedTuple):
+    """How the neurons of populations answer at some frequencies."""
+
+    spectrum: Array  # of a train, (population, frequency), 1/ms
+    gain: Complex  # response to the mean input, (population, frequency), 1/mV
+    to_variance: Complex  # to the variance that senders bring, (row, synaptic time constant, sender, frequency), 1/mV²
+
+
+class Collective(NamedTuple):
+    """Cross-spectra of the mean activity of populations."""
+
+    cross: Complex  # two-sided, (frequency, population, population), 1/ms
+    effective: Complex  # response of a row's rate to a column's
+    added: Array  # what correlations add to the spectrum of a neuron's input, (population, frequency), mV²/ms
+    shared: Array  # spectrum of the input that all neurons of a population have in common, likewise
+    kernel: Complex  # K
+    largest_real: float  # part of the eigenvalues of the response at the first frequency
+
+
+def wires(circuit: Circuit, system: System, frequency: npt.NDArray[Any], dt: float) -> Wires:
+    """Return the sums of weights of a circuit at frequencies in 1/ms, which may be complex."""
+    names, sources = system.names, [s.name for s in circuit.sources]
+    omega, n = np.asarray(2j * np.pi * frequency, dtype=np.complex128), len(names)
+    total = np.zeros((len(frequency), n, n), complex)
+    squares: dict[float, Complex] = {}
+    private, unequal = np.zeros((2, len(frequency), n, n))
+    common, given = np.zeros((len(frequency), n, len(sources)), complex), np.zeros((len(frequency), n))
+    for projection in circuit.projections:
+        row, tau = names.index(projection.target), float(projection.tau_syn)
+        sums = received_sums(circuit, projection, dt)
+        if sums.squares == 0:
+            continue
+        filtered = synaptic_filter(frequency, tau, dt)
+        if projection.source in names:
+            column, phase = names.index(projection.source), mean_phase(projection, omega)
+            total[:, row, column] += sums.total * phase * filtered
+            squares.setdefault(tau, np.zeros((len(frequency), n, n), complex))[:, row, column] += sums.squares * phase
+            private[:, row, column] += sums.squares * np.abs(filtered) ** 2
+            share = system.sizes[column] / system.sizes[row]
+            unequal[:, row, column] += share * sums.column_variance * np.abs(filtered) ** 2
+        else:
+            k = sources.index(projection.source)
+            spread, size = system.source_spread[k], system.sources.sizes[k]
+            common[:, row, k] += sums.total * filtered * np.sqrt(spread / size)
+            seen = sums.squares - size / system.sizes[row] * sums.column_variance
+            given[:, row] += seen * spread * np.abs(filtered) ** 2
+    shared = np.broadcast_to(system.shared / system.sizes[:, None], (len(frequency), *system.shared.shape))
+    given = given + system.shared_own
+    return Wires(
+        frequency, total, squares, private, unequal, np.concatenate([common, shared], axis=2), given, system.sizes
+    )
+
+
+def effective_loops(wired: Wires, gain: Complex, to_variance: Complex) -> Complex:
+    """Return the response of a row's rate to a column's, (frequency, population, population)."""
+    found = gain.T[:, :, None] * wired.total
+    for kind, tau in enumerate(sorted(wired.squares)):
+        found = found + to_variance[:, kind].transpose(2, 0, 1) * wired.squares[tau]
+    return found
+
+
+def form(response: Complex) -> Complex:
+    """Return responses (population, frequency) over their value at the first frequency."""
+    still = response[:, :1].real
+    return response / np.where(still != 0, still, 1.0)
+
+
+def collective(wired: Wires, answers: Answers) -> Collective:
+    """Return the cross-spectra of populations whose neurons answer in a given way."""
+    n, gain = len(wired.sizes), answers.gain.T
+    effective = effective_loops(wired, answers.gain, answers.to_variance)
+    K = np.linalg.inv(np.eye(n) - effective)
+    response, train = np.abs(gain) ** 2, answers.spectrum.T
+    single = train[:, :, None] * (np.eye(n) / wired.sizes)
+    common = gain[:, :, None] * wired.common
+    spread = K @ common
+    outside = spread @ spread.conj().swapaxes(1, 2)
+    received = np.einsum("fab,fb->fa", wired.private - wired.unequal, train) + wired.given
+    # Of what neurons share with the sources, the circuit makes a part of their input as well.
+    through = 2 * np.einsum("fab,fbk,fak->fa", wired.total, spread, wired.common.conj()).real
+    # The input that correlations add depends on the noise of single neurons, and that on the input they receive.
+    heard = np.abs(wired.total @ K) ** 2
+    fixed = np.einsum("fab,fbc,fac->fa", wired.total, outside - single, wired.total.conj()).real + through
+    scale = response / wired.sizes
+    own = np.linalg.solve(
+        np.eye(n) + scale[:, :, None] * heard, (train / wired.sizes - scale * (received + fixed))[..., None]
+    )[..., 0]
+    cross = (K * own[:, None, :]) @ K.conj().swapaxes(1, 2) + outside
+    added = np.einsum("fab,fb->fa", heard, own) + fixed
+    shared = np.einsum("fab,fbc,fac->fa", wired.total, cross, wired.total.conj()).real + through
+    shared = shared + (np.abs(wired.common) ** 2).sum(-1)
+    largest = float(np.linalg.eigvals(effective[0].real).real.max())
+    return Collective(cross, effective, added.T, shared.T, K, largest)
+
+
+def interpolated(frequency: npt.ArrayLike, known: Array, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Return values (..., known), real or complex, at other frequencies, (..., frequency)."""
+    flat = np.asarray(values).reshape(-1, len(known))
+
+    def along(part: Array) -> Array:
+        return np.stack([np.interp(frequency, known, row) for row in part])
+
+    found = along(flat.real) + 1j * along(flat.imag) if np.iscomplexobj(flat) else along(np.asarray(flat, float))
+    return found.reshape(*np.shape(values)[:-1], np.size(frequency))
