@@ -33,21 +33,16 @@ from mnnbio.circuit import (
 from mnnbio.machine import check_choice
 from mnnbio.results import array
 from mnnbio.theory.inputs import mean_phase, received_sums
+from mnnbio.theory.loop_modes import LEAST_GAIN, _followed, _hybrid_root, _is_near, _roots, eigenvalues_of
 from mnnbio.theory.neural_fields import Waves, checked_wave_numbers, labelled_waves, space_transform
 from mnnbio.theory.oscillations import (
     GRID,
     HZ,
-    LEAST_GAIN,
     ResponseTo,
     _attributes,
-    _eigenvalues,
-    _followed,
     _follows_variance,
-    _hybrid_root,
     _interpolated,
-    _is_near,
     _responses,
-    _roots,
     _stationary,
     highest_known,
     representatives,
@@ -252,9 +247,9 @@ class _Field:
     def _rightmost(self, shares: Array, f: Array, known: Complex, highest: float) -> complex:
         def loops(s: Complex) -> Complex:
             places = np.atleast_1d(s) / (2j * np.pi)
-            return _eigenvalues(self._matrices(self.each(places, *_responses(self._chosen, places)), shares))
+            return eigenvalues_of(self._matrices(self.each(places, *_responses(self._chosen, places)), shares))
 
-        values = _followed(_eigenvalues(self._matrices(known, shares)))
+        values = _followed(eigenvalues_of(self._matrices(known, shares)))
         onsets, gains = [], []
         for eigenvalue in values.T:
             turns = np.flatnonzero((eigenvalue.imag[:-1] > 0) != (eigenvalue.imag[1:] > 0))
