@@ -290,9 +290,7 @@ def _signal_values(signal: xr.DataArray, table: TrainTable) -> tuple[Array, floa
         raise ValueError("`signal` must be a DataArray over `time` with that coordinate, s")
     own = "neuron" in signal.dims
     if unknown := [str(d) for d in signal.dims if d not in ("stimulus", "trial", "time", "neuron")]:
-        raise ValueError(
-            f"`signal` must be over ([stimulus, trial,] time, [neuron]), got the dimension {unknown[0]!r}"
-        )
+        raise ValueError(f"`signal` must be over ([stimulus, trial,] time, [neuron]), got the dimension {unknown[0]!r}")
     for dim, size in (("stimulus", table.stimuli), ("trial", table.trials), ("neuron", table.neurons)):
         if dim in signal.dims and signal.sizes[dim] != size:
             raise ValueError(
