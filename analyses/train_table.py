@@ -136,9 +136,9 @@ class TrainTable(NamedTuple):
         number = int(np.floor(self.duration / bin + 1e-6))
         step = None if self.step is None else 1e-3 * self.step
         place = window_numbers(self.times, self.begin, self.end, bin, step)
-        inside = (place >= 0) & (place < number)
-        if inside.all():
+        if not len(place) or (place.min() >= 0 and place.max() < number):
             return place, self.start, number
+        inside = (place >= 0) & (place < number)
         return place[inside], np.concatenate([[0], np.cumsum(inside)])[self.start], number
 
     def counts(self, bin: float) -> Integers:

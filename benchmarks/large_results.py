@@ -50,7 +50,7 @@ def use(path: Path, loaded: bool) -> None:
     def step(name: str) -> None:
         nonlocal last
         now = time.perf_counter()
-        print(f"{name:44s} {now - last:6.2f} s   peak {peak():6.0f} MB")
+        print(f"{name:44s} {now - last:6.2f} s   processor so far {time.process_time():6.2f} s   peak {peak():6.0f} MB")
         last = now
 
     import mnnbio.analyses as a
@@ -73,7 +73,7 @@ def use(path: Path, loaded: bool) -> None:
         axes.figure.savefig(Path(folder) / "psth.png", dpi=150)
         step("population rates with intervals")
     total, memory = time.perf_counter() - begin, peak()
-    print(f"{'together':44s} {total:6.2f} s   peak {memory:6.0f} MB")
+    print(f"{'together':44s} {total:6.2f} s   processor {time.process_time():13.2f} s   peak {memory:6.0f} MB")
     print(f"under 10 s and 2 GB: {'yes' if total < 10 and memory < 2000 else 'NO'}")
 
 

@@ -307,7 +307,8 @@ def window_numbers(
     moved /= length
     # Truncation is `floor` from 0 on, and twice as fast.
     numbers = moved.astype(np.int64)
-    numbers[moved < 0] = -1
+    if moved.size and moved.min() < 0:
+        numbers[moved < 0] = -1
     return numbers
 
 

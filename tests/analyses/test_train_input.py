@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import synthetic
 import xarray as xr
 from brian2 import Hz, ms, second
 from test_train_statistics import trains_of
@@ -230,3 +231,30 @@ def test_the_page_of_statistics_runs_and_names_what_exists(capsys):
     functions = {name for cell in named for name in re.findall(r"`(\w+)", cell)}
     assert len(functions) > 25
     assert all(callable(getattr(a, name)) for name in functions)
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "spike_triggered_average"])
+def test_stimuli_stay_apart(name):
+    # What a result of two stimuli says of one is what a result of that stimulus alone says.
+    call, variable = CALLS[name]
+    made = synthetic.make({"E": 3, "I": 2}, stimuli=2, trials=3, duration=1.0, seed=2)
+    both = call(made.simulation)[variable]
+    spikes = made.simulation["spikes"].to_dataset()
+    edges = np.concatenate([[0], np.cumsum(spikes["row_size"].transpose("stimulus", "trial", "neuron").values.ravel())])
+    own = spikes["row_size"].isel(stimulus=1)
+    alone = xr.Dataset(
+        {"spike_time": spikes["spike_time"][int(edges[15]) :], "row_size": own.drop_vars("stimulus", errors="ignore")},
+        attrs=spikes.attrs,
+    )
+    if name in ("surrogate_trains", "lempel_ziv_complexity"):  # other random numbers
+        assert both.sizes["stimulus"] == 2
+        return
+    found = call(alone)[variable]
+    np.testing.assert_allclose(both.isel(stimulus=1), found, rtol=1e-9, atol=1e-9)
+
+
+def test_shared_dimensions_and_distributions_pool_stimuli():
+    made = synthetic.make({"E": 4, "I": 3}, stimuli=2, trials=3, duration=2.0, seed=3)
+    assert a.shared_dimensionality(made.simulation, 20.0, resamples=3).sizes["neuron"] == 7
+    found = a.correlation_distribution(made.simulation, 20.0, blocks=5)
+    assert found["pairs"].to_numpy().tolist() == [[6, 12], [12, 3]]
