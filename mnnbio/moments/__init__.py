@@ -16,6 +16,7 @@ from mnnbio.moments.first_passage import Passage, StepInput, first_passage
 from mnnbio.moments.fixed_point import FixedPoint, NotConverged, Status, fixed_point
 from mnnbio.moments.fokker_planck import ColoredStatistics, fokker_planck, fokker_planck_spectrum
 from mnnbio.moments.integrals import Integrals, integrals, scaled_integrals
+from mnnbio.moments.joint import Joint, Loading, Origin, added, joined
 from mnnbio.moments.kernel import ActivationBackend, activation_backend
 from mnnbio.moments.linear_response import dense_response, low_rank_response, woodbury_own_noise
 from mnnbio.moments.maps import Convolution, ImageShape, LinearMap, Pooling, Transformed, transform
@@ -67,14 +68,17 @@ __all__ = [
     "GridWarning",
     "ImageShape",
     "Integrals",
+    "Joint",
     "JointFilter",
     "JumpFactors",
     "LinearMap",
+    "Loading",
     "LowRank",
     "Mapped",
     "Neuron",
     "NeuronTensors",
     "NotConverged",
+    "Origin",
     "PairRecord",
     "Passage",
     "Passages",
@@ -86,6 +90,7 @@ __all__ = [
     "Transfer",
     "Transformed",
     "activation_backend",
+    "added",
     "as_parameter",
     "cholesky",
     "colored_activation",
@@ -106,6 +111,7 @@ __all__ = [
     "gaussian_transforms",
     "integrals",
     "interval_skewness",
+    "joined",
     "joint_filter",
     "jump_factors",
     "leaky_drift",
