@@ -23,6 +23,7 @@ from mnnbio.moments import (
     frequencies,
     lif_surrogate,
     moment_activation,
+    spectral_bands,
     synaptic_filter,
     transfer_function,
 )
@@ -77,9 +78,11 @@ class Compared(NamedTuple):
 def compared(given: Input) -> Compared:
     """Return equation and surrogate for one input."""
     mean, std, lif = given.mean, given.std, given.lif()
-    frequency = np.array([BAND])
     dt = DT if given.tau_s < SLOW else SLOW_DT
     steps = 1 << int(np.ceil(np.log2(max(SHORTEST, RECORDS * given.tau_s) / dt)))
+    bands = spectral_bands(steps, dt).frequency
+    band = int(np.argmin(np.abs(bands - BAND)))
+    frequency = bands[[band]]
     if given.tau_s > 0:
         late = given.lif(dt / 2)  # a threshold that is crossed smoothly is noticed half a step late
         exact = fokker_planck(mean, std, late, given.tau_s)
@@ -100,7 +103,6 @@ def compared(given: Input) -> Compared:
         parts.append((count, lif_surrogate(mean, power, lif, dt, pairs=count, seed=seed)))
     weights = np.array([count for count, _ in parts], float)
     weights /= weights.sum()
-    band = int(np.argmin(np.abs(parts[0][1].frequency - BAND)))
     columns = np.array([(s.rate[0], s.rate_error[0], s.spectrum[0, band], s.spectrum_error[0, band]) for _, s in parts])
     means = weights @ columns
     errors = np.sqrt(weights**2 @ columns**2)

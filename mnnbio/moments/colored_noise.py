@@ -424,7 +424,7 @@ def spline_coefficients(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float
         right = np.zeros((n + 2, *np.delete(values.shape, axis)))
         right[:n] = np.moveaxis(values, axis, 0)
         solved = np.linalg.solve(matrix, right.reshape(n + 2, -1)).reshape(right.shape)
-        values = np.moveaxis(solved, 0, axis)
+        values = np.moveaxis(np.asarray(solved, dtype=np.float64), 0, axis)
     return values
 
 
