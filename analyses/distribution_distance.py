@@ -17,6 +17,7 @@ Array = npt.NDArray[np.float64]
 Variables = dict[str, tuple[Any, Any, dict[str, str]]]
 
 _DRAWS, _FEWEST = 99, 19
+_FEW_SPIKES = 5
 _BUDGET = 4e6  # values sorted in the draws of one distance
 _PAIRS = 100_000
 _REFERENCES = 3  # draws of noise that a distance of pairs is averaged over
@@ -72,8 +73,12 @@ def rate_distances(
         Variables of a comparison. Sampling widens the simulated distribution; what it does to an exact prediction comes
         from predicted rates to which the noise of resampled blocks is added, with its correlations between neurons.
     """
-    predicted = _flat(aligned.prediction["rate"])
-    simulated = [_flat(one.simulation["rate"]) for one in (aligned, *others)]
+    attrs = aligned.attrs
+    time = float(attrs.get("duration", np.nan)) * float(attrs.get("trials", 1))
+    # Expected rates are continuous, found ones are not: those of a few spikes in all count as one.
+    least = _FEW_SPIKES / time if time > 0 else 0.0
+    predicted = np.maximum(_flat(aligned.prediction["rate"]), least)
+    simulated = [np.maximum(_flat(one.simulation["rate"]), least) for one in (aligned, *others)]
     columns: dict[str, list[float]] = {}
     for name in (None, *populations):
         mine = members[name]
@@ -81,7 +86,7 @@ def rate_distances(
         row = {"ks": ks_distance(x, y[0]), "ks_p": np.nan, "ks_expected": np.nan}
         row |= {"ks_halves": np.nan, "ks_halves_high": np.nan}
         if samples is not None and samples.number >= 4 and x.size:
-            row |= _by_chance(x, samples.rate[..., mine], row["ks"], rng)
+            row |= _by_chance(x, samples.rate[..., mine], row["ks"], least, rng)
         if others:
             distances = [ks_distance(a, b) for a, b in combinations(y, 2)]
             row |= {"ks_seeds": float(np.mean(distances)), "ks_seeds_high": float(np.max(distances))}
@@ -89,10 +94,10 @@ def rate_distances(
             columns.setdefault(key, []).append(float(value))
     out: Variables = {}
     for key, values in columns.items():
-        attrs = {"long_name": _TEXTS[key].format("rates over neurons"), "units": "1"}
-        out[f"rate_{key}"] = ((), values[0], attrs)
+        described = {"long_name": _TEXTS[key].format("rates over neurons"), "units": "1"}
+        out[f"rate_{key}"] = ((), values[0], described)
         if populations:
-            own = {**attrs, "long_name": f"{attrs['long_name']}, per population"}
+            own = {**described, "long_name": f"{described['long_name']}, per population"}
             out[f"layer_rate_{key}"] = ("layer", np.array(values[1:]), own)
     return out
 
@@ -108,7 +113,7 @@ _TEXTS = {
 }
 
 
-def _by_chance(x: Array, rates: Array, found: float, rng: np.random.Generator) -> dict[str, float]:
+def _by_chance(x: Array, rates: Array, found: float, least: float, rng: np.random.Generator) -> dict[str, float]:
     """Return distances of an exact prediction, and of halves of the record, (stimulus, block, neuron)."""
     strata, number, _ = rates.shape
     draws = int(np.clip(_BUDGET / max(x.size, 1), _FEWEST, _DRAWS))
@@ -117,10 +122,11 @@ def _by_chance(x: Array, rates: Array, found: float, rng: np.random.Generator) -
     rows = np.arange(strata)[:, None]
     for k in range(draws):
         chosen = rng.integers(number, size=(strata, number))
-        exact[k] = ks_distance(x, x + noise[rows, chosen].mean(axis=1))
+        exact[k] = ks_distance(x, np.maximum(x + noise[rows, chosen].mean(axis=1), least))
         order = rng.permuted(np.tile(np.arange(number), (strata, 1)), axis=1)
         left, right = order[:, : number // 2], order[:, number // 2 : 2 * (number // 2)]
-        halves[k] = ks_distance(rates[rows, left].mean(axis=1), rates[rows, right].mean(axis=1))
+        both = (np.maximum(rates[rows, half].mean(axis=1), least) for half in (left, right))
+        halves[k] = ks_distance(*both)
     return {
         "ks_p": (1 + float((exact >= found - 1e-12).sum())) / (1 + draws),
         "ks_expected": float(exact.mean()),
