@@ -18,7 +18,7 @@ Array = npt.NDArray[np.float64]
 class LinearReadout(NamedTuple):
     """Decision variable ``weights @ rate + bias``, rate in spikes/ms."""
 
-    source: str
+    source: str | tuple[str, ...]
     weights: Array
     """(output, neuron of `source`)."""
     bias: Array
@@ -71,7 +71,7 @@ def stored_readout(data: xr.Dataset | xr.DataTree) -> LinearReadout | None:
         return None
     labels = readout["labels"]
     return LinearReadout(
-        readout["source"],
+        readout["source"] if isinstance(readout["source"], str) else tuple(readout["source"]),
         _decode(readout["weights"]),
         _decode(readout["bias"]),
         None if labels is None else tuple(labels),

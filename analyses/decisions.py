@@ -23,8 +23,8 @@ class Readout(Protocol):
     """Decision variable ``weights @ rate + bias``, rate in spikes/ms: a circuit's readout, or anything like it."""
 
     @property
-    def source(self) -> str:
-        """Population that is read out."""
+    def source(self) -> str | tuple[str, ...]:
+        """Population that is read out, or several, whose neurons follow one another in the weights."""
 
     @property
     def weights(self) -> Array:
@@ -141,7 +141,9 @@ def accuracy_against_time(
     spikes = found_in.data
     if "row_size" not in spikes:
         raise ValueError("accuracy against time needs spike trains, the result has counts only")
-    source = np.flatnonzero(spikes["population"].to_numpy() == readout.source)
+    names = (readout.source,) if isinstance(readout.source, str) else readout.source
+    owner = spikes["population"].to_numpy()
+    source = np.concatenate([np.flatnonzero(owner == name) for name in names])
     weights, bias = np.asarray(readout.weights), np.asarray(readout.bias)
     if len(source) != weights.shape[1]:
         raise ValueError(
@@ -178,7 +180,7 @@ def accuracy_against_time(
         {
             "accuracy": ("time", accuracy, _attrs("accuracy of the spiking network, mean over stimuli and trials")),
             "accuracy_se": ("time", error, _attrs("standard error of the accuracy, over stimuli")),
-            "spikes": ("time", spent, _attrs(f"mean number of spikes of {readout.source!r} in a trial")),
+            "spikes": ("time", spent, _attrs(f"mean number of spikes of {' and '.join(names)} in a trial")),
         },
         coords={"time": ("time", 1e-3 * at, {"long_name": "decision time after the warm-up", "units": "s"})},
         attrs={"n_stimuli": len(truth), "n_outputs": len(bias)},

@@ -330,7 +330,7 @@ def _confusion_illustration(decider: xr.DataTree, decisions: xr.Dataset) -> Illu
 
 def _accuracy_illustration(decider: xr.DataTree, comparison: xr.Dataset) -> Iterator[Illustration]:
     readout, spikes = stored_readout(decider), decider["spikes"].to_dataset()
-    if readout is None or (spikes["population"] == readout.source).sum() != readout.weights.shape[1]:
+    if readout is None or np.isin(spikes["population"], readout.source).sum() != readout.weights.shape[1]:
         return
     labels = comparison["true_class"].to_numpy()
     names = labels if readout.labels is None else np.array(readout.labels)[labels]

@@ -86,7 +86,7 @@ class Circuit:
             self._check_drive(drive)
         object.__setattr__(self, "readout", _readout(self.readout))
         for name, readout in self.readouts.items():
-            size = self._neurons_named(readout.source, f"the readout {name!r}").size
+            size = sum(self._neurons_named(source, f"the readout {name!r}").size for source in readout.sources)
             if readout.weights.shape[1] != size:
                 raise ValueError(
                     f"the readout {name!r} has weights for {readout.weights.shape[1]} neurons, "
@@ -434,7 +434,7 @@ def _readout(given: Any) -> Readout | tuple[Readout, ...] | None:
 
 def _readout_name(readout: Readout) -> str:
     """Return the name of one of several readouts, one that can stand in files."""
-    return readout.name or re.sub(r"\W", "_", f"readout_{readout.source}")
+    return readout.name or re.sub(r"\W", "_", f"readout_{'_'.join(readout.sources)}")
 
 
 def _parts(items: Iterable[Part], kinds: tuple[type, ...], name: str) -> tuple[Part, ...]:

@@ -476,6 +476,9 @@ def _measurements(circuit: Circuit) -> list[Row]:
     rows: list[Row] = [("Spike times", "of the populations " + ", ".join(p.name for p in circuit.neurons))]
     for readout in circuit.readouts.values():
         rows.append(
-            ("Readout", f"{len(readout.bias)} linear decision variables of the spike counts of {readout.source}")
+            (
+                "Readout",
+                f"{len(readout.bias)} linear decision variables of the spike counts of {', '.join(readout.sources)}",
+            )
         )
     return rows

@@ -258,8 +258,8 @@ class Readout:
 
     Parameters
     ----------
-    source : str
-        Name of the population that is read.
+    source : str, or sequence of str
+        Name of the population that is read; or of several, whose neurons follow one another in the weights.
     weights : array_like, shape (n_output, n_source)
         Weights, per spike/ms.
     bias : array_like, shape (n_output,)
@@ -270,13 +270,18 @@ class Readout:
         Name of the decision variables in results, an identifier; by default ``readout``.
     """
 
-    source: str
+    source: str | tuple[str, ...]
     weights: Any
     bias: Any
     labels: tuple[str, ...] | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.source, str):
+            names = tuple(self.source)
+            if not names or len(set(names)) < len(names) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"a readout reads populations by their names, each once, got {names!r}")
+            object.__setattr__(self, "source", names[0] if len(names) == 1 else names)
         weights = frozen(in_unit(self.weights, "1", "readout weights"))
         bias = frozen(in_unit(self.bias, "1", "readout bias"))
         if weights.ndim != 2 or bias.shape != weights.shape[:1]:
@@ -292,6 +297,11 @@ class Readout:
             object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
             if len(self.labels) != len(bias):
                 raise ValueError(f"the readout has {len(bias)} outputs and {len(self.labels)} labels")
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the populations that are read."""
+        return (self.source,) if isinstance(self.source, str) else self.source
 
 
 def output_dim(name: str) -> str:

@@ -1,6 +1,6 @@
 """From trained networks to the spiking circuits that they describe, and from their spikes back to outputs."""
 
-from mnnbio.exporting.moment_networks import ReadoutNoiseWarning
+from mnnbio.exporting.circuit_parts import ReadoutNoiseWarning
 from mnnbio.exporting.spiking_networks import read_outputs, read_spikes
 from mnnbio.exporting.trained_models import export
 

@@ -1,139 +1,88 @@
-"""From a trained moment network to the spiking circuit that it describes."""
+"""From a trained moment network, or any module made of its layers, to the spiking circuit that it describes."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from scipy import sparse
+from torch import nn
 
-from mnnbio.circuit import Circuit, Drive, GaussianDrive, PoissonDrive, PoissonSource, Population, Projection, Readout
-from mnnbio.nn import (
-    GaussianBackground,
-    GaussianEncoder,
-    MomentAvgPool2d,
-    MomentBlock,
-    MomentConv2d,
-    MomentNetwork,
-    MomentSumPool2d,
-    PoissonBackground,
-    PoissonEncoder,
-    SparseLinear,
-)
+from mnnbio.circuit import Circuit
+from mnnbio.exporting.circuit_parts import Parts, handler_of
+from mnnbio.exporting.module_graph import Mean, run_module
+from mnnbio.exporting.signals import Signal
 from mnnbio.units import in_unit
 
-INPUT = "input"
 
-Array = npt.NDArray[np.float64]
-
-
-class ReadoutNoiseWarning(UserWarning):
-    """A network's readout has noise of its own, which a readout of spike counts has not."""
-
-
-class _Currents(NamedTuple):
-    """Currents of a layer's neurons: weights (mV), constant current (mV/ms), noise (mV/√ms)."""
-
-    weights: Any  # Array or csr_array, (n_target, n_source)
-    bias: Array
-    noise: Array
-
-
-def export_moment(model: Any, network: MomentNetwork, stimulus: Any, labels: Sequence[Any] | None) -> Circuit:
-    """Return the circuit of leaky integrate-and-fire neurons that a trained moment network describes; see `export`.
-
-    Batch normalisation is folded into weights and constant currents, learned noise becomes a Gaussian drive, and the
-    readout stays a linear readout of spike counts.
+def export_module(module: nn.Module, stimulus: Any, labels: Any) -> Circuit:
+    """Return the circuit of leaky integrate-and-fire neurons that a module of moment layers describes; see `export`.
 
     Parameters
     ----------
-    model : object
-        The network, or the fitted estimator that holds it.
-    network : MomentNetwork
-    stimulus : array_like or Tensor, shape (features,) or (stimulus, features)
-    labels : sequence, optional
+    module : Module
+        From features to `Moments`, or several.
+    stimulus : array_like, or dict or tuple of array_like
+        One array for each input.
+    labels : sequence, or dict of sequences by output, optional
     """
-    if labels is None:
-        labels = getattr(model, "classes_", None)
-    features = _features(stimulus, network.encoder.in_features)
-
-    names = ["hidden"] if len(network.blocks) == 1 else [f"hidden_{k + 1}" for k in range(len(network.blocks))]
-    populations: list[PoissonSource | Population] = []
-    projections, drives = [], list[Drive]()
-    with torch.no_grad():
-        inputs = network.encoder(network.encoder.clipped(features.to(network.readout.weight), stacklevel=4))
-    source, pool = INPUT, None
-    for name, block in zip(names, network.blocks, strict=True):
-        weights, bias, noise = _currents(block, pool)
-        factor = None
-        if source == INPUT and isinstance(network.encoder, GaussianEncoder):
-            bias = (weights @ _array(inputs.mean).T).T + bias
-            if network.encoder.std > 0:
-                factor = network.encoder.std * (weights.toarray() if sparse.issparse(weights) else weights)
-        else:
-            projections.append(Projection(source, name, weights=weights))
-        populations.append(Population(name, weights.shape[0], block.activation.lif()))
-        std = np.hypot(noise, block.activation.fixed_std)
-        if isinstance(block.background, PoissonBackground):
-            drives.append(PoissonDrive(name, block.background.rate, block.background.weight))
-        elif isinstance(block.background, GaussianBackground):
-            bias, std = bias + block.background.mean, np.hypot(std, block.background.std)
-        drives.append(GaussianDrive(name, mean=bias, std=std, factor=factor))
-        source, pool = name, block.pool
-    if isinstance(network.encoder, PoissonEncoder):
-        populations.insert(0, PoissonSource(INPUT, network.encoder.out_features, rates=_array(inputs.mean)))
-    if network.readout.bias_std is not None:
-        warnings.warn(
-            "the noise of the network's readout is left out: a readout of spike counts has that of the spikes only",
-            ReadoutNoiseWarning,
-            stacklevel=3,
+    if not any(handler_of(layer) is not None and not isinstance(layer, nn.Identity) for layer in module.modules()):
+        raise TypeError(
+            "`model` must be a module of layers of mnnbio.nn such as a MomentMLP, a SpikingNetwork, or a fitted "
+            f"estimator of one, got {type(module).__name__} without any"
         )
-    offset = network.readout.bias
-    readout = Readout(
-        names[-1],
-        _through(_array(network.readout.weight), pool),
-        np.zeros(network.outputs) if offset is None else _array(offset),
-        None if labels is None else tuple(str(label) for label in labels),
+    parts = Parts()
+    outputs = run_module(parts, module, _inputs(stimulus, _dtype(module)))
+    named = _named(outputs)
+    if isinstance(labels, Mapping) and (unknown := sorted(set(labels) - {str(name) for name in named})):
+        raise ValueError(f"`labels` names the outputs {unknown}, the module has {[str(name) for name in named]}")
+    readouts = []
+    for name, signal in named.items():
+        own = labels.get(name) if isinstance(labels, Mapping) else labels
+        found = parts.readout(signal, name, own)
+        if found is not None:
+            readouts.append(found)
+    return parts.circuit(readouts)
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    """Return the precision in which a module computes."""
+    values = (*module.parameters(), *module.buffers())
+    return next((value.dtype for value in values if value.is_floating_point()), torch.float64)
+
+
+def _inputs(stimulus: Any, dtype: torch.dtype) -> dict[str, torch.Tensor] | list[torch.Tensor]:
+    """Return the features of every input as tensors."""
+    if isinstance(stimulus, Mapping):
+        return {str(name): _features(value, f"stimulus[{name!r}]", dtype) for name, value in stimulus.items()}
+    if isinstance(stimulus, tuple) and any(np.ndim(value) for value in stimulus):
+        return [_features(value, f"stimulus[{number}]", dtype) for number, value in enumerate(stimulus)]
+    return [_features(stimulus, "stimulus", dtype)]
+
+
+def _features(value: Any, name: str, dtype: torch.dtype) -> torch.Tensor:
+    return torch.as_tensor(in_unit(value, "1", name), dtype=torch.float64).to(dtype)
+
+
+def _named(outputs: Any) -> dict[str | None, Signal]:
+    """Return the outputs of a module by name."""
+    if isinstance(outputs, Signal | Mean):
+        return {None: _signal(outputs, None)}
+    if isinstance(outputs, Mapping):
+        return {str(name): _signal(value, str(name)) for name, value in outputs.items()}
+    if isinstance(outputs, list | tuple) and len(outputs):
+        names = [f"readout_{number + 1}" for number in range(len(outputs))]
+        return {name: _signal(value, name) for name, value in zip(names, outputs, strict=True)}
+    raise TypeError(
+        f"a module that is exported must return moments, or several in a tuple or dict, got {type(outputs).__name__}"
     )
-    return Circuit(populations, projections, drives, readout)
 
 
-def _currents(block: MomentBlock, pool: MomentAvgPool2d | MomentSumPool2d | None) -> _Currents:
-    """Return what a layer is without its normalisation, and with the pooling of the layer that it reads."""
-    layer = block.linear
-    folded = block.norm.fold(layer.weight)
-    weights = _array(folded.weight)
-    if isinstance(layer, MomentConv2d):
-        weights = _sparse(layer.map(folded.weight))
-    elif isinstance(layer, SparseLinear):
-        weights = sparse.csr_array(weights)
-    return _Currents(_through(weights, pool), _array(folded.bias_current), _array(folded.noise_std))
-
-
-def _through(weights: Any, pool: MomentAvgPool2d | MomentSumPool2d | None) -> Any:
-    """Return the weights of a layer that reads another through pooling."""
-    return weights if pool is None else weights @ _sparse(pool.map(torch.empty(0, dtype=torch.float64)))
-
-
-def _sparse(linear_map: Any) -> sparse.csr_array:
-    """Return the matrix of a `mnnbio.moments.LinearMap`."""
-    row, column, value = (part.detach().cpu().numpy() for part in linear_map.entries())
-    matrix = sparse.coo_array((value.astype(np.float64), (row, column)), (linear_map.rows, linear_map.columns))
-    return matrix.tocsr()
-
-
-def _features(stimulus: Any, n_features: int) -> torch.Tensor:
-    features = torch.as_tensor(in_unit(stimulus, "1", "stimulus"), dtype=torch.float64)
-    if features.ndim not in (1, 2) or features.shape[-1] != n_features:
-        raise ValueError(
-            f"`stimulus` must have shape ({n_features},) or (stimulus, {n_features}), got {tuple(features.shape)}"
-        )
-    return features
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    return tensor.detach().to("cpu", torch.float64).numpy()
+def _signal(value: Any, name: str | None) -> Signal:
+    if isinstance(value, Mean):
+        return value.signal
+    if not isinstance(value, Signal):
+        which = "the output" if name is None else f"the output {name!r}"
+        raise TypeError(f"{which} of a module that is exported must be moments, got {type(value).__name__}")
+    return value

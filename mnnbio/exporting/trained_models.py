@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+from torch import nn
 
 from mnnbio.circuit import Circuit
-from mnnbio.exporting.moment_networks import export_moment
+from mnnbio.exporting.moment_networks import export_module
 from mnnbio.exporting.spiking_networks import Encoding, Weights, export_spiking
 from mnnbio.exporting.table_networks import export_table
 from mnnbio.machine import check_choice
-from mnnbio.nn import MomentNetwork
 from mnnbio.training import GradedTableNetwork, RateNetwork, SpikingModeClassifier, SpikingNetwork, SpikingTableNetwork
 
 Neurons = Literal["discrete", "lif"]
@@ -22,19 +22,22 @@ def export(
     model: Any,
     stimulus: Any,
     *,
-    labels: Sequence[Any] | None = None,
+    labels: Sequence[Any] | Mapping[str, Sequence[Any]] | None = None,
     neurons: Neurons | None = None,
     weights: Weights | None = None,
     encoding: Encoding | None = None,
 ) -> Circuit:
     """Return the spiking circuit that a trained network describes. The model is not changed, and nothing is tuned.
 
-    *A moment network* becomes leaky integrate-and-fire neurons. Batch normalisation is folded into weights and constant
-    currents, learned noise becomes a Gaussian drive, and the readout stays a linear readout of spike counts.
-    ``predict(export(model, x))`` without a time step equals ``model(x)`` in evaluation mode (of a network with full
-    correlations: spiking neurons have them, whether or not the network took them into account). Learned neurons are
-    exported as they are now; fixed in-degree weights and convolutions as sparse matrices, of which pooling becomes a
-    part.
+    *A moment network*, `MomentMLP`, `MomentCNN` or any `torch.nn.Module` made of the layers of `mnnbio.nn`, becomes
+    leaky integrate-and-fire neurons. Its graph is traced (`torch.fx`), so that several inputs and outputs, branches,
+    skip connections, shared layers and ensembles are welcome, as are fitted pipelines and searches of scikit-learn that
+    end in one. Batch normalisation is folded into weights and constant currents, learned noise becomes a Gaussian
+    drive, outputs become linear readouts of spike counts. ``predict(export(model, x))`` without a time step equals
+    ``model(x)`` in evaluation mode (of a network with full correlations: spiking neurons have them, whether or not the
+    network took them into account; states that are joined must be `mnnbio.nn.tracked`). Learned neurons are exported as
+    they are now; fixed in-degree weights and convolutions as sparse matrices, of which pooling becomes a part; weights
+    of modes stay factored where they read one population. A layer that is used twice becomes two populations.
 
     *A spiking network* becomes `DiscreteLIF` neurons with `FilteredSpikes` synapses, weights of modes staying factored.
     Simulated in its time step, ``simulate(circuit, duration=len(x) * network.dt, dt=network.dt)``, it gives the spikes
@@ -54,15 +57,15 @@ def export(
 
     Parameters
     ----------
-    model : MomentMLP, MomentCNN, SpikingNetwork or SpikingTableNetwork
-        A network, or a fitted estimator.
-    stimulus : array_like or Tensor
-        What the network is shown. For a moment network as it takes it, shape (features,) or (stimulus, features). For a
-        spiking one what every step brings, (step, stimulus, n_in), or what all steps have in common, (n_in,) or
-        (stimulus, n_in); a fitted `SpikingModeClassifier` also takes features and encodes them, as its first
-        presentation does. With an axis of stimuli, the circuit has several stimuli.
-    labels : sequence, optional
-        Names of the outputs; by default the classes of a fitted classifier.
+    model : Module, SpikingNetwork or SpikingTableNetwork
+        A network, or a fitted estimator, pipeline or search.
+    stimulus : array_like or Tensor, or dict or tuple of them
+        What the network is shown. For a moment network as it takes it, shape (features,) or (stimulus, features), of
+        each input if it has several. For a spiking one what every step brings, (step, stimulus, n_in), or what all
+        steps have in common, (n_in,) or (stimulus, n_in); a fitted `SpikingModeClassifier` also takes features and
+        encodes them, as its first presentation does. With an axis of stimuli, the circuit has several stimuli.
+    labels : sequence, or dict of sequences, optional
+        Names of the outputs, by readout if there are several; by default the classes of a fitted classifier.
     neurons : {"discrete", "lif"}, optional
         What a spiking network becomes; default: "discrete".
     weights : {"modes", "matrix"}, optional
@@ -76,14 +79,17 @@ def export(
     -------
     Circuit
         Populations ``input`` (for spikes and Poisson encoding) and ``hidden``, or ``hidden_1``, ``hidden_2``, … of a
-        deep network. The readout of a spiking network that reads a trace is the mean of its outputs over time, the ends
-        of the trial aside; one that reads the maximum has none.
+        deep network; of a module of a user's own by the paths of its activations, and readouts by the keys of a dict
+        that it returns, or ``readout_1``, ``readout_2``, … of a tuple. The readout of a spiking network that reads a
+        trace is the mean of its outputs over time, the ends of the trial aside; one that reads the maximum has none.
 
     Raises
     ------
     TypeError
-        If `model` is none of these networks, or has neurons that do not become spikes.
+        If `model` is none of these networks, has neurons that do not become spikes, cannot be traced, or does what has
+        no spiking counterpart; with the line.
     ValueError
+        If states are added as independent that are not, or noise of an encoder reaches two populations.
         If the stimulus does not fit, or is not finite, or an option has no meaning for the model.
 
     Warns
@@ -93,21 +99,26 @@ def export(
     FeatureRangeWarning
         If features are lower than Poisson rates can carry: they count as the lowest possible.
     """
+    model, stimulus = _unwrapped(model, stimulus)
     network = getattr(model, "model_", model)
+    if labels is None:
+        labels = getattr(model, "classes_", None)
     if neurons is not None:
         check_choice("neurons", neurons, ["discrete", "lif"])
     if isinstance(model, SpikingModeClassifier) and np.ndim(stimulus) < 3:
         stimulus = model.encode(np.atleast_2d(stimulus))
     if isinstance(network, SpikingNetwork):
         lif = neurons == "lif"
-        return export_spiking(network, stimulus, lif=lif, weights=weights or "modes", encoding=encoding, labels=labels)
+        return export_spiking(
+            network, stimulus, lif=lif, weights=weights or "modes", encoding=encoding, labels=_sequence(labels)
+        )
     if isinstance(network, SpikingTableNetwork):
         if neurons == "lif" or weights is not None or encoding is not None:
             raise ValueError(
                 "`neurons`, `weights` and `encoding` are for recurrent spiking networks; one that learned a table "
                 "becomes DiscreteLIF neurons with its own encoding: leave them out"
             )
-        return export_table(network, stimulus, getattr(model, "classes_", None) if labels is None else labels)
+        return export_table(network, stimulus, _sequence(labels))
     if isinstance(network, GradedTableNetwork):
         raise TypeError(
             "`model` is a GradedTableNetwork: graded units send sizes, which spikes have not. Train unit='lif' to "
@@ -115,14 +126,39 @@ def export(
         )
     if isinstance(network, RateNetwork):
         raise TypeError("`model` is a RateNetwork, whose neurons have no spikes: export a SpikingNetwork")
-    if not isinstance(network, MomentNetwork):
+    if not isinstance(network, nn.Module):
         raise TypeError(
-            "`model` must be a MomentMLP, a MomentCNN, a SpikingNetwork or a fitted estimator of one, got "
-            f"{type(network).__name__}"
+            "`model` must be a module of layers of mnnbio.nn such as a MomentMLP, a SpikingNetwork, or a fitted "
+            f"estimator of one, got {type(network).__name__}"
         )
     if neurons == "discrete" or weights is not None or encoding is not None:
         raise ValueError(
             "`neurons`, `weights` and `encoding` are for spiking networks; a moment network becomes LIF neurons as it "
             "stands: leave them out"
         )
-    return export_moment(model, network, stimulus, labels)
+    return export_module(network, stimulus, labels)
+
+
+def _unwrapped(model: Any, stimulus: Any) -> tuple[Any, Any]:
+    """Return the estimator in a fitted search or pipeline, and features as the pipeline's steps before give them."""
+    while True:
+        if hasattr(model, "best_estimator_"):
+            model = model.best_estimator_
+        elif hasattr(model, "steps") and hasattr(model, "named_steps"):
+            if len(model) > 1:
+                stimulus = model[:-1].transform(np.atleast_2d(stimulus))
+            model = model[-1]
+        else:
+            break
+    if hasattr(model, "fit") and not hasattr(model, "model_") and hasattr(model, "get_params"):
+        raise TypeError(
+            f"`model` holds a {type(model).__name__} without a network: fit it, or end the pipeline with an estimator "
+            "of mnnbio.training"
+        )
+    return model, stimulus
+
+
+def _sequence(labels: Any) -> Sequence[Any] | None:
+    if isinstance(labels, Mapping):
+        raise ValueError("`labels` by output are for modules with several outputs; give a sequence")
+    return labels  # type: ignore[no-any-return]

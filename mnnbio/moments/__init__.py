@@ -8,6 +8,7 @@ from mnnbio.moments.drive import Neuron, NeuronTensors, as_parameter
 from mnnbio.moments.first_passage import Passage, StepInput, first_passage
 from mnnbio.moments.fixed_point import FixedPoint, NotConverged, Status, fixed_point
 from mnnbio.moments.integrals import Integrals, integrals, scaled_integrals
+from mnnbio.moments.joint import Joint, Loading, Origin, added, joined
 from mnnbio.moments.kernel import ActivationBackend, activation_backend
 from mnnbio.moments.linear_response import dense_response, low_rank_response, woodbury_own_noise
 from mnnbio.moments.maps import Convolution, ImageShape, LinearMap, Pooling, Transformed, transform
@@ -54,13 +55,16 @@ __all__ = [
     "GridWarning",
     "ImageShape",
     "Integrals",
+    "Joint",
     "JumpFactors",
     "LinearMap",
+    "Loading",
     "LowRank",
     "Mapped",
     "Neuron",
     "NeuronTensors",
     "NotConverged",
+    "Origin",
     "Passage",
     "Passages",
     "Pooling",
@@ -71,6 +75,7 @@ __all__ = [
     "Transfer",
     "Transformed",
     "activation_backend",
+    "added",
     "as_parameter",
     "cholesky",
     "colored_lif",
@@ -88,6 +93,7 @@ __all__ = [
     "gaussian_transforms",
     "integrals",
     "interval_skewness",
+    "joined",
     "jump_factors",
     "leaky_drift",
     "lif_spikes",

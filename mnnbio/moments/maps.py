@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from mnnbio.moments.covariance import Covariance, Diagonal, LowRank, Product
+from mnnbio.moments.joint import Joint
 
 
 class ImageShape(NamedTuple):
@@ -433,6 +434,8 @@ class Transformed(Product):
 
 def transform(covariance: Covariance, map: LinearMap) -> Covariance:
     """Return ``W C Wᵀ`` for a linear map W, unevaluated; diagonal where it stays so."""
+    if isinstance(covariance, Joint):
+        return covariance.through(map)
     if map.disjoint and isinstance(covariance, Diagonal):
         return Diagonal(map.apply_squared(covariance.variance))
     return Transformed(map, covariance)

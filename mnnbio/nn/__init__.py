@@ -26,8 +26,9 @@ from mnnbio.nn.losses import (
 from mnnbio.nn.mlp import MomentMLP, mlp_from_moment_neural_network
 from mnnbio.nn.moment_network import DTYPES, Closure, MomentBlock, MomentNetwork
 from mnnbio.nn.norm import AffineCurrent, MomentBatchNorm1d, MomentBatchNorm2d, MomentDropout
+from mnnbio.nn.recurrent import MomentRecurrent
 from mnnbio.nn.spiking_layers import Background, GaussianBackground, MomentActivation, PoissonBackground
-from mnnbio.nn.state import Moments, add_independent
+from mnnbio.nn.state import Moments, SkipConnection, add, add_independent, join, tracked
 from mnnbio.nn.twins import MomentEnsemble, ann_twin
 
 __all__ = [
@@ -53,12 +54,15 @@ __all__ = [
     "MomentLinear",
     "MomentMLP",
     "MomentNetwork",
+    "MomentRecurrent",
     "MomentSumPool2d",
     "Moments",
     "PoissonBackground",
     "PoissonEncoder",
+    "SkipConnection",
     "SparseLinear",
     "WindowDecoder",
+    "add",
     "add_independent",
     "ann_twin",
     "cross_entropy",
@@ -67,9 +71,11 @@ __all__ = [
     "encoder_from_config",
     "fidelity_entropy",
     "gaussian_likelihood",
+    "join",
     "log_decision_probabilities",
     "log_winner_probability",
     "mean_squared_error",
     "mlp_from_moment_neural_network",
     "sampled_cross_entropy",
+    "tracked",
 ]

@@ -129,16 +129,26 @@ class _MomentBatchNorm(nn.Module):
             self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
         return centre, variance
 
-    def _fold(self, weight: torch.Tensor) -> AffineCurrent:
-        """Return the weights scaled along their first axis, and current and noise per neuron; all detached."""
+    def affine(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what evaluation mode multiplies currents by, adds to them, and the std of its noise.
+
+        Returns
+        -------
+        tuple of Tensor, each of shape (neurons,)
+            Detached from the graph: dimensionless, mV/ms and mV/√ms.
+        """
         with torch.no_grad():
             scale = self.weight / (self.running_var + self.eps).sqrt()
-            noise_std = self.noise_std
-            return AffineCurrent(
-                weight=scale.reshape(-1, *[1] * (weight.ndim - 1)) * weight,
-                bias_current=self._per_neuron(self.bias - scale * self.running_mean),
-                noise_std=self._per_neuron(torch.zeros_like(scale) if noise_std is None else noise_std),
-            )
+            noise_std = torch.zeros_like(scale) if self.noise_std is None else self.noise_std
+            shift = self.bias - scale * self.running_mean
+            return self._per_neuron(scale), self._per_neuron(shift), self._per_neuron(noise_std)
+
+    def _fold(self, weight: torch.Tensor) -> AffineCurrent:
+        """Return the weights scaled along their first axis, and current and noise per neuron; all detached."""
+        scale, shift, noise_std = self.affine()
+        with torch.no_grad():
+            rows = scale[:: self.neurons // self.channels].reshape(-1, *[1] * (weight.ndim - 1))
+            return AffineCurrent(rows * weight, shift, noise_std)
 
 
 class MomentBatchNorm1d(_MomentBatchNorm):

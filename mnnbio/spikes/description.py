@@ -308,9 +308,11 @@ def _decisions(circuit: Circuit, recording: Recording, groups: Mapping[str, xr.D
     """Return the decision variables of every trial by readout, from the counts over the whole duration."""
     found = {}
     for name, readout in circuit.readouts.items():
-        table = _trial_counts(circuit, recording, groups, readout.source)
-        if table is None:
+        tables = [_trial_counts(circuit, recording, groups, source) for source in readout.sources]
+        known = [table for table in tables if table is not None]
+        if len(known) < len(tables):
             continue
+        table = np.concatenate(known, axis=-1)
         output = output_dim(name)
         values = table / recording.duration @ readout.weights.T + readout.bias
         dims = [*(["stimulus"] if circuit.n_stimuli is not None else []), "trial", output]

@@ -100,13 +100,14 @@ def _read_out(
     circuit: Circuit, name: str, readout: Readout, rate: Tensor, matrix: Tensor | None, window: float | None
 ) -> list[xr.DataArray]:
     """Return mean and covariance of the decision variable, the latter over one window or per time (s)."""
-    place = circuit.slices()[readout.source]
+    places = circuit.slices()
+    place = np.concatenate([np.arange(places[name].start, places[name].stop) for name in readout.sources])
     weights = torch.from_numpy(np.array(readout.weights))
     decision = rate[:, place] @ weights.T + torch.from_numpy(np.array(readout.bias))
     output = output_dim(name)
     found = [array("readout", ("stimulus", output), decision).rename(name)]
     if matrix is not None:
-        noise = weights @ matrix[:, place, place] @ weights.T
+        noise = weights @ matrix[:, place[:, None], place] @ weights.T
         values = noise * 1e-3 if window is None else noise / window**2
         covariance = array("readout_covariance", ("stimulus", output, f"{output}_j"), values)
         if window is None:

@@ -26,6 +26,7 @@ from mnnbio.neurons import LIFParameters
 from mnnbio.theory.answers import Answer, answer, membrane_time
 from mnnbio.theory.inputs import Cumulants, add_drive, drives_into, trains
 from mnnbio.theory.labelled import Output
+from mnnbio.theory.layer_weights import LayerWeights
 from mnnbio.theory.stationary import Closure, driving_variance
 from mnnbio.theory.train_input import effective_layer
 from mnnbio.theory.transmission import arrival
@@ -56,12 +57,12 @@ class _Trains(NamedTuple):
     drive: dict[str, Tensor]  # variance per time with which a train drives its targets
     blocks: dict[tuple[str, str], Tensor]  # covariances; on the own diagonal the driving variance
 
-    def received(self, weights: Tensor, source: str, partner: str) -> Tensor | None:
+    def received(self, weights: LayerWeights, source: str, partner: str) -> Tensor | None:
         """Return the covariance of ``weights · source`` with the partner's trains, None where there is none."""
         if source == partner and (source, source) not in self.blocks:  # independent trains are never expanded
-            return weights * self.drive[source][:, None, :]
+            return weights.driven_by(self.drive[source])
         block = self.blocks.get((source, partner))
-        return None if block is None else weights @ block
+        return None if block is None else weights.times(block)
 
 
 def propagate(
@@ -122,19 +123,19 @@ def propagate(
         for source, weights in incoming.items():
             rate = known.rate[source]
             current = current._replace(
-                mean=current.mean + rate @ weights.T, third=current.third + rate @ (weights**3).T
+                mean=current.mean + weights.powers(rate, 1), third=current.third + weights.powers(rate, 3)
             )
         cross: dict[str, Tensor] = {}
         between = common @ common.mT
         if covariance or feeds_neurons or any(source in outputs for source in incoming):
             cross = _cross_covariances(known, incoming, [*outputs, *_partners(circuit, reads, incoming)])
             for source, weights in incoming.items():
-                between = between + cross[source] @ weights.T
+                between = between + weights.after(cross[source])
             received = torch.diagonal(between, dim1=-2, dim2=-1)
         else:
             received = (common**2).sum(-1)
             for source, weights in incoming.items():
-                received = received + known.drive[source] @ (weights**2).T
+                received = received + weights.powers(known.drive[source], 2)
 
         mean, std = torch.broadcast_tensors(current.mean, (current.variance + received).sqrt())
         driving = std  # the white noise that acts like the input
@@ -146,11 +147,12 @@ def propagate(
             if closure == "renewal":
                 slow = fast = current.variance + (common**2).sum(-1)
                 for source, weights in incoming.items():
-                    slow = slow + known.drive[source] @ (weights**2).T
+                    slow = slow + weights.powers(known.drive[source], 2)
                     highest = known.rate[source] if source in outputs else known.drive[source]
-                    fast = fast + highest @ (weights**2).T
+                    fast = fast + weights.powers(highest, 2)
                 whole = mean, fast, current.third, std**2 - slow
-                driving, lif = effective_layer(circuit, population, incoming, known.rate, outputs, whole, dt)
+                full = {source: weights.full() for source, weights in incoming.items()}
+                driving, lif = effective_layer(circuit, population, full, known.rate, outputs, whole, dt)
                 found = Answer(*moment_activation(mean, driving, lif), interval_skewness(mean, driving, lif))
             else:
                 found = answer(population.neuron, mean, std, dt)
@@ -177,19 +179,19 @@ def propagate(
     return CircuitMoments(outputs, blocks)
 
 
-def _weights_into(circuit: Circuit, dt: float | None) -> dict[str, dict[str, Tensor]]:
+def _weights_into(circuit: Circuit, dt: float | None) -> dict[str, dict[str, LayerWeights]]:
     """Return the weights into each population by source.
 
     In discrete time, jumps count for more than a current of the same mean: see `jump_factors`.
     """
-    reads: dict[str, dict[str, Tensor]] = {p.name: {} for p in circuit.neurons}
+    reads: dict[str, dict[str, LayerWeights]] = {p.name: {} for p in circuit.neurons}
     for projection in circuit.projections:
         population = circuit.population(projection.target)
         assert isinstance(population, Population)
         factor = torch.as_tensor(arrival(population, dt, projection.tau_syn), dtype=torch.float64)
-        weights = torch.tensor(circuit.dense(projection)) * factor.reshape(-1, 1)
-        sources = reads[projection.target]
-        sources[projection.source] = sources.get(projection.source, 0.0) + weights
+        weights, sources = LayerWeights.of(circuit, projection, factor.numpy()), reads[projection.target]
+        before = sources.get(projection.source)
+        sources[projection.source] = weights if before is None else before.plus(weights)
     return reads
 
 
@@ -198,7 +200,9 @@ def _rows(values: npt.NDArray[np.float64]) -> Tensor:
     return torch.tensor(np.atleast_2d(values))
 
 
-def _partners(circuit: Circuit, reads: dict[str, dict[str, Tensor]], incoming: dict[str, Tensor]) -> list[str]:
+def _partners(
+    circuit: Circuit, reads: dict[str, dict[str, LayerWeights]], incoming: dict[str, LayerWeights]
+) -> list[str]:
     """Return the sources whose covariance with a population matters: those it reads, and those read more than once."""
     return [
         s.name
@@ -207,7 +211,7 @@ def _partners(circuit: Circuit, reads: dict[str, dict[str, Tensor]], incoming: d
     ]
 
 
-def _cross_covariances(trains: _Trains, incoming: dict[str, Tensor], partners: list[str]) -> dict[str, Tensor]:
+def _cross_covariances(trains: _Trains, incoming: dict[str, LayerWeights], partners: list[str]) -> dict[str, Tensor]:
     """Return the covariance of the currents into a population with the trains of each partner, (stimulus, n, m)."""
     cross = {}
     for partner in partners:

@@ -262,7 +262,7 @@ def uneven_synapses():
     ("call", "error", "message"),
     [
         (lambda: export(RateNetwork.random(4, 5, 1, modes=2), currents(1)), TypeError, "RateNetwork, whose neurons"),
-        (lambda: export(torch.nn.Linear(4, 2), currents(1)), TypeError, "a SpikingNetwork or .* got Linear"),
+        (lambda: export(torch.nn.Linear(4, 2), currents(1)), TypeError, "a SpikingNetwork, or .* got Linear"),
         (lambda: export(network(), currents(1)[..., :3]), ValueError, r"must have shape \(step, stimulus, 4\)"),
         (lambda: export(network(), currents(0)), ValueError, r"got \(150, 0, 4\)"),
         (lambda: export(network(), np.full((5, 1, 4), np.nan)), ValueError, "`stimulus` must be finite"),

@@ -59,7 +59,7 @@ def test_independent_variances_stay_a_diagonal():
 
 @pytest.mark.parametrize("add", [lambda h, k: h + k, lambda h, k: sum([h, k]), lambda h, k: h + k.mean])
 def test_plus_names_the_function_that_adds(add):
-    with pytest.raises(TypeError, match=r"`mnnbio.nn.add_independent\(a, b\)` adds those known to be independent"):
+    with pytest.raises(TypeError, match=r"`mnnbio.nn.add_independent\(a, b\)` adds states known to have nothing"):
         add(state(0), state(1))
 
 
@@ -70,7 +70,7 @@ def test_times_does_not_repeat_the_tuple(multiply):
 
 
 def test_what_cannot_be_added():
-    with pytest.raises(TypeError, match="`add_independent` adds `Moments`, got Tensor"):
+    with pytest.raises(TypeError, match="`add_independent` takes `Moments`, got Tensor"):
         add_independent(state(0), torch.ones(4))
     with pytest.raises(ValueError, match=r"adds states of one number of variables, got \[4, 5\]"):
         add_independent(state(0), state(1, size=5))

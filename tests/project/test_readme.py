@@ -16,7 +16,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 7
+    assert len(EXAMPLES) == 8
 
 
 @pytest.mark.slow
@@ -25,7 +25,11 @@ def test_there_are_examples():
 @pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.CorrelationWarning")
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_the_examples_run(number, capsys):
-    names = {"circuit": brunel(g=5, nu_ext_ratio=2, scale=0.1), "simulate": simulate}  # of the example before
+    names = {
+        "circuit": brunel(g=5, nu_ext_ratio=2, scale=0.1),
+        "brunel": brunel,
+        "simulate": simulate,
+    }  # of examples before
     shortened = EXAMPLES[number].replace("steps=1500", "steps=3").replace("passes=500", "passes=5")  # a minute
     exec(compile(shortened, f"README example {number + 1}", "exec"), names)
     assert capsys.readouterr().out
