@@ -101,8 +101,7 @@ def export(
     """
     model, stimulus = _unwrapped(model, stimulus)
     network = getattr(model, "model_", model)
-    if labels is None:
-        labels = getattr(model, "classes_", None)
+    named = labels if labels is not None else getattr(model, "classes_", None)
     if neurons is not None:
         check_choice("neurons", neurons, ["discrete", "lif"])
     if isinstance(model, SpikingModeClassifier) and np.ndim(stimulus) < 3:
@@ -118,7 +117,7 @@ def export(
                 "`neurons`, `weights` and `encoding` are for recurrent spiking networks; one that learned a table "
                 "becomes DiscreteLIF neurons with its own encoding: leave them out"
             )
-        return export_table(network, stimulus, _sequence(labels))
+        return export_table(network, stimulus, _sequence(named))
     if isinstance(network, GradedTableNetwork):
         raise TypeError(
             "`model` is a GradedTableNetwork: graded units send sizes, which spikes have not. Train unit='lif' to "
@@ -136,7 +135,7 @@ def export(
             "`neurons`, `weights` and `encoding` are for spiking networks; a moment network becomes LIF neurons as it "
             "stands: leave them out"
         )
-    return export_module(network, stimulus, labels)
+    return export_module(network, stimulus, named)
 
 
 def _unwrapped(model: Any, stimulus: Any) -> tuple[Any, Any]:

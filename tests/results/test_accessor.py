@@ -109,7 +109,7 @@ def test_a_summary_says_what_there_is(whole):
         assert part in text
     assert repr(whole.mnnbio) == text
     assert "Hz predicted" in whole["prediction"].to_dataset().mnnbio.summary()
-    assert whole["comparison"].to_dataset().mnnbio.summary().startswith("prediction")
+    assert whole["comparison"].to_dataset().mnnbio.summary().startswith("verdict")
     assert xr.Dataset().mnnbio.summary() == "result      prediction"
 
 
