@@ -423,8 +423,8 @@ def spline_coefficients(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float
         matrix[n, :5], matrix[n + 1, -5:] = jump, jump  # the third derivative does not jump at the node next to an end
         right = np.zeros((n + 2, *np.delete(values.shape, axis)))
         right[:n] = np.moveaxis(values, axis, 0)
-        solved = np.linalg.solve(matrix, right.reshape(n + 2, -1)).reshape(right.shape)
-        values = np.moveaxis(solved, 0, axis)
+        solved = np.asarray(np.linalg.solve(matrix, right.reshape(n + 2, -1)), dtype=np.float64)
+        values = np.moveaxis(solved.reshape(right.shape), 0, axis)
     return values
 
 

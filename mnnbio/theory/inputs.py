@@ -302,7 +302,7 @@ class Cumulants(NamedTuple):
     @staticmethod
     def none(shape: int | tuple[int, ...]) -> Cumulants:
         """Return those of no input."""
-        return Cumulants(*(np.zeros(shape) for _ in range(3)))
+        return Cumulants(np.zeros(shape), np.zeros(shape), np.zeros(shape))
 
 
 def add_drive(total: Cumulants, given: DriveInput, *, shared: bool) -> Cumulants:

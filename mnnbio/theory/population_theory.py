@@ -441,7 +441,7 @@ def _drive(
         if own is not None:
             opened = own if opened is None else opened.plus(own)
     parts = list(total.filtered.parts.items())
-    columns = np.broadcast_arrays(*total[:3], *(part for _, part in parts))
+    columns: list[Array] = list(np.broadcast_arrays(*total[:3], *(part for _, part in parts)))
     differs = opened is not None and not all(
         (value == value[..., :1]).all() for value in (*opened[:4], *opened.filtered.parts.values())
     )
@@ -450,7 +450,7 @@ def _drive(
     elif size == 1 and not keep and all((values == values[0]).all() for values in columns):
         columns = [values[:1] for values in columns]
     filtered = Filtered({tau: values for (tau, _), values in zip(parts, columns[3:], strict=True)})
-    total = Cumulants(*columns[:3], filtered)
+    total = Cumulants(columns[0], columns[1], columns[2], filtered)
     return total, None if opened is None else opened.at(np.arange(len(total.mean)))
 
 

@@ -25,6 +25,7 @@ class Sampler(Protocol):
         spectrum: npt.ArrayLike,
         neuron: Any,
         dt: float,
+        /,
         *,
         pairs: int = 24,
         seed: int = 0,
@@ -36,7 +37,7 @@ class Sampler(Protocol):
 _samplers: dict[type, Sampler] = {LIFParameters: lif_surrogate}
 
 
-def register_sampler(neuron_type: type[NeuronModel], function: Sampler) -> None:
+def register_sampler(neuron_type: type, function: Sampler) -> None:
     """Register the function that samples neurons of a type and of those derived from it, in place of an earlier one.
 
     Parameters

@@ -231,7 +231,8 @@ def respond(
     kinds = received.filtered.kinds(received.variance)
     if kinds is None:
         neuron = effective_lif(*inputs, lif, dt)
-        return Response(*(v.numpy() for v in moment_activation(*inputs, neuron)), neuron)
+        answered = moment_activation(*inputs, neuron)
+        return Response(answered.rate.numpy(), answered.variance.numpy(), answered.gain.numpy(), neuron)
     tau_s, shares = kinds.tensors()
     colored = colored_activation(*inputs, lif, tau_s, shares=shares, dt=dt)
     skewness = interval_skewness(*inputs, colored.lif)

@@ -127,15 +127,27 @@ class Conductances(NamedTuple):
     @staticmethod
     def none(n: int) -> Conductances:
         """Return those of neurons without any."""
-        return Conductances(*(np.zeros((*powers, n)) for powers in ((), (), (3,), (4,))))
+        return Conductances(np.zeros(n), np.zeros(n), np.zeros((3, n)), np.zeros((4, n)))
 
     def plus(self, other: Conductances) -> Conductances:
         """Return the sum of two."""
-        return Conductances(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return Conductances(
+            self.mean + other.mean,
+            self.pull + other.pull,
+            self.variance + other.variance,
+            self.third + other.third,
+            self.filtered + other.filtered,
+        )
 
     def at(self, places: npt.NDArray[np.int64]) -> Conductances:
         """Return those of some neurons."""
-        return Conductances(*(value[..., places] for value in self))
+        return Conductances(
+            self.mean[places],
+            self.pull[places],
+            self.variance[:, places],
+            self.third[:, places],
+            self.filtered[..., places],
+        )
 
     def received(self, potential: Array, capacitance: Array) -> Received:
         """Return the fluctuations of the currents at a potential (mV), of neurons of a capacitance (pF)."""
@@ -157,9 +169,10 @@ def joined_conductances(parts: Sequence[Conductances]) -> Conductances:
     filtered = Filtered()
     for part, stop in zip(parts, stops, strict=True):
         filtered = filtered + part.filtered.placed((..., slice(stop - len(part.mean), stop)), (3, int(stops[-1])))
-    return Conductances(
-        *(np.concatenate(values, axis=-1) for values in zip(*(p[:4] for p in parts), strict=True)), filtered
+    mean, pull, variance, third = (
+        np.concatenate(values, axis=-1) for values in zip(*(part[:4] for part in parts), strict=True)
     )
+    return Conductances(mean, pull, variance, third, filtered)
 
 
 def _around(sums: Array, potential: Array) -> Array:

@@ -192,11 +192,11 @@ def _simulated(
         covariance=False,
         codegen=codegen,
         processes=1,
-        record={POPULATION: ["spikes"]},
+        record={POPULATION: "spikes"},
     )
-    times, counts = result["spikes/spike_time"].values, result["spikes/row_size"].values.ravel()
+    times, counts = (np.asarray(result[f"spikes/{name}"].values) for name in ("spike_time", "row_size"))
     place = np.floor(times * 1e3 / dt).astype(np.int64) - warm  # spikes stand in the middle of their steps
-    train = np.repeat(np.arange(trains), counts)
+    train = np.repeat(np.arange(trains), counts.ravel())
     spikes = np.zeros((trains, steps), np.uint8)
     inside = (place >= 0) & (place < steps)
     np.add.at(spikes, (train[inside], place[inside]), 1)
