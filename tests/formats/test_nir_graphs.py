@@ -1,5 +1,6 @@
 """NIR: circuits come back bit by bit, graphs of others become circuits, snnTorch reads ours, and what is refused."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
 
@@ -104,7 +105,7 @@ def test_what_comes_back_fires_as_it_did(tmp_path):
 
 def test_a_readout_of_several_populations_adds_up_at_one_node():
     circuit, weights, bias = recurrent(), RNG.normal(size=(2, 8)), RNG.normal(size=2)
-    circuit = circuit.with_parts(readout=Readout(("I", "E"), weights, bias))
+    circuit = replace(circuit, readout=Readout(("I", "E"), weights, bias))
     graph = to_nir(circuit)
     ends = [a for a, b in graph.edges if b == "readout_output"]
     assert ends == ["readout"]
