@@ -16,6 +16,7 @@ from mnnbio.circuit import (
     PoissonSource,
     Population,
     Projection,
+    Readout,
     check_time_step,
     delay_steps,
     require_circuit,
@@ -134,9 +135,8 @@ class _Graph:
             self.projection(number, projection, first=projection.target not in biased)
             biased.add(projection.target)
         for name, readout in self.circuit.readouts.items():
-            affine = self.nir.Affine(readout.weights.copy(), readout.bias.copy(), metadata={"kind": "readout"})
-            self.output(f"{name}_output", self.add(name, affine, readout.source), len(readout.bias))
-        read = {readout.source for readout in self.circuit.readouts.values()}
+            self.readout(name, readout)
+        read = {source for readout in self.circuit.readouts.values() for source in readout.sources}
         sources = {projection.source for projection in self.circuit.projections}
         ends = [p for p in self.circuit.neurons if p.name not in sources | read]
         for population in ends or ([] if read else self.circuit.neurons):
@@ -150,6 +150,19 @@ class _Graph:
         self.nodes[found] = node
         self.edges += [(one, found) for one in before]
         return found
+
+    def readout(self, name: str, readout: Readout) -> None:
+        """Add a readout; what it reads of several populations adds up at its node."""
+        weights, before = readout.weights.copy(), readout.sources
+        if len(before) > 1:
+            sizes = [self.circuit.population(source).size for source in before]
+            blocks = zip(before, np.split(weights, np.cumsum(sizes)[:-1], axis=1), strict=True)
+            before = tuple(
+                self.add(f"{name}_{source}", self.nir.Linear(part.copy()), source) for source, part in blocks
+            )
+            weights = np.eye(len(readout.bias))
+        affine = self.nir.Affine(weights, readout.bias.copy(), metadata={"kind": "readout"})
+        self.output(f"{name}_output", self.add(name, affine, *before), len(readout.bias))
 
     def output(self, name: str, source: str, size: int) -> None:
         """Add an output."""

@@ -4,8 +4,9 @@ from mnnbio.theory.answers import Answer, NeuronInput, Neurons, answer, answer_t
 from mnnbio.theory.covariance_width import covariance_width, radius_from_width
 from mnnbio.theory.external_rates import ExternalRates, external_rates
 from mnnbio.theory.fixed_points import fixed_points
-from mnnbio.theory.inputs import Trains, external_input, trains, wire
+from mnnbio.theory.inputs import External, Trains, Wired, external_input, trains, wire
 from mnnbio.theory.jumps import Exponent, Jumps, asymmetry_delay, joint_exponent, jump_displacement, private_exponent
+from mnnbio.theory.labelled import windowed_variance
 from mnnbio.theory.mode_dynamics import (
     ModeAnswer,
     ModeDynamics,
@@ -85,6 +86,7 @@ __all__ = [
     "Effective",
     "Efficacy",
     "Exponent",
+    "External",
     "ExternalJumps",
     "ExternalRates",
     "Filtered",
@@ -111,6 +113,7 @@ __all__ = [
     "TrainInput",
     "Trains",
     "Weights",
+    "Wired",
     "Wiring",
     "answer",
     "answer_to",
@@ -160,5 +163,6 @@ __all__ = [
     "stationary_state",
     "taken",
     "trains",
+    "windowed_variance",
     "wire",
 ]

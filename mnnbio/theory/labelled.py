@@ -70,7 +70,7 @@ def statistics(
     ]
     if window is None:
         return found, None
-    count = _count_variance(output, fano, window, t_ref, slow) if counts is None else counts.variance
+    count = windowed_variance(rate, fano, output.skewness, window, t_ref, slow) if counts is None else counts.variance
     expected = torch.where(spiking, rate * window, 1.0)
     found += [
         array("count_variance", dims, count, window=window * 1e-3),
@@ -79,17 +79,37 @@ def statistics(
     return found, count
 
 
-def _count_variance(output: Output, fano: Tensor, window: float, t_ref: Tensor, slow: Slow | None) -> Tensor:
-    """Return the variance of counts in a window: of a renewal train, and of the rate that slow noise modulates."""
-    rate = output.rate
+def windowed_variance(
+    rate: Tensor,
+    fano: Tensor,
+    skewness: Tensor,
+    window: float,
+    t_ref: Tensor,
+    slow: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Return the variance of counts in a window: of a renewal train, and of the rate that slow noise modulates.
+
+    Parameters
+    ----------
+    rate, fano, skewness : Tensor, shape (…, n)
+        As of `mnnbio.moments.count_variance`; the Fano factor is that of long windows, slow noise included.
+    window : float
+        ms.
+    t_ref : Tensor, shape (n,)
+        Refractory periods, ms.
+    slow : pair of Tensor, optional
+        The part of the variance that slow noise of the input brings, 1/ms, and the time with which the correlation of
+        that noise decays, ms.
+    """
     if slow is None:
-        return count_variance(rate, fano, output.skewness, window, t_ref)
-    own = torch.where(rate > 0, fano - slow.variance / torch.where(rate > 0, rate, 1.0), fano)
-    some = slow.time > 0
-    x = torch.where(some, window / torch.where(some, slow.time, 1.0), 1e300)
+        return count_variance(rate, fano, skewness, window, t_ref)
+    variance, time = slow
+    own = torch.where(rate > 0, fano - variance / torch.where(rate > 0, rate, 1.0), fano)
+    some = time > 0
+    x = torch.where(some, window / torch.where(some, time, 1.0), 1e300)
     # Of the power at frequency zero, what a window sees of noise whose correlation decays with tau.
     share = 1 + torch.expm1(-x) / x
-    return count_variance(rate, own, output.skewness, window, t_ref) + slow.variance * window * share
+    return count_variance(rate, own, skewness, window, t_ref) + variance * window * share
 
 
 def _refractory(population: Population) -> npt.NDArray[np.float64]:

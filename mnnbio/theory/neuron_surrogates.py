@@ -361,7 +361,7 @@ class Fluctuating(NamedTuple):
         bent = self.found.slope - _population_mean(self.found.slope, self.owner)
         ratio = interpolated(at, state.frequency, self.found.ratio)[:, 0]
         kind = np.float64 if still else np.complex128
-        effective = np.zeros((len(response),) * 2, kind)
+        effective: npt.NDArray[Any] = np.zeros((len(response),) * 2, kind)
         for block, weights, projection in self.weights:
             tau, dt = float(projection.tau_syn), self.solution.dt
             phase = mean_phase(projection, (2j * np.pi * f).astype(complex))[0]
@@ -459,8 +459,8 @@ def _covariances(
     inner = [p for p in solution.circuit.projections if p.source in solution.system.names]
     if n > DENSE:
         wiring, gain = _with_squares(solution, wired, found, inner, owner)
-        loadings = external.loadings if external.loadings.connections else None
-        return None, projected_response(wiring, gain, long, members, loadings), None
+        noise = external.loadings if external.loadings.connections else None
+        return None, projected_response(wiring, gain, long, members, noise), None
     blocks = []
     for c, projection in zip(wired.recurrent.connections, inner, strict=True):
         full = c.powers(1)
@@ -468,7 +468,7 @@ def _covariances(
         blocks.append((c, np.reshape(c.scale, (-1, 1)) * dense, projection))
     loadings = external.loadings.to_dense() if external.loadings.connections else np.zeros((n, 0))
     fluctuating = Fluctuating(blocks, loadings, solution, found, owner)
-    matrix = fluctuating.covariance(0.0)
+    matrix = fluctuating.covariance(0.0).real
     np.fill_diagonal(matrix, long)
     summed = members.T @ matrix @ members
     if window is None:

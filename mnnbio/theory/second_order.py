@@ -80,7 +80,11 @@ class Solution(NamedTuple):
 def at_frequencies(state: SpectralState, frequency: Array, answers: Answers | None = None) -> Answers:
     """Return the answers of the neurons at other frequencies."""
     own = answers or state.answers
-    return Answers(*(interpolated(frequency, state.frequency, values) for values in own))
+    return Answers(
+        interpolated(frequency, state.frequency, own.spectrum),
+        interpolated(frequency, state.frequency, own.gain),
+        interpolated(frequency, state.frequency, own.to_variance),
+    )
 
 
 def solved(
@@ -241,8 +245,8 @@ def label_solution(solution: Solution, window: float | None, *, covariance: bool
 
 
 def jackknife(
-    quantities: Callable[[Answers], dict[str, Array]], state: SpectralState
-) -> tuple[dict[str, Array], dict[str, Array]]:
+    quantities: Callable[[Answers], dict[str, npt.NDArray[Any]]], state: SpectralState
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Array]]:
     """Return quantities of the answers, and their standard errors by leaving out one group of records after another."""
     parts = state.parts
     means, count = quantities(state.answers), len(parts)

@@ -107,8 +107,7 @@ def scaled_weights(circuit: Circuit, size: float) -> Circuit:
     for p in circuit.projections:
         matrix = circuit.matrix(p)
         scaled = replace(matrix, scores=matrix.scores * factor) if isinstance(matrix, ModeMatrix) else matrix * factor
-        realised = {"weights": scaled, "weight": None, "connectivity": None, "delay": circuit.delays(p)}
-        projections.append(replace(p, **realised))
+        projections.append(replace(p, weights=scaled, weight=None, connectivity=None, delay=circuit.delays(p)))
     drives = [replace(d, weight=d.weight * factor) if isinstance(d, PoissonDrive) else d for d in circuit.drives]
     return circuit.with_parts(projections=projections, drives=drives)
 
@@ -141,12 +140,11 @@ def scaled_noise(circuit: Circuit, size: float) -> Circuit:
 
 def longer_refractory(circuit: Circuit, size: float) -> Circuit:
     """Return a circuit whose neurons rest longer after a spike, by a time in ms."""
-    populations = [
-        replace(p, neuron=replace(p.neuron, t_ref=np.maximum(p.neuron.t_ref + size, 0.0)))  # type: ignore[attr-defined]
-        if isinstance(p, Population)
-        else p
-        for p in circuit.populations
-    ]
+
+    def rested(neuron: Any) -> Any:  # of any model that states a refractory period
+        return replace(neuron, t_ref=np.maximum(neuron.t_ref + size, 0.0))
+
+    populations = [replace(p, neuron=rested(p.neuron)) if isinstance(p, Population) else p for p in circuit.populations]
     return circuit.with_parts(populations=populations)
 
 

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from mnnbio.circuit import Circuit
-from mnnbio.moments import NotConverged, count_variance, fixed_point, interval_skewness
-from mnnbio.theory import Received, Response, external_input, respond, wire
+from mnnbio.moments import NotConverged, fixed_point, interval_skewness
+from mnnbio.theory import (
+    External,
+    Filtered,
+    Received,
+    Response,
+    Wired,
+    external_input,
+    respond,
+    windowed_variance,
+    wire,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -43,15 +53,16 @@ class LocalTheory:
     window: float | None
 
     @cached_property
-    def _wired(self) -> tuple[Any, Any]:
+    def _wired(self) -> tuple[Wired, External]:
         wired = wire(self.circuit, self.dt)
         return wired, external_input(self.circuit, wired, self.dt)
 
     def _input(self, rate: Array, *, white: bool) -> tuple[Array, Received]:
         wired, external = self._wired
         inner = wired.recurrent.received(rate)
-        variance, colored = inner.variance + external.received.variance, inner.colored + external.received.colored
-        return wired.recurrent.dot(rate) + external.mean, Received(variance, 0 * colored if white else colored)
+        variance = inner.variance + external.received.variance
+        filtered = Filtered() if white else inner.filtered + external.received.filtered
+        return wired.recurrent.dot(rate) + external.mean, Received(variance, filtered)
 
     def _respond(self, rate: Array, *, white: bool = False) -> tuple[Array, Array, Response]:
         mean, received = self._input(rate, white=white)
@@ -66,8 +77,11 @@ class LocalTheory:
             return Given(found.rate, fano, found.variance)
         assert found.lif is not None  # of leaky integrate-and-fire neurons
         skewness = interval_skewness(torch.from_numpy(mean), torch.from_numpy(std), found.lif)
-        values = (torch.from_numpy(np.array(v)) for v in (found.rate, fano))
-        count = count_variance(*values, skewness, self.window, found.lif.t_ref).numpy()
+        fired, spread = (torch.from_numpy(np.array(v)) for v in (found.rate, fano))
+        slow = None
+        if found.slow is not None and found.slow_time is not None:
+            slow = torch.from_numpy(np.array(found.slow)), torch.from_numpy(np.array(found.slow_time))
+        count = windowed_variance(fired, spread, skewness, self.window, found.lif.t_ref, slow).numpy()
         expected = found.rate * self.window
         return Given(found.rate, np.where(firing, count / np.where(firing, expected, 1.0), 1.0), count)
 

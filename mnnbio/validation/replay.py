@@ -185,7 +185,8 @@ def noise_input(circuit: Circuit, rate: Array, dt: float, *, recurrent: bool = T
     rates, spreads = (
         np.concatenate([np.zeros(0), *values]) for values in ([t.rate for t in outside], [t.variance for t in outside])
     )
-    jumps, by_time, own = np.zeros(n), {}, np.zeros(n)
+    jumps, own = np.zeros(n), np.zeros(n)
+    by_time: dict[float, Array] = {}
     senders = [(wired.sources, rates, spreads)]
     if recurrent:
         senders.append((wired.recurrent, rate, rate * (1 - rate * dt)))  # at most one spike a step
@@ -193,12 +194,13 @@ def noise_input(circuit: Circuit, rate: Array, dt: float, *, recurrent: bool = T
         for c in wiring.connections:
             jumps[c.rows] += c.dot(mean[c.columns])
             by_time.setdefault(float(c.tau_s), np.zeros(n))[c.rows] += c.squared_dot(spread[c.columns])
-    mean, loadings = np.zeros(n), {}
+    total = np.zeros(n)
+    loadings: dict[str, Array] = {}
     for drive in circuit.drives:
         place, stated = circuit.slices()[drive.target], drive.cumulants(dt)
         population = circuit.population(drive.target)
         assert isinstance(population, Population)
-        mean[place] += stated.mean
+        total[place] += stated.mean
         own[place] += stated.variance
         if stated.loadings is not None:
             known = [loadings[drive.target]] if drive.target in loadings else []
@@ -209,7 +211,7 @@ def noise_input(circuit: Circuit, rate: Array, dt: float, *, recurrent: bool = T
             tau = float(filter_time(train.synapse_model))
             by_time.setdefault(tau, np.zeros(n))[place] += size**2 * train.rate
     white = own + by_time.pop(0.0, np.zeros(n))
-    return NoiseInput(mean + jumps, white, by_time, loadings, jumps)
+    return NoiseInput(total + jumps, white, by_time, loadings, jumps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -402,8 +404,8 @@ class Replay:
         projections = []
         for own, p in zip(self.circuit.projections, circuit.projections, strict=True):
             name = trains_of(p.source) if p.source in self.sending else p.source
-            realised = {"weights": self.circuit.matrix(own), "weight": None, "connectivity": None}
-            projections.append(replace(p, source=name, delay=self.circuit.delays(own), **realised))
+            weights, delay = self.circuit.matrix(own), self.circuit.delays(own)
+            projections.append(replace(p, source=name, weights=weights, weight=None, connectivity=None, delay=delay))
         return replace(circuit, populations=[*circuit.populations, *sources], projections=projections, readout=None)
 
     def _smooth(self, rng: np.random.Generator) -> Circuit:
@@ -420,8 +422,8 @@ class Replay:
             if isinstance(matrix, ModeMatrix):
                 matrix = matrix.to_dense()
             stack = np.hstack if isinstance(matrix, np.ndarray) else (lambda m: sparse.csr_array(sparse.hstack(m)))
-            realised = {"weights": stack([s * matrix for s in signs]), "weight": None, "connectivity": None}
-            projections.append(replace(own, source=trains_of(own.source), delay=0.0, **realised))
+            weights, source = stack([s * matrix for s in signs]), trains_of(own.source)
+            projections.append(replace(own, source=source, weights=weights, weight=None, connectivity=None, delay=0.0))
         sent = [noise_input(c, r, self.dt, recurrent=False) for c, r in zip(self.single, self.rate, strict=True)]
         # The trains of both signs bring no mean: all of it comes from the drive.
         parts = [s._replace(mean=whole.mean) for s, whole in zip(sent, self.noise, strict=True)]

@@ -1,5 +1,6 @@
 """NIR: circuits come back bit by bit, graphs of others become circuits, snnTorch reads ours, and what is refused."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
 
@@ -100,6 +101,21 @@ def test_what_comes_back_fires_as_it_did(tmp_path):
     times = [result["spikes/spike_time"].values for result in results]
     assert len(times[0]) > 10
     np.testing.assert_array_equal(*times)
+
+
+def test_a_readout_of_several_populations_adds_up_at_one_node():
+    circuit, weights, bias = recurrent(), RNG.normal(size=(2, 8)), RNG.normal(size=2)
+    circuit = replace(circuit, readout=Readout(("I", "E"), weights, bias))
+    graph = to_nir(circuit)
+    ends = [a for a, b in graph.edges if b == "readout_output"]
+    assert ends == ["readout"]
+    before = {a: next(c for c, b in graph.edges if b == a) for a, b in graph.edges if b == "readout"}
+    counts = {"I": RNG.normal(size=3), "E": RNG.normal(size=5)}
+    received = sum(graph.nodes[node].weight @ counts[source] for node, source in before.items())
+    read = graph.nodes["readout"].weight @ received + graph.nodes["readout"].bias
+    np.testing.assert_allclose(read, weights @ np.concatenate([counts["I"], counts["E"]]) + bias)
+    assert not any(node.endswith("_output") for node in graph.nodes if node != "readout_output")
+    same_circuit(circuit, from_nir(graph))
 
 
 def test_a_graph_says_what_a_user_of_nir_looks_for():
