@@ -27,7 +27,7 @@ from mnnbio.results import array
 from mnnbio.theory.collective import form, interpolated
 from mnnbio.theory.inputs import External, Wired, external_input, mean_phase, wire
 from mnnbio.theory.labelled import Counted, Output, label_neurons
-from mnnbio.theory.population_surrogates import Surrogates, groups, transformed
+from mnnbio.theory.population_surrogates import Surrogates, transformed
 from mnnbio.theory.recurrence import DENSE, mode_readers, warn_of_shared_input
 from mnnbio.theory.second_order import (
     Solution,
@@ -48,7 +48,8 @@ Complex = npt.NDArray[np.complex128]
 WINDOWED = 2000  # neurons up to which covariances in windows are computed at several frequencies
 QUADRATURE = 8  # frequencies of these
 RECORDS, SPECTRAL_RECORDS = 48, 16  # that are used for rates and for spectra at a point of the grid
-MEANS, STRENGTHS = 25, 4  # points of the grid at most
+MEANS, STRENGTHS = 25, 9  # points of the grid at most
+STEP = 0.5  # between these, of the logarithm of the strength
 SPACING, WIDEST = 0.4, 0.25  # of the points: deviations of the potential, and logarithms of strength beyond neurons
 SILENT = 6.0  # standard deviations of the potential below threshold from which neurons are silent
 REBUILDS, MARGIN = 4, 0.2  # of the grid where neurons leave it
@@ -83,9 +84,17 @@ class Grid(NamedTuple):
 
     mean: Array
     strength: Array  # logarithm
-    rate: RectBivariateSpline  # 1/ms
+    logarithm: RectBivariateSpline  # of the rate and `least`
+    least: float  # rate of one spike in all records, 1/ms
     error: RegularGridInterpolator  # standard error of it
     ratio: RegularGridInterpolator  # spectra over rates, in bands
+
+    def rate(self, mean: Array, strength: Array) -> tuple[Array, Array, Array]:
+        """Return rates (1/ms) and their derivatives by mean and logarithm of the strength, at most at the edges."""
+        at = np.clip(mean, self.mean[0], self.mean[-1]), np.clip(strength, self.strength[0], self.strength[-1])
+        whole = np.exp(self.logarithm.ev(*at))
+        found = np.maximum(whole - self.least, 0.0)  # a spline may undershoot where neurons are silent
+        return found, whole * self.logarithm.ev(*at, dx=1), whole * self.logarithm.ev(*at, dy=1)
 
     def covers(self, mean: Array, strength: Array, floor: float) -> bool:
         """Return whether all inputs that matter are between points of the grid."""
@@ -195,8 +204,9 @@ def neuron_state(solution: Solution, wired: Wired, external: External) -> Neuron
         at = np.clip(m, grid.mean[0], grid.mean[-1]), np.clip(np.log(s), grid.strength[0], grid.strength[-1])
         to_mean, to_strength = kind.slopes
         correction = _correction(kind, own_mean, own_variance, m, s * seen.total[k], circle.dt)
-        columns["gain"].append(grid.rate.ev(*at, dx=1) * to_mean * correction)
-        columns["slope"].append(grid.rate.ev(*at, dy=1) / s * to_strength / seen.total[k] * correction)
+        _, by_mean, by_strength = grid.rate(m, np.log(s))
+        columns["gain"].append(by_mean * to_mean * correction)
+        columns["slope"].append(by_strength / s * to_strength / seen.total[k] * correction)
         columns["error"].append(grid.error(np.stack(at, 1)))
         ratio = grid.ratio(np.stack(at, 1))
         own = rate[kind.place]
@@ -277,7 +287,7 @@ def _grid(solution: Solution, row: int, kind: Kind, inputs: tuple[Array, Array],
     """Return the answers of the standard neuron of a population around given inputs."""
     circle, dt = solution.run.circle, solution.dt
     mean, logarithm = inputs[0], np.log(inputs[1])
-    tau, variance = float(kind.standard.tau_m), float(inputs[1].max()) * _seen(solution).total[row]
+    tau, variance = float(kind.standard.tau_m), float(inputs[1].min()) * _seen(solution).total[row]
     # Points closer than the potential's deviations would tell the noise of the records from one to the next.
     least = max(SPACING * float(np.sqrt(variance / (2 * tau))), 1e-3)
     low = max(floor, float(mean.min()))
@@ -288,7 +298,8 @@ def _grid(solution: Solution, row: int, kind: Kind, inputs: tuple[Array, Array],
     means = (low + high) / 2 + np.linspace(-half, half, count)
     span = float(logarithm.max() - logarithm.min())
     margin = WIDEST + MARGIN * span
-    strengths = np.linspace(logarithm.min() - margin, logarithm.max() + margin, STRENGTHS)
+    count = int(np.clip(np.ceil((span + 2 * margin) / STEP) + 1, 4, STRENGTHS))
+    strengths = np.linspace(logarithm.min() - margin, logarithm.max() + margin, count)
     stand = circle.stand
     currents = np.concatenate([solution.run.currents[k] for k in np.flatnonzero(stand.owner == stand.kind[row])])
     currents = _chosen(currents, RECORDS)
@@ -300,16 +311,17 @@ def _grid(solution: Solution, row: int, kind: Kind, inputs: tuple[Array, Array],
             spikes = lif_spikes(m + np.sqrt(strength) * currents, lif, dt)
             each = spikes.mean(1) / dt
             rates[i, j] = each.mean()
-            place = groups(len(each))
-            parts = np.array([each[place == g].mean() for g in np.unique(place)])
-            errors[i, j] = parts.std(ddof=1) / np.sqrt(len(parts)) if len(parts) > 1 else np.nan
+            pairs = each.reshape(2, -1).mean(0)
+            errors[i, j] = pairs.std(ddof=1) / np.sqrt(len(pairs))
             power = [np.abs(transformed(train)) ** 2 for train in _chosen(spikes, SPECTRAL_RECORDS)]
             banded = circle.bands.average(np.mean(power, axis=0)) / (circle.steps * dt)
             ratio[i, j] = banded / rates[i, j] if rates[i, j] > 0 else 1.0
-    grid = means, strengths
+    grid, least = (means, strengths), 1 / (currents.size * dt)
     return Grid(
         *grid,
-        RectBivariateSpline(*grid, rates, kx=3, ky=min(3, len(strengths) - 1)),
+        # Where few neurons fire, the logarithm of the rate bends less than the rate.
+        RectBivariateSpline(*grid, np.log(rates + least), kx=3, ky=min(3, len(strengths) - 1)),
+        least,
         RegularGridInterpolator(grid, errors),
         RegularGridInterpolator(grid, ratio),
     )
@@ -324,8 +336,7 @@ def _chosen(records: npt.NDArray[Any], most: int) -> npt.NDArray[Any]:
 
 def _rate(grid: Grid, kind: Kind, mean: Array, strength: Array, dt: float, unit: float) -> Array:
     m, s = kind.reduced(mean, strength)
-    at = np.clip(m, grid.mean[0], grid.mean[-1]), np.clip(np.log(s), grid.strength[0], grid.strength[-1])
-    found = np.maximum(grid.rate.ev(*at), 0.0)  # a spline may undershoot where neurons are silent
+    found = grid.rate(m, np.log(s))[0]
     return np.asarray(found * _correction(kind, mean, strength * unit, m, s * unit, dt))
 
 
