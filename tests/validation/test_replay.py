@@ -67,7 +67,7 @@ def test_shuffled_trains_keep_their_intervals():
     found = shuffled(given, np.random.default_rng(3))
     other = 0
     for old, new in zip(rows(given), rows(found), strict=True):
-        assert (0 <= new).all()
+        assert (new >= 0).all()
         assert (new < STEPS).all()
         one, two = circular_intervals(old), circular_intervals(new)
         assert sorted(one) == sorted(two)
@@ -137,7 +137,7 @@ def test_other_neurons_and_changing_synapses_are_refused():
     with pytest.raises(TypeError, match="'in' → 'a' has synapses that change"):
         require_plain(Circuit(plain, [Projection("in", "a", weights=np.ones((2, 3)), plasticity=STDP(w_max=1.0))]))
     alpha = Projection("in", "a", weights=np.ones((2, 3)), synapse=Alpha(5.0))
-    with pytest.raises(TypeError, match="has Alpha synapses: .* delta and exponential"):
+    with pytest.raises(TypeError, match=r"has Alpha synapses: .* delta and exponential"):
         require_plain(Circuit(plain, [alpha]))
 
 
