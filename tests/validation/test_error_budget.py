@@ -13,7 +13,6 @@ from mnnbio import (
     LIFParameters,
     Oscillation,
     PoissonDrive,
-    PoissonSource,
     Population,
     Projection,
     predict,
@@ -22,6 +21,11 @@ from mnnbio import (
 from mnnbio.analyses import plot_error_budget
 from mnnbio.validation import error_budget, shapley
 
+# What a budget measures, the theory warns of.
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::mnnbio.theory.{name}")
+    for name in ("FiniteWeightWarning", "SlowSynapseWarning")
+]
 # Simulations in Python, many short trials side by side.
 PLAIN = {"warmup": 100.0, "window": 100.0, "seed": 1, "codegen": "runtime"}
 
@@ -61,16 +65,17 @@ def of(budget, term):
     return float(budget["mean"].sel(term=term, population_name="cells"))
 
 
+def behind_jumps(size):
+    """Return neurons that each receive seldom jumps of a fifth of the way to the threshold."""
+    return Circuit(
+        [Population("cells", size, LIFParameters(v_reset=0.0, t_ref=5.0))],
+        drives=[PoissonDrive("cells", rate=0.2, weight=4.0), GaussianDrive("cells", mean=-0.15, std=0.3)],
+    )
+
+
 @pytest.fixture(scope="module")
 def strong():
-    """Ten neurons behind Poisson trains whose jumps are a tenth of the way to the threshold."""
-    rng = np.random.default_rng(0)
-    weights = rng.choice([2.0, -2.0], (10, 24), p=[0.65, 0.35]) * (rng.random((10, 24)) < 0.7)
-    circuit = Circuit(
-        [PoissonSource("in", 24, rates=0.12), Population("cells", 10, LIFParameters(v_reset=0.0, t_ref=5.0))],
-        [Projection("in", "cells", weights=weights)],
-        [GaussianDrive("cells", mean=0.35, std=0.3)],
-    )
+    circuit = behind_jumps(80)
     simulation = simulate(circuit, 400, 300, warmup=100, dt=0.5, seed=1, covariance=False, codegen="runtime")
     return circuit, simulation
 
@@ -80,17 +85,13 @@ def test_finite_weights_are_what_the_exact_theory_makes_of_them(strong):
     """The first passage through jumps is exact: what the diffusion lacks is known, and found within 20 %."""
     circuit, simulation = strong
     found = error_budget(circuit, simulation=simulation, codegen="runtime")
-    rates = {
-        t: predict(circuit, dt=0.5, theory=t, covariance=False)["rate"].mean() for t in ("diffusion", "first_passage")
-    }
-    known = float(rates["first_passage"] - rates["diffusion"])
-    assert abs(known) > 0.2
+    one = behind_jumps(1)  # all are alike
+    rates = {t: float(predict(one, dt=0.5, theory=t)["rate"][0]) for t in ("diffusion", "first_passage")}
+    known = rates["first_passage"] - rates["diffusion"]
+    assert abs(known) > 0.5
     assert of(found, "finite weights") == pytest.approx(known, rel=0.2)
-    assert found.attrs["unexplained"] < 0.2
+    assert abs(found.attrs["unexplained"]) < 0.2
     assert "first_passage" in str(found["advice"].sel(term="finite weights").values)
-    # The exact theory has nothing to gain there: what is left of the term is chance.
-    exact = error_budget(circuit, simulation=simulation, codegen="runtime", predicted={"theory": "first_passage"})
-    assert abs(of(exact, "finite weights")) < 0.2 * abs(known)
 
 
 @pytest.mark.slow
