@@ -115,7 +115,7 @@ def collective(wired: Wires, answers: Answers) -> Collective:
     """Return the cross-spectra of populations whose neurons answer in a given way."""
     n, gain = len(wired.sizes), answers.gain.T
     effective = effective_loops(wired, answers.gain, answers.to_variance)
-    K = np.linalg.inv(np.eye(n) - effective)
+    K = np.asarray(np.linalg.inv(np.eye(n) - effective), dtype=np.complex128)
     response, train = np.abs(gain) ** 2, answers.spectrum.T
     single = train[:, :, None] * (np.eye(n) / wired.sizes)
     common = gain[:, :, None] * wired.common
@@ -139,7 +139,7 @@ def collective(wired: Wires, answers: Answers) -> Collective:
     return Collective(cross, effective, added.T, shared.T, K, largest)
 
 
-def interpolated(frequency: npt.ArrayLike, known: Array, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def interpolated(frequency: npt.NDArray[Any], known: Array, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return values (..., known), real or complex, at other frequencies, (..., frequency)."""
     flat = np.asarray(values).reshape(-1, len(known))
 

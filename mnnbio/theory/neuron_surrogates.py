@@ -361,7 +361,7 @@ class Fluctuating(NamedTuple):
     found: Neurons
     owner: npt.NDArray[np.int64]
 
-    def covariance(self, frequency: float) -> Complex:
+    def covariance(self, frequency: float) -> npt.NDArray[Any]:
         """Return the cross-spectra of all neurons at a frequency (1/ms), real at zero."""
         state, f, own = self.solution.state, np.array([frequency]), self.solution.state.answers
         still = frequency == 0
@@ -372,7 +372,7 @@ class Fluctuating(NamedTuple):
         bent = self.found.slope - _population_mean(self.found.slope, self.owner)
         ratio = interpolated(at, state.frequency, self.found.ratio)[:, 0]
         kind = np.float64 if still else np.complex128
-        effective = np.zeros((len(response),) * 2, kind)
+        effective: npt.NDArray[Any] = np.zeros((len(response),) * 2, kind)
         for block, weights, projection in self.weights:
             tau, dt = float(projection.tau_syn), self.solution.dt
             phase = mean_phase(projection, (2j * np.pi * f).astype(complex))[0]
@@ -470,8 +470,8 @@ def _covariances(
     inner = [p for p in solution.circuit.projections if p.source in solution.system.names]
     if n > DENSE:
         wiring, gain = _with_squares(solution, wired, found, inner, owner)
-        loadings = external.loadings if external.loadings.connections else None
-        return None, projected_response(wiring, gain, long, members, loadings), None
+        shared = external.loadings if external.loadings.connections else None
+        return None, projected_response(wiring, gain, long, members, shared), None
     blocks = []
     for c, projection in zip(wired.recurrent.connections, inner, strict=True):
         full = c.powers(1)

@@ -206,7 +206,7 @@ def label_solution(solution: Solution, window: float | None, *, covariance: bool
     wired = solution.run.circle.wires
     firing, rate = state.rate > 0, np.where(state.rate > 0, state.rate, 1.0)
 
-    def quantities(answers: Answers) -> dict[str, Array]:
+    def quantities(answers: Answers) -> dict[str, npt.NDArray[Any]]:
         variance = answers.spectrum[:, 0]
         values = {"variance": variance * 1e3, "fano": np.where(firing, variance / rate, 1.0)}
         found = collective(wired, answers) if covariance or window is not None else solution.found
@@ -241,8 +241,8 @@ def label_solution(solution: Solution, window: float | None, *, covariance: bool
 
 
 def jackknife(
-    quantities: Callable[[Answers], dict[str, Array]], state: SpectralState
-) -> tuple[dict[str, Array], dict[str, Array]]:
+    quantities: Callable[[Answers], dict[str, npt.NDArray[Any]]], state: SpectralState
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
     """Return quantities of the answers, and their standard errors by leaving out one group of records after another."""
     parts = state.parts
     means, count = quantities(state.answers), len(parts)

@@ -41,7 +41,7 @@ def volleys(system: System, state: SpectralState, wired: Wires, found: Collectiv
     found : Collective
         At these frequencies.
     """
-    f = np.fft.rfftfreq(STEPS, STEP)
+    f = np.asarray(np.fft.rfftfreq(STEPS, STEP), dtype=np.float64)
     tau = average(system, system.nodes.neurons.values(lambda neuron: getattr(neuron, "tau_m", None), np.nan))
     membrane = 1 / (1 / tau[:, None] + 2j * np.pi * f)
     # Sender's spike → mean activity → loops → sum of weights, (frequency, row, sender).
