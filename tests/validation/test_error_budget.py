@@ -134,7 +134,7 @@ def recurrent():
         [GaussianDrive(name, mean=1.0, std=1.0) for name in sizes],
         seed=1,
     )
-    return circuit, simulate(circuit, 1000, 40, warmup=100, dt=0.5, seed=1, covariance=False, codegen="runtime")
+    return circuit, simulate(circuit, 500, 24, warmup=100, dt=0.5, seed=1, covariance=False, codegen="runtime")
 
 
 @pytest.mark.slow
@@ -218,7 +218,8 @@ def test_budgets_print_draw_and_are_stored(recurrent, tmp_path):
     with pytest.raises(ValueError, match="must be an error budget"):
         plot_error_budget(found[["gap"]])
     save(found.to_dataset(), tmp_path / "budget.nc")
-    np.testing.assert_allclose(load(tmp_path / "budget.nc")["share"], found["share"])
+    (stored,) = [node for node in load(tmp_path / "budget.nc").subtree if "share" in node.data_vars]
+    np.testing.assert_allclose(stored["share"], found["share"])
     total = float(found["share"].sum())
     assert total == pytest.approx(1.0)
 
