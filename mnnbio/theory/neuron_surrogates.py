@@ -444,7 +444,7 @@ def _labelled(
         if counts is not None and counted is not None:
             counts = counts._replace(covariance=torch.from_numpy(counted)[None])
     tensor = None if matrix is None else torch.from_numpy(matrix)[None]
-    labelled = label_neurons(circuit, output, tensor, window, counts).isel(stimulus=0)
+    labelled = label_neurons(circuit, output, tensor, window, counts=counts).isel(stimulus=0)
     extra.append(array("rate_se", ("neuron",), found.error * 1e3))
     labelled = labelled.assign({variable.name: variable for variable in extra})
     if covariance:
