@@ -272,7 +272,8 @@ def _whitening(known: Sensitivities, errors: Features, time: float, window: floa
         plain = np.sqrt(count / samples * shape)
         cross = np.clip(np.where(plain > 0, third / samples / np.where(plain > 0, plain, 1.0), 0.0), -0.9, 0.9)
     if pairs is not None:
-        assert errors.covariance is not None and count is not None
+        assert errors.covariance is not None
+        assert count is not None
         one, other = np.triu_indices(rate.shape[1], 1)
         product = count[:, one] * count[:, other]
         loose = tolerances["covariance"] * pairs

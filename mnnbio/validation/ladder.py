@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ def ladder_table(ladder: xr.Dataset) -> str:
     """Return a ladder as a table of text: what each step changes in the rates, one below the other."""
     lines = [f"{'step':40}{'median':>9}{'size':>9}{'90 %':>9}{'r.m.s. (Hz)':>13}"]
     rungs = [str(r) for r in ladder["rung"].values]
-    for before, after in zip(rungs, rungs[1:], strict=False):
+    for before, after in pairwise(rungs):
         old, new = (ladder["rate"].sel(rung=rung).values.ravel() for rung in (before, after))
         square = float(np.sqrt(((new - old) ** 2).mean()))
         firing = old > AUDIBLE

@@ -137,7 +137,7 @@ def test_other_neurons_and_changing_synapses_are_refused():
     with pytest.raises(TypeError, match="'in' → 'a' has synapses that change"):
         require_plain(Circuit(plain, [Projection("in", "a", weights=np.ones((2, 3)), plasticity=STDP(w_max=1.0))]))
     alpha = Projection("in", "a", weights=np.ones((2, 3)), synapse=Alpha(5.0))
-    with pytest.raises(TypeError, match=r"has Alpha synapses: .* delta and exponential"):
+    with pytest.raises(TypeError, match=r"has DoubleExponential synapses: .* delta and exponential"):
         require_plain(Circuit(plain, [alpha]))
 
 
