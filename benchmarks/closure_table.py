@@ -131,7 +131,7 @@ TABLE: dict[str, Callable[[], Circuit]] = {
     "Brunel C": lambda: brunel(g=5, nu_ext_ratio=2, scale=0.1),
     "Brunel B": lambda: brunel(g=6, nu_ext_ratio=4, scale=0.2),
     "balanced": lambda: balanced(scale=0.25, indegree=100),
-    "stabilised": lambda: inhibition_stabilised(stimulus=0.0, scale=0.2),
+    "stabilised": lambda: inhibition_stabilised(stimulus=[0.0], scale=0.2).select(0),
     "layers": layers,
     "unequal": unequal,
 }

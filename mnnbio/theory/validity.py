@@ -352,7 +352,7 @@ def warn_of_collective_activity(
             f"neurons of {names[worst]!r} have {share[worst]:.0%} of the variance of their input in common, of "
             f"skewness {skewness[worst]:.2g} and excess kurtosis {kurtosis[worst]:.2g} or more, at a collective loop "
             f"gain of {eigenvalues.spectral_radius:.2g}. Such volleys are no small Gaussian fluctuations: covariances "
-            "come out too small by a third and more. Simulate, or take larger and sparser populations",
+            "come out too small by a tenth to a third. Simulate, or take larger and sparser populations",
             CollectiveActivityWarning,
         )
 
