@@ -17,7 +17,7 @@ PLoS Comput. Biol. 8, e1002408.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -115,7 +115,7 @@ def collective(wired: Wires, answers: Answers) -> Collective:
     """Return the cross-spectra of populations whose neurons answer in a given way."""
     n, gain = len(wired.sizes), answers.gain.T
     effective = effective_loops(wired, answers.gain, answers.to_variance)
-    K: Complex = np.asarray(np.linalg.inv(np.eye(n) - effective), dtype=np.complex128)
+    K = np.asarray(np.linalg.inv(np.eye(n) - effective), dtype=np.complex128)
     response, train = np.abs(gain) ** 2, answers.spectrum.T
     single = train[:, :, None] * (np.eye(n) / wired.sizes)
     common = gain[:, :, None] * wired.common
@@ -139,11 +139,7 @@ def collective(wired: Wires, answers: Answers) -> Collective:
     return Collective(cross, effective, added.T, shared.T, K, largest)
 
 
-@overload
-def interpolated(frequency: Array, known: Array, values: Array) -> Array: ...
-@overload
-def interpolated(frequency: Array, known: Array, values: Complex) -> Complex: ...
-def interpolated(frequency: Array, known: Array, values: Array | Complex) -> Array | Complex:
+def interpolated(frequency: npt.NDArray[Any], known: Array, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return values (..., known), real or complex, at other frequencies, (..., frequency)."""
     flat = np.asarray(values).reshape(-1, len(known))
 

@@ -173,9 +173,9 @@ def train_answers(
     for column in range(size):
         taken = np.array([given.taken(int(stand.kind[row]), column, rate[column]) for row in range(size)])
         if taken.any():
-            sent = given.part(column)
-            more = [c + np.roll(p, circle.steps // 2, axis=1) for c, p in zip(currents, sent, strict=True)]
-            fewer = [c - p for c, p in zip(currents, sent, strict=True)]
+            fluctuating = given.part(column)
+            more = [c + np.roll(p, circle.steps // 2, axis=1) for c, p in zip(currents, fluctuating, strict=True)]
+            fewer = [c - p for c, p in zip(currents, fluctuating, strict=True)]
             slopes[:, :, column] = _slope(circle, (mean, mean), (more, fewer), np.where(taken > 0, taken, np.inf))
     ways = [way for way in circle.senders.inside if way.tau_syn == 0 and len(way.jumps) == 1]
     crossed = {way: _crossed(circle, given, spikes, way) for way in ways if stand.kind[way.row] == way.row}

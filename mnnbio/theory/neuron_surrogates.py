@@ -361,7 +361,7 @@ class Fluctuating(NamedTuple):
     found: Neurons
     owner: npt.NDArray[np.int64]
 
-    def covariance(self, frequency: float) -> Complex:
+    def covariance(self, frequency: float) -> npt.NDArray[Any]:
         """Return the cross-spectra of all neurons at a frequency (1/ms), real at zero."""
         state, f, own = self.solution.state, np.array([frequency]), self.solution.state.answers
         still = frequency == 0
@@ -470,8 +470,8 @@ def _covariances(
     inner = [p for p in solution.circuit.projections if p.source in solution.system.names]
     if n > DENSE:
         wiring, gain = _with_squares(solution, wired, found, inner, owner)
-        noise = external.loadings if external.loadings.connections else None
-        return None, projected_response(wiring, gain, long, members, noise), None
+        shared = external.loadings if external.loadings.connections else None
+        return None, projected_response(wiring, gain, long, members, shared), None
     blocks = []
     for c, projection in zip(wired.recurrent.connections, inner, strict=True):
         full = c.powers(1)
@@ -479,7 +479,7 @@ def _covariances(
         blocks.append((c, np.reshape(c.scale, (-1, 1)) * dense, projection))
     loadings = external.loadings.to_dense() if external.loadings.connections else np.zeros((n, 0))
     fluctuating = Fluctuating(blocks, loadings, solution, found, owner)
-    matrix = fluctuating.covariance(0.0).real
+    matrix = fluctuating.covariance(0.0)
     np.fill_diagonal(matrix, long)
     summed = members.T @ matrix @ members
     if window is None:

