@@ -326,12 +326,9 @@ def _response(loops: Loops, factor: Array, change: Change, s: complex) -> Comple
 
 def _scaled(inputs: Inputs, factor: Array, change: Change) -> Inputs:
     """Return the sums of weights with the connections changed by factors."""
-    powers = {"total": 1, "squares": 2, "row_variance": 2, "column_variance": 2, "cubes": 3}
-    exponent = (lambda power: power) if change == "weight" else (lambda _: 1)
-    return inputs._replace(
-        filtered={time: squares * factor ** exponent(2) for time, squares in inputs.filtered.items()},
-        **{name: getattr(inputs, name) * factor ** exponent(power) for name, power in powers.items()},
-    )
+    if change == "weight":
+        return inputs.scaled(factor, factor**2, factor**3)
+    return inputs.scaled(factor, factor, factor)
 
 
 def _root(response: Callable[[complex], Complex], s: complex, slope: complex) -> complex:

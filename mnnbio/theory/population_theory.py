@@ -108,6 +108,17 @@ class Inputs(NamedTuple):
         """Return the filtered fluctuations that trains of that variance per time (sender,) give to each population."""
         return Filtered({tau: squares @ variance for tau, squares in self.filtered.items()})
 
+    def scaled(self, factor: Array, square: Array, cube: Array) -> Inputs:
+        """Return the sums with weights, their squares and their cubes times factors (population, sender)."""
+        return self._replace(
+            total=self.total * factor,
+            squares=self.squares * square,
+            filtered={tau: squares * square for tau, squares in self.filtered.items()},
+            row_variance=self.row_variance * square,
+            column_variance=self.column_variance * square,
+            cubes=self.cubes * cube,
+        )
+
     def opened(self, rate: Array, variance: Array) -> Conductances | None:
         """Return the conductances that trains of that rate and variance per time (sender,) open in each population."""
         found = None

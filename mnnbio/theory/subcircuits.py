@@ -201,8 +201,4 @@ def _require_stable_part(eigenvalues: Stability) -> None:
 def _cut(system: System, stay: set[Pair]) -> System:
     """Return the equations with the sums of the connections that stay; those of the state are not to be asked of it."""
     kept = np.array([[(source, target) in stay for source in system.names] for target in system.names], dtype=float)
-    sums = ("total", "squares", "row_variance", "column_variance", "cubes")
-    whole = system.recurrent
-    filtered = {time: squares * kept for time, squares in whole.filtered.items()}
-    part = whole._replace(filtered=filtered, **{name: getattr(whole, name) * kept for name in sums})
-    return system._replace(recurrent=part)
+    return system._replace(recurrent=system.recurrent.scaled(kept, kept, kept))
