@@ -122,6 +122,6 @@ def outcome_of(
         spikes=last.spikes,
         best_spikes=best.spikes,
         rho=membrane_ratio(network, best.weights, best.passed),
-        scores={"F_best": best.F, "F_last": last.F, **(scores or {})},
+        scores={"last F": last.F, "best F": best.F, **(scores or {})},
         details=dict(details or {}),
     )

@@ -238,7 +238,7 @@ class PSPM:
             on from it, with the numbers that it would have had without a break.
         checkpoint_every : int
         progress : callable, optional
-            Called after every pass with its number and F; False ends the fit.
+            Called with the passes done and F after every pass; learning stops if it returns True.
 
         Raises
         ------
@@ -330,7 +330,7 @@ class _Fit:
                 matched = not len(errors.step) and not forced
                 self.weights = self._updated(passed, errors, window, forced)
                 self.done += 1
-                stop = progress is not None and progress(self.done, f) is False
+                stop = progress is not None and bool(progress(self.done, f))
                 if stop or self.done % every == 0 or self.done == self.rule.passes:
                     self._save(path)
                 if matched and self.rule.stop_when_matched and window <= self.last_window:

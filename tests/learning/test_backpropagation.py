@@ -108,7 +108,7 @@ def test_learns_and_keeps_signs_and_best(network):
         weights[slices[projection.target], slices[projection.source]] = projection.weights
     assert (weights * network.signs >= 0).all()
     assert (weights[~network.connections] == 0).all()
-    assert found.scores["F_best"] == pytest.approx(found.best_f)  # the simulation fires what PyTorch said
+    assert found.scores["best F"] == pytest.approx(found.best_f)  # the simulation fires what PyTorch said
 
 
 def test_progress_stops(network):

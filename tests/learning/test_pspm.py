@@ -107,7 +107,7 @@ def test_given_synapses_alone_change(task, network):
 def test_a_fit_goes_on_with_the_same_numbers(task, network, tmp_path):
     rule, path = PSPM(passes=12, homeostatic_rate=0.02, seed=4), tmp_path / "fit.npz"
     whole = rule.fit(task.target, network)
-    halved = rule.fit(task.target, network, checkpoint=path, progress=lambda number, f: number < 6)
+    halved = rule.fit(task.target, network, checkpoint=path, progress=lambda number, f: number >= 6)
     assert (halved.status, halved.passes) == ("stopped", 6)
     assert "`progress` ended it" in halved.message
     rest = rule.fit(task.target, network, checkpoint=path)
