@@ -45,7 +45,7 @@ def fails(message: str, *arguments: object) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def empty_figures():
     """Leave the drawing of files out: it takes most of the time, and has tests of its own."""
-    import mnnbio.analyses.html_report as module
+    import mnnbio.analyses.report_page as module
 
     def write(figure, stem):
         path = Path(f"{stem}.svg")
