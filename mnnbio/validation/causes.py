@@ -107,7 +107,7 @@ def scaled_weights(circuit: Circuit, size: float) -> Circuit:
     for p in circuit.projections:
         matrix = circuit.matrix(p)
         scaled = replace(matrix, scores=matrix.scores * factor) if isinstance(matrix, ModeMatrix) else matrix * factor
-        realised = {"weights": scaled, "weight": None, "connectivity": None, "delay": circuit.delays(p)}
+        realised: dict[str, Any] = {"weights": scaled, "weight": None, "connectivity": None, "delay": circuit.delays(p)}
         projections.append(replace(p, **realised))
     drives = [replace(d, weight=d.weight * factor) if isinstance(d, PoissonDrive) else d for d in circuit.drives]
     return circuit.with_parts(projections=projections, drives=drives)
@@ -142,7 +142,7 @@ def scaled_noise(circuit: Circuit, size: float) -> Circuit:
 def longer_refractory(circuit: Circuit, size: float) -> Circuit:
     """Return a circuit whose neurons rest longer after a spike, by a time in ms."""
     populations = [
-        replace(p, neuron=replace(p.neuron, t_ref=np.maximum(p.neuron.t_ref + size, 0.0)))  # type: ignore[attr-defined]
+        replace(p, neuron=replace(p.neuron, t_ref=np.maximum(p.neuron.t_ref + size, 0.0)))  # type: ignore[type-var, attr-defined]
         if isinstance(p, Population)
         else p
         for p in circuit.populations

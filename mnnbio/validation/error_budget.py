@@ -460,7 +460,7 @@ def shapley(
         Some orders; by default all, by the 2^k subsets.
     """
     if orders is not None:
-        found = {term: [] for term in terms}
+        found: dict[str, list[Array]] = {term: [] for term in terms}
         for order in orders:
             for place, term in enumerate(order):
                 before = frozenset(order[:place])
@@ -553,7 +553,7 @@ def _labelled(game: _Game, orders: list[tuple[str, ...]] | None) -> ErrorBudget:
         "simulated_se": (over, neurons(chance), unit_attrs),
         "advice": ("term", np.array([_advice(game, t, trials, needed) for t in names])),
     }
-    coords = {
+    coords: dict[str, Any] = {
         "term": names,
         "population_name": populations,
         **neuron_coords({p.name: p.size for p in game.circuit.neurons}),

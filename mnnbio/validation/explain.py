@@ -299,7 +299,7 @@ def _whitening(known: Sensitivities, errors: Features, time: float, window: floa
                 factor, np.moveaxis(values[..., :size], -1, 0).reshape(size, -1), lower=True
             )
             found.append(np.moveaxis(inner.reshape(size, *values.shape[:-1]), 0, -1))
-            if pair_square is not None:
+            if pair_square is not None and loose is not None:
                 error = np.sqrt(pair_square[k])
                 found.append(_without_common(values[..., size:] / error, loose[k] / error))
         return np.concatenate(found, axis=-1)

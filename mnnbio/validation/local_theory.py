@@ -66,8 +66,8 @@ class LocalTheory:
             return Given(found.rate, fano, found.variance)
         assert found.lif is not None  # of leaky integrate-and-fire neurons
         skewness = interval_skewness(torch.from_numpy(mean), torch.from_numpy(std), found.lif)
-        values = (torch.from_numpy(np.array(v)) for v in (found.rate, fano))
-        count = count_variance(*values, skewness, self.window, found.lif.t_ref).numpy()
+        rates, fanos = torch.from_numpy(np.array(found.rate)), torch.from_numpy(fano)
+        count = count_variance(rates, fanos, skewness, self.window, found.lif.t_ref).numpy()
         expected = found.rate * self.window
         return Given(found.rate, np.where(firing, count / np.where(firing, expected, 1.0), 1.0), count)
 

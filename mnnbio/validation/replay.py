@@ -185,7 +185,8 @@ def noise_input(circuit: Circuit, rate: Array, dt: float, *, recurrent: bool = T
     rates, spreads = (
         np.concatenate([np.zeros(0), *values]) for values in ([t.rate for t in outside], [t.variance for t in outside])
     )
-    jumps, by_time, own = np.zeros(n), {}, np.zeros(n)
+    jumps, own = np.zeros(n), np.zeros(n)
+    by_time: dict[float, Array] = {}
     senders = [(wired.sources, rates, spreads)]
     if recurrent:
         senders.append((wired.recurrent, rate, rate * (1 - rate * dt)))  # at most one spike a step
@@ -193,7 +194,8 @@ def noise_input(circuit: Circuit, rate: Array, dt: float, *, recurrent: bool = T
         for c in wiring.connections:
             jumps[c.rows] += c.dot(mean[c.columns])
             by_time.setdefault(float(c.tau_s), np.zeros(n))[c.rows] += c.squared_dot(spread[c.columns])
-    mean, loadings = np.zeros(n), {}
+    mean = np.zeros(n)
+    loadings: dict[str, Array] = {}
     for drive in circuit.drives:
         place, stated = circuit.slices()[drive.target], drive.cumulants(dt)
         population = circuit.population(drive.target)
@@ -402,7 +404,7 @@ class Replay:
         projections = []
         for own, p in zip(self.circuit.projections, circuit.projections, strict=True):
             name = trains_of(p.source) if p.source in self.sending else p.source
-            realised = {"weights": self.circuit.matrix(own), "weight": None, "connectivity": None}
+            realised: dict[str, Any] = {"weights": self.circuit.matrix(own), "weight": None, "connectivity": None}
             projections.append(replace(p, source=name, delay=self.circuit.delays(own), **realised))
         return replace(circuit, populations=[*circuit.populations, *sources], projections=projections, readout=None)
 
@@ -420,7 +422,11 @@ class Replay:
             if isinstance(matrix, ModeMatrix):
                 matrix = matrix.to_dense()
             stack = np.hstack if isinstance(matrix, np.ndarray) else (lambda m: sparse.csr_array(sparse.hstack(m)))
-            realised = {"weights": stack([s * matrix for s in signs]), "weight": None, "connectivity": None}
+            realised: dict[str, Any] = {
+                "weights": stack([s * matrix for s in signs]),
+                "weight": None,
+                "connectivity": None,
+            }
             projections.append(replace(own, source=trains_of(own.source), delay=0.0, **realised))
         sent = [noise_input(c, r, self.dt, recurrent=False) for c, r in zip(self.single, self.rate, strict=True)]
         # The trains of both signs bring no mean: all of it comes from the drive.
