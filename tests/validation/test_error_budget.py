@@ -22,10 +22,7 @@ from mnnbio.analyses import plot_error_budget
 from mnnbio.validation import error_budget, shapley
 
 # What a budget measures, the theory warns of.
-pytestmark = [
-    pytest.mark.filterwarnings(f"ignore::mnnbio.theory.{name}")
-    for name in ("FiniteWeightWarning", "SlowSynapseWarning")
-]
+pytestmark = [pytest.mark.filterwarnings(f"ignore::mnnbio.theory.{name}") for name in ("FiniteWeightWarning",)]
 # Simulations in Python, many short trials side by side.
 PLAIN = {"warmup": 100.0, "window": 100.0, "seed": 1, "codegen": "runtime"}
 
@@ -160,41 +157,6 @@ def test_the_closure_of_trained_networks_lacks_what_the_other_has(recurrent):
     ]
     assert of(one, "closure") - of(two, "closure") == pytest.approx(own[1] - own[0], rel=0.2)
     assert abs(one.attrs["unexplained"]) < 0.2
-
-
-def loop(mean, std, tau_syn, tau_m=20.0, v_th=20.0, t_ref=5.0, dt=0.1, time=2000.0, neurons=1500, seed=0):
-    """Return the rate (Hz) of neurons under filtered noise, in a plain loop."""
-    rng = np.random.default_rng(seed)
-    decay, leak = np.exp(-dt / tau_syn), np.exp(-dt / tau_m)
-    v, current, rest = rng.uniform(0, v_th, neurons), np.zeros(neurons), np.zeros(neurons, dtype=int)
-    spikes, steps, warmup = 0, round(time / dt), 2000
-    for step in range(steps + warmup):
-        new = current * decay + std / np.sqrt(2 * tau_syn) * np.sqrt(1 - decay**2) * rng.standard_normal(neurons)
-        force = mean + (current + new) / 2
-        current = new
-        v = np.where(rest == 0, v * leak + force * tau_m * (1 - leak), v)
-        fired = (rest == 0) & (v > v_th)
-        rest = np.maximum(rest - 1, 0)
-        v[fired], rest[fired] = 0.0, round(t_ref / dt)
-        spikes += fired.sum() * (step >= warmup)
-    return spikes / neurons / time * 1e3
-
-
-@pytest.mark.slow
-def test_slow_synapses_are_what_a_plain_loop_makes_of_them():
-    """Many small jumps through synapses of half the membrane's time: what the expansion lacks, within 20 %."""
-    rate, weight, tau = 12.0, 0.25, 10.0
-    drives = [PoissonDrive("cells", rate=rate, weight=w, tau_syn=tau) for w in (weight, -weight)]
-    circuit = Circuit(
-        [Population("cells", 60, LIFParameters(v_reset=0.0, t_ref=5.0))],
-        drives=[GaussianDrive("cells", mean=0.75), *drives],
-    )
-    found = error_budget(circuit, duration=1000, trials=40, dt=0.1, **PLAIN)
-    truth = loop(0.75, np.sqrt(2 * rate * weight**2), tau)
-    known = truth - float(predict(circuit, dt=0.1, covariance=False)["rate"].mean())
-    assert abs(known) > 0.3
-    assert of(found, "slow synapses") == pytest.approx(known, rel=0.2)
-    assert found.attrs["unexplained"] < 0.2
 
 
 @pytest.mark.slow
