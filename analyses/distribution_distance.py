@@ -155,6 +155,7 @@ def pair_distances(name: str, predicted: Array, simulated: Array, se: Array, rng
     x, y, error = predicted[pairs], simulated[pairs], se[pairs]
     known = np.flatnonzero(np.isfinite(x) & np.isfinite(y) & np.isfinite(error))
     row = dict.fromkeys(("ks", "ks_p", "ks_expected"), float("nan"))
+    known = known[np.lexsort((error[known], y[known], x[known]))]  # draws do not depend on the order of neurons
     if len(known) > 2:
         known = rng.choice(known, _PAIRS, replace=False) if len(known) > _PAIRS else known
         x, y, error = x[known], y[known], error[known]
