@@ -180,7 +180,10 @@ def recorded_parts(result: Any, what: str) -> Recorded:
 
 def _group(tree: xr.DataTree, name: str) -> xr.Dataset:
     """Return the dataset of a group, an empty one where there is none."""
-    node = tree.get(name)
+    try:
+        node = tree[name]  # by path, which `get` does not follow
+    except KeyError:
+        return xr.Dataset()
     return node.to_dataset(inherit=False) if isinstance(node, xr.DataTree) else xr.Dataset()
 
 
@@ -213,6 +216,7 @@ def _layout(result: xr.DataTree, spikes: xr.Dataset | None, series: Sequence[Ser
             "group": own.group,
             "variable": own.variable,
             "dims": list(own.values.dims),
+            "stimuli": int(own.values.sizes.get("stimulus", 1)),
             "dtype": own.values.dtype.str,
             "own": dict(own.values.attrs),
             **_labels(_group(result, own.group)),
@@ -308,7 +312,7 @@ class Layout:
             values = np.stack([np.asarray(part, dtype=stored["dtype"]) for part in parts])
             coords = _coords(stored)
             lead = stored["dims"][:-2]
-            number = len(coords["stimulus"][1]) if "stimulus" in lead else 1
+            number = int(stored["stimuli"])
             values = values.reshape(*([number] if "stimulus" in lead else []), len(parts) // number, *values.shape[1:])
             known = groups.get(stored["group"], xr.Dataset(coords=coords, attrs=stored["attrs"]))
             array = xr.DataArray(values, dims=stored["dims"], attrs=stored["own"])
