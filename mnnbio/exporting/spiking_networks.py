@@ -23,6 +23,7 @@ from mnnbio.circuit import (
     Source,
     SpikeSource,
 )
+from mnnbio.exporting.signals import array
 from mnnbio.exporting.table_networks import layer_names
 from mnnbio.machine import check_choice
 from mnnbio.neurons import DiscreteLIF, LIFParameters
@@ -98,7 +99,7 @@ def _discrete_parts(network: SpikingNetwork, given: _Given, synapse: FilteredSpi
     )
     recurrent = Projection(HIDDEN, HIDDEN, weights=_recurrent(network, weights), synapse=synapse)
     hidden = Population(HIDDEN, network.size, neuron)
-    weight_in = _array(network.weight_in)
+    weight_in = array(network.weight_in)
     if given.as_spikes:
         source = _source(given, network.dt)
         return _Parts(
@@ -125,7 +126,7 @@ def _lif_parts(network: SpikingNetwork, given: _Given, synapse: FilteredSpikes, 
         delay=dt,
     )
     hidden = Population(HIDDEN, network.size, neuron)
-    weight_in = _array(network.weight_in)
+    weight_in = array(network.weight_in)
     if given.as_spikes:
         enter = Projection(INPUT, HIDDEN, weights=charge[:, None] * weight_in, tau_syn=tau_syn)
         return _Parts([_source(given, dt), hidden], [enter, recurrent], [])
@@ -180,8 +181,8 @@ def _recurrent(network: SpikingNetwork, weights: Weights, factor: Any = 1.0) -> 
     scale = np.broadcast_to(factor, network.size)[:, None]
     recurrent = network.recurrent
     if not isinstance(recurrent, ModeWeights):
-        return _array(recurrent.matrix()) * scale
-    modes = ModeMatrix(_array(recurrent.modes_in) * scale, _array(recurrent.scores), _array(recurrent.modes_out))
+        return array(recurrent.matrix()) * scale
+    modes = ModeMatrix(array(recurrent.modes_in) * scale, array(recurrent.scores), array(recurrent.modes_out))
     return modes if weights == "modes" else modes.to_dense()
 
 
@@ -194,13 +195,13 @@ def _synapse(network: SpikingNetwork) -> FilteredSpikes:
 
 def _single(value: Any, name: str, reason: str) -> float:
     """Return a time constant that all neurons share."""
-    array = np.asarray(value, dtype=np.float64)
-    if (array != array.flat[0]).any():
+    given = np.asarray(value, dtype=np.float64)
+    if (given != given.flat[0]).any():
         raise ValueError(
             f"`{name}` of the network must be one number to be exported, because {reason}, got values from "
-            f"{array.min():g} to {array.max():g} ms"
+            f"{given.min():g} to {given.max():g} ms"
         )
-    return float(array.flat[0])
+    return float(given.flat[0])
 
 
 def _readout(network: SpikingNetwork, synapse: FilteredSpikes, labels: Sequence[Any] | None) -> Readout | None:
@@ -212,7 +213,7 @@ def _readout(network: SpikingNetwork, synapse: FilteredSpikes, labels: Sequence[
                 "and take `read_outputs`"
             )
         return None
-    weights = _array(network.weight_out) * synapse.area(network.dt) * network.dt
+    weights = array(network.weight_out) * synapse.area(network.dt) * network.dt
     names = None if labels is None else tuple(str(label) for label in labels)
     return Readout(HIDDEN, weights, np.zeros(len(weights)), names)
 
@@ -295,7 +296,3 @@ def read_outputs(network: SpikingNetwork | SpikingTableNetwork, result: Any) -> 
             course[step] = filtered = constants.fall * filtered + constants.gain * onset
             before = now
         return read_out(course, network.weight_out, network.readout)
-
-
-def _array(tensor: Tensor) -> Array:
-    return tensor.detach().to("cpu", torch.float64).numpy()

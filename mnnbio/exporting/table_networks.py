@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from mnnbio.circuit import ChannelDrive, Circuit, Drive, Population, Projection, Readout, Source, SpikeSource
+from mnnbio.exporting.signals import array
 from mnnbio.neurons import DiscreteLIF
 from mnnbio.synapses import Into
 from mnnbio.training import SpikingTableNetwork
@@ -42,7 +43,7 @@ def export_table(network: SpikingTableNetwork, stimulus: Any, labels: Sequence[A
     drives: list[Drive] = []
     source = INPUT
     for name, weight, bias in zip(names, network.weights, network.biases, strict=True):
-        matrix, constant = _array(weight), _array(bias)
+        matrix, constant = array(weight), array(bias)
         populations.append(Population(name, len(matrix), neuron))
         if source == INPUT and network.step_encoder.encoding in ("current", "flicker"):
             # The constant is a channel that is always 1.
@@ -60,7 +61,7 @@ def export_table(network: SpikingTableNetwork, stimulus: Any, labels: Sequence[A
         shown_labels = None if labels is None else tuple(str(label) for label in labels)
         bias = network.readout.bias
         assert bias is not None
-        readout = Readout(names[-1], _array(network.readout.weight), _array(bias), shown_labels)
+        readout = Readout(names[-1], array(network.readout.weight), array(bias), shown_labels)
     return Circuit(populations, projections, drives, readout)
 
 
@@ -82,13 +83,9 @@ def _inputs(network: SpikingTableNetwork, stimulus: Any) -> Array:
         raise ValueError("the network is in training, where inputs are drawn anew each time: call its `eval` first")
     given = torch.from_numpy(np.atleast_2d(values)).to(network.dtype)
     with torch.no_grad():
-        return _array(network.inputs(network.encoder.clipped(given, stacklevel=5)))
+        return array(network.inputs(network.encoder.clipped(given, stacklevel=5)))
 
 
 def _source(inputs: Array, dt: float) -> SpikeSource:
     pairs = [np.nonzero(inputs[:, k]) for k in range(inputs.shape[1])]
     return SpikeSource(INPUT, [steps * dt for steps, _ in pairs], [channels for _, channels in pairs], inputs.shape[2])
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    return tensor.detach().to("cpu", torch.float64).numpy()

@@ -25,7 +25,7 @@ from mnnbio.circuit import (
     time_step,
 )
 from mnnbio.formats.point_models import CAPACITANCE, PointModel, point_model, realised_synapses
-from mnnbio.formats.script_text import UNPACK, array_code, identifier, import_or_say, number_code, shortest
+from mnnbio.formats.script_text import UNPACK, ScriptNames, array_code, import_or_say, number_code, shortest
 from mnnbio.machine import check_choice, require_integer
 from mnnbio.synapses import Conductance
 from mnnbio.units import count_steps, in_unit
@@ -149,15 +149,12 @@ def source_steps(source: SpikeSource, dt: float, warmup: float, late: bool) -> t
     return stamps, elements[steps >= 0]
 
 
-class _Script:
+class _Script(ScriptNames):
     """A script while it is written."""
 
     def __init__(self, circuit: Circuit, dt: float, duration: float, warmup: float, synapses: SynapsesAs) -> None:
         self.circuit, self.dt, self.duration, self.warmup, self.synapses = circuit, dt, duration, warmup, synapses
-        self.names: dict[str, str] = {}
-        for part in circuit.populations:
-            self.names[part.name] = identifier(part.name, {*_RESERVED, *self.names.values()})
-        self.taken = {*_RESERVED, *self.names.values()}
+        super().__init__([part.name for part in circuit.populations], _RESERVED)
         self.models = {p.name: point_model(circuit, p, dt, _WHERE) for p in circuit.neurons}
 
     def text(self, seed: int) -> str:
@@ -191,12 +188,6 @@ class _Script:
             "# nest.local_num_threads = 4",
         ]
         return "\n".join(head) + "\n\n" + body + "\n"
-
-    def variable(self, wish: str) -> str:
-        """Return a new variable."""
-        found = identifier(wish, self.taken)
-        self.taken.add(found)
-        return found
 
     def neurons(self, population: Population) -> Iterator[str]:
         """Yield the lines that make a population."""

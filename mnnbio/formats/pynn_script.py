@@ -26,7 +26,7 @@ from mnnbio.circuit import (
 )
 from mnnbio.formats.nest_script import one_stimulus
 from mnnbio.formats.point_models import PointModel, point_model, realised_synapses, require_constant
-from mnnbio.formats.script_text import UNPACK, array_code, identifier, import_or_say, shortest
+from mnnbio.formats.script_text import UNPACK, ScriptNames, array_code, import_or_say, shortest
 from mnnbio.machine import check_choice, require_integer
 from mnnbio.synapses import Conductance, Delta, DoubleExponential, Exponential
 from mnnbio.units import count_steps, in_unit
@@ -159,7 +159,7 @@ class _Ends:
         return next((self.model.synapses[k] for (k, _), own in self.of.items() if own == end), None)
 
 
-class _Script:
+class _Script(ScriptNames):
     """A script while it is written."""
 
     def __init__(
@@ -167,10 +167,7 @@ class _Script:
     ) -> None:
         self.circuit, self.dt, self.duration, self.warmup, self.rules = circuit, dt, duration, warmup, rules
         self.simulator = simulator
-        self.names: dict[str, str] = {}
-        for part in circuit.populations:
-            self.names[part.name] = identifier(part.name, {*_RESERVED, *self.names.values()})
-        self.taken = {*_RESERVED, *self.names.values()}
+        super().__init__([part.name for part in circuit.populations], _RESERVED)
         self.models = {p.name: point_model(circuit, p, dt, _WHERE) for p in circuit.neurons}
         for name, model in self.models.items():
             model.require_constant(name, _WHERE)
@@ -232,12 +229,6 @@ class _Script:
         if self.simulator == "brian2":
             head += ["import brian2", "", f"brian2.seed({seed})"]
         return "\n".join(head) + "\n\n" + body + "\n"
-
-    def variable(self, wish: str) -> str:
-        """Return a new variable."""
-        found = identifier(wish, self.taken)
-        self.taken.add(found)
-        return found
 
     def neurons(self, population: Population) -> Iterator[str]:
         """Yield the lines that make a population."""

@@ -8,7 +8,7 @@ import keyword
 import re
 import textwrap
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,30 @@ def identifier(name: str, taken: Collection[str]) -> str:
     plain = f"_{plain}" if plain[:1].isdigit() else plain
     wishes = (plain, *(f"{plain}_{k}" for k in range(1, 10**6)))
     return next(own for own in wishes if own not in taken and not keyword.iskeyword(own) and not hasattr(builtins, own))
+
+
+class ScriptNames:
+    """Variables of a script that is written: those of populations, and new ones.
+
+    Parameters
+    ----------
+    populations : sequence of str
+        Names of the populations and sources.
+    reserved : collection of str
+        What the script itself uses.
+    """
+
+    def __init__(self, populations: Sequence[str], reserved: Collection[str]) -> None:
+        self.names: dict[str, str] = {}
+        for name in populations:
+            self.names[name] = identifier(name, {*reserved, *self.names.values()})
+        self.taken = {*reserved, *self.names.values()}
+
+    def variable(self, wish: str) -> str:
+        """Return a new variable."""
+        found = identifier(wish, self.taken)
+        self.taken.add(found)
+        return found
 
 
 def import_or_say(statement: str, needed: str) -> list[str]:

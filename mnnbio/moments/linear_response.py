@@ -33,10 +33,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mnnbio.moments.covariance import Dense, LowRank
+from mnnbio.moments.covariance import Covariance, Dense, LowRank
 
 
-def dense_response(weights: Tensor, gain: Tensor, variance: Tensor, loadings: Tensor | None = None) -> Dense:
+def dense_response(
+    weights: Tensor,
+    gain: Tensor,
+    variance: Tensor,
+    loadings: Tensor | None = None,
+    external: Covariance | None = None,
+) -> Dense:
     """Return the covariance of neurons with a full matrix of weights, in O(n³).
 
     Parameters
@@ -49,6 +55,8 @@ def dense_response(weights: Tensor, gain: Tensor, variance: Tensor, loadings: Te
         Count variances per time, 1/ms: the diagonal of the result.
     loadings : Tensor, shape (..., n, k), optional
         L, loadings of independent noise sources on the external currents, ``Σ = L Lᵀ``, mV/√ms.
+    external : Covariance, optional
+        Σ itself instead, mV²/ms.
 
     Returns
     -------
@@ -65,6 +73,10 @@ def dense_response(weights: Tensor, gain: Tensor, variance: Tensor, loadings: Te
             [0.5000, 2.0000]])
     """
     K = torch.linalg.inv(_identity(gain.shape[-1], gain) - gain[..., :, None] * weights)
+    if external is not None:
+        shared = external.quadratic(K * gain[..., None, :])
+        own = torch.linalg.solve(K * K, variance - shared.diagonal(dim1=-2, dim2=-1))
+        return Dense((K * own[..., None, :]) @ K.mT + shared)
     common = K @ _shared(gain, loadings)
     own = torch.linalg.solve(K * K, variance - (common**2).sum(-1))
     return Dense((K * own[..., None, :]) @ K.mT + common @ common.mT)

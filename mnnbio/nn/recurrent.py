@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from mnnbio.machine import check_choice, require_integer
 from mnnbio.moments import (
-    Dense,
     Neuron,
     NotConverged,
+    dense_response,
     discrete_lif,
     fixed_point,
     jump_factors,
@@ -147,11 +147,7 @@ class MomentRecurrent(nn.Module):
         rate, variance, gain = moment_activation(mean, std, neurons)
         weight = self._arriving()
         self._require_stable(weight.detach(), gain.detach())
-        identity = torch.eye(self.features, dtype=rate.dtype, device=rate.device)
-        response = torch.linalg.inv(identity - gain[..., :, None] * weight)
-        shared = currents.covariance.quadratic(response * gain[..., None, :])
-        own = torch.linalg.solve(response * response, variance - shared.diagonal(dim1=-2, dim2=-1))
-        return Moments(rate, Dense((response * own[..., None, :]) @ response.mT + shared))
+        return Moments(rate, dense_response(weight, gain, variance, external=currents.covariance))
 
     def rates(self, currents: Moments) -> Tensor:
         """Return the rates alone, shape (..., features), 1/ms: without covariances, several times faster."""

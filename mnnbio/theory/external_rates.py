@@ -37,10 +37,11 @@ from mnnbio.theory.population_theory import (
     fluctuations,
     population_stability,
     population_system,
+    state_of,
     with_inputs,
 )
 from mnnbio.theory.recurrence import stability_attributes
-from mnnbio.theory.stationary import Closure, closure_name, driving_variance
+from mnnbio.theory.stationary import Closure, Found, closure_name, driving_variance
 from mnnbio.theory.validity import check_predictable, check_validity, checked_step
 from mnnbio.units import Unit, in_unit
 
@@ -215,23 +216,8 @@ class _Search:
     def state(self, factors: Array) -> tuple[System, PopulationState]:
         """Return the state that the rates hold, stable or not."""
         system, mean, std, response = self._answer(factors)
-        return system, PopulationState(
-            average(system, response.rate),
-            average(system, response.variance),
-            average(system, response.gain),
-            average(system, mean),
-            average(system, std),
-            "converged",
-            0.0,
-            0,
-            mean,
-            std,
-            response.lif,
-            response.rate,
-            response.gain,
-            response.skewness,
-            response.potential,
-        )
+        found = Found(average(system, response.rate), "converged", 0.0, 0)
+        return system, state_of(system, found, mean, std, response)
 
     def _rates(self, factors: Array) -> Array:
         system, _, _, response = self._answer(factors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,20 @@ def modes_of(f: Array, on_grid: Complex, loops: Callable[[Complex], Complex]) ->
     loops : callable
         Gives the eigenvalues of that response, (k, n), at s of shape (k,), 1/ms.
     """
+    found: list[dict[str, float]] = []
+    for onset, gain, s in loop_roots(f, on_grid, loops):
+        frequency = s.imag / (2 * np.pi * HZ)
+        if not any(abs(frequency - other["frequency"]) < GRID for other in found):
+            found.append(
+                {"frequency": frequency, "growth": s.real / HZ, "onset_frequency": onset / HZ, "loop_gain": gain}
+            )
+    return sorted(found, key=lambda mode: -mode["growth"])
+
+
+def loop_roots(
+    f: Array, on_grid: Complex, loops: Callable[[Complex], Complex]
+) -> Iterator[tuple[float, float, complex]]:
+    """Yield onset (1/ms), gain there and root s (1/ms) wherever an eigenvalue of loops turns; as for `modes_of`."""
     values = _followed(eigenvalues_of(on_grid))
     onsets, gains = [], []
     for eigenvalue in values.T:
@@ -40,17 +54,10 @@ def modes_of(f: Array, on_grid: Complex, loops: Callable[[Complex], Complex]) ->
             part = eigenvalue.imag[k] / (eigenvalue.imag[k] - eigenvalue.imag[k + 1])
             onsets.append(f[k] + part * (f[k + 1] - f[k]))
             gains.append(eigenvalue.real[k] + part * (eigenvalue.real[k + 1] - eigenvalue.real[k]))
-
-    found: list[dict[str, float]] = []
-    for onset, gain, s in zip(onsets, gains, _roots(loops, np.array(onsets), np.array(gains)), strict=True):
-        if not _is_near(s, onset):
-            s = _hybrid_root(loops, onset)
-        frequency = s.imag / (2 * np.pi * HZ)
-        if _is_near(s, onset) and not any(abs(frequency - other["frequency"]) < GRID for other in found):
-            found.append(
-                {"frequency": frequency, "growth": s.real / HZ, "onset_frequency": onset / HZ, "loop_gain": gain}
-            )
-    return sorted(found, key=lambda mode: -mode["growth"])
+    for onset, gain, near in zip(onsets, gains, _roots(loops, np.array(onsets), np.array(gains)), strict=True):
+        s = complex(near) if _is_near(near, onset) else _hybrid_root(loops, onset)
+        if _is_near(s, onset):
+            yield onset, gain, s
 
 
 def eigenvalues_of(matrices: Complex) -> Complex:

@@ -17,7 +17,7 @@ from mnnbio.theory.answers import Neurons, taken
 from mnnbio.theory.inputs import Cumulants, Sums, add_drive, drive_input, drives_into, received_sums, trains
 from mnnbio.theory.labelled import Output, Slow, statistics
 from mnnbio.theory.recurrence import require_converged, require_stable, stability_attributes, start_rates
-from mnnbio.theory.stationary import Closure, Response, array_fixed_point, driving_variance, respond
+from mnnbio.theory.stationary import Closure, Found, Response, array_fixed_point, driving_variance, respond
 from mnnbio.theory.transmission import efficacy_of, filter_time, reversal
 from mnnbio.theory.validity import Fluctuations, check_validity
 from mnnbio.theory.wired_response import Stability
@@ -299,8 +299,13 @@ def solve(
     first = np.zeros(size) if start is None else start
     found = array_fixed_point(step, np.concatenate([first, 0 * first, first]), max_iterations=max_iterations)
     mean, std, response = _answer(system, found.value.reshape(shape), dt, responses=True)
+    return state_of(system, found, mean, std, response)
+
+
+def state_of(system: System, found: Found, mean: Array, std: Array, response: Response) -> PopulationState:
+    """Return the state of populations at rates that were found, (population, …), from the answer of its nodes."""
     return PopulationState(
-        found.value[:size],
+        found.value[: len(system.sizes)],
         average(system, response.variance),
         average(system, response.gain),
         average(system, mean),

@@ -33,7 +33,7 @@ from mnnbio.circuit import (
 from mnnbio.machine import check_choice
 from mnnbio.results import array
 from mnnbio.theory.inputs import mean_phase, received_sums
-from mnnbio.theory.loop_modes import LEAST_GAIN, _followed, _hybrid_root, _is_near, _roots, eigenvalues_of
+from mnnbio.theory.loop_modes import eigenvalues_of, loop_roots
 from mnnbio.theory.neural_fields import Waves, checked_wave_numbers, labelled_waves, space_transform
 from mnnbio.theory.oscillations import (
     GRID,
@@ -249,19 +249,8 @@ class _Field:
             places = np.atleast_1d(s) / (2j * np.pi)
             return eigenvalues_of(self._matrices(self.each(places, *_responses(self._chosen, places)), shares))
 
-        values = _followed(eigenvalues_of(self._matrices(known, shares)))
-        onsets, gains = [], []
-        for eigenvalue in values.T:
-            turns = np.flatnonzero((eigenvalue.imag[:-1] > 0) != (eigenvalue.imag[1:] > 0))
-            for k in turns[eigenvalue.real[turns] > LEAST_GAIN]:
-                part = eigenvalue.imag[k] / (eigenvalue.imag[k] - eigenvalue.imag[k + 1])
-                onsets.append(f[k] + part * (f[k + 1] - f[k]))
-                gains.append(eigenvalue.real[k] + part * (eigenvalue.real[k + 1] - eigenvalue.real[k]))
-        found = []
-        for onset, s in zip(onsets, _roots(loops, np.array(onsets), np.array(gains)), strict=True):
-            root = complex(s) if _is_near(s, onset) else _hybrid_root(loops, onset)
-            if _is_near(root, onset) and root.imag <= 2 * np.pi * highest:
-                found.append(root)
+        roots = loop_roots(f, self._matrices(known, shares), loops)
+        found = [s for _, _, s in roots if s.imag <= 2 * np.pi * highest]
         still = self._static_root(loops)
         found += [] if still is None else [still]
         return max(found, key=lambda s: s.real, default=complex(np.nan, np.nan))
