@@ -1,39 +1,22 @@
-"""Densities of membrane potentials that change in time: the Fokker-Planck equation of integrate-and-fire neurons.
-
-    ∂P/∂t = -∂J/∂V,    J = (mean - V/tau_m) P - (std²/2) ∂P/∂V
-
-with P = 0 at the threshold; the flux through it is the firing rate, and re-enters at the reset potential after t_ref.
-In space, exponentially fitted differences [1]_ keep densities positive and are exact where the flux is uniform; in
-time, the trapezoidal rule. Several populations of neurons, each with its own threshold, are one tridiagonal system.
-
-References
-----------
-.. [1] D. L. Scharfetter, H. K. Gummel (1969), Large-signal analysis of a silicon Read diode oscillator, IEEE Trans.
-Electron
-   Devices 16, 64.
-
-Population rates in time: the Fokker-Planck equations of all populations, coupled through their rates.
-"""
+"""Population rates in time: the Fokker-Planck equations of all populations, coupled through their rates."""
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy.linalg import solve_banded
 from tqdm import tqdm
 
 from mnnbio.circuit import Circuit
 from mnnbio.machine import check_choice, require_integer, require_memory
-from mnnbio.moments import Neuron
 from mnnbio.neurons import LIFParameters
 from mnnbio.results import array, versions
+from mnnbio.theory.densities import Densities
 from mnnbio.theory.inputs import received_sums
 from mnnbio.theory.labelled import step_attributes
-from mnnbio.theory.oscillations import Representatives, representatives
+from mnnbio.theory.oscillations import representatives
 from mnnbio.theory.population_theory import (
     PopulationState,
     System,
@@ -51,141 +34,30 @@ from mnnbio.values import Distribution
 
 Array = npt.NDArray[np.float64]
 
-DEPTH = 6.0  # how far below the mean potential the grid reaches, in standard deviations of the potential
-
-
-class Densities:
-    """Membrane potentials of independent groups of neurons, stepped in time.
-
-    Parameters
-    ----------
-    lif : LIFParameters or alike
-        One value per group, or one for all.
-    mean, std : ndarray, shape (group,)
-        Typical inputs, mV/ms and mV/√ms, from which the grid's lower end follows.
-    step : float
-        Time step, ms.
-    cells : int
-        Grid points between the lower end and the threshold.
-
-    Attributes
-    ----------
-    rate : ndarray, shape (group,)
-        Flux through the threshold at the end of the last step, 1/ms.
-    """
-
-    def __init__(self, lif: Neuron, mean: Array, std: Array, step: float, cells: int = 400) -> None:
-        groups = len(mean)
-        self._tau_m, self._v_th, v_reset, t_ref = (
-            np.broadcast_to(np.asarray(getattr(lif, name), dtype=np.float64), (groups,))
-            for name in ("tau_m", "v_th", "v_reset", "t_ref")
-        )
-        spread = DEPTH * std * np.sqrt(self._tau_m / 2) + (self._v_th - v_reset)
-        bottom = np.minimum(np.minimum(mean * self._tau_m, v_reset), 0.0) - spread
-        # The reset potential is a point of the grid.
-        above = np.maximum(1, np.round((self._v_th - v_reset) / (self._v_th - bottom) * cells)).astype(int)
-        self._h = (self._v_th - v_reset) / above
-        self._reset = cells - above
-        self._points = self._v_th[:, None] - self._h[:, None] * np.arange(cells, 0, -1)
-        self._middles = self._v_th[:, None] - self._h[:, None] * (np.arange(cells, -1, -1) + 0.5)[1:]
-        self._lag = np.maximum(np.round(t_ref / step).astype(int), 0)
-        self._step = step
-        self._density = np.zeros_like(self._points)
-        self._past: deque[Array] = deque([np.zeros(groups)] * int(self._lag.max() + 1), maxlen=int(self._lag.max() + 1))
-        self.rate = np.zeros(groups)
-
-    def start_at(self, potential: float) -> None:
-        """Put all neurons at one potential, mV, and none into the refractory state."""
-        nearest = np.abs(self._points - potential).argmin(1)
-        self._density[:] = 0.0
-        self._density[np.arange(len(nearest)), nearest] = 1 / self._h
-
-    def start_stationary(self, mean: Array, std: Array) -> None:
-        """Take the densities that inputs of those moments hold, (group,) each, and their rates."""
-        below, diagonal, above, exit_ = self._operator(mean, std)
-        source = np.zeros_like(self._density)
-        source[np.arange(len(self._reset)), self._reset] = -1 / self._h
-        density = self._solve(below, diagonal, above, source)
-        refractory = self._lag * self._step
-        rate = 1 / (density.sum(1) * self._h + refractory)
-        self._density, self.rate = density * rate[:, None], rate
-        self._past.extend([rate] * len(self._past))
-        assert np.allclose(exit_ * self._density[:, -1], rate, rtol=1e-6)
-
-    def advance(self, mean: Array, std: Array) -> Array:
-        """Advance by one step under inputs of those moments (group,), and return the rates at its end, 1/ms."""
-        below, diagonal, above, exit_ = self._operator(mean, std)
-        half, P = self._step / 2, self._density
-        right = P + half * (diagonal * P)
-        right[:, 1:] += half * below[:, 1:] * P[:, :-1]
-        right[:, :-1] += half * above[:, :-1] * P[:, 1:]
-        groups = np.arange(len(self._reset))
-        returning = np.array([self._returning(k, int(lag)) for k, lag in enumerate(self._lag)])
-        right[groups, self._reset] += self._step * returning / self._h
-        self._density = self._solve(-half * below, 1 - half * diagonal, -half * above, right)
-        self.rate = exit_ * self._density[:, -1]
-        self._past.append(self.rate)
-        return self.rate
-
-    @property
-    def at_bottom(self) -> float:
-        """Largest share of neurons at the lower end of the grid."""
-        return float((self._density[:, 0] * self._h).max())
-
-    def _returning(self, group: int, lag: int) -> float:
-        """Return the flux that left the refractory state in the middle of the step."""
-        if lag == 0:
-            return float(self._past[-1][group])
-        return float((self._past[-lag][group] + self._past[-lag - 1][group]) / 2)
-
-    def _operator(self, mean: Array, std: Array) -> tuple[Array, Array, Array, Array]:
-        """Return the three diagonals of ``-∂J/∂V``, and the flux through the threshold per density below it."""
-        h = self._h[:, None]
-        diffusion = (std**2 / 2)[:, None]
-        z = h * (mean[:, None] - self._middles / self._tau_m[:, None]) / diffusion
-        up, down = diffusion / h * _bernoulli(-z), diffusion / h * _bernoulli(z)  # across the upper side of each point
-        below = np.zeros_like(up)
-        below[:, 1:] = up[:, :-1] / h
-        diagonal = -up / h
-        diagonal[:, 1:] -= down[:, :-1] / h
-        above = down / h
-        return below, diagonal, above, up[:, -1]
-
-    def _solve(self, below: Array, diagonal: Array, above: Array, right: Array) -> Array:
-        bands = np.zeros((3, right.size))
-        upper, lower = above.copy(), below.copy()
-        upper[:, -1] = 0.0
-        lower[:, 0] = 0.0
-        bands[0, 1:], bands[1], bands[2, :-1] = upper.ravel()[:-1], diagonal.ravel(), lower.ravel()[1:]
-        return np.asarray(solve_banded((1, 1), bands, right.ravel(), check_finite=False)).reshape(right.shape)
-
-
-def _bernoulli(z: Array) -> Array:
-    """Return ``z/(e^z - 1)``."""
-    small = np.abs(z) < 1e-5
-    safe = np.where(small, 1.0, z)
-    with np.errstate(over="ignore"):
-        return np.where(small, 1 - z / 2, safe / np.expm1(safe))
-
-
 Initial = Literal["stationary", "rest"]
 
 INPUT_INTERVAL = 0.5  # ms between looks at inputs that change in time
 TOLERATED_AT_BOTTOM = 1e-3
 DELAYS = 2000  # quantiles that stand for a distribution of delays
 LEAST_CELLS = 10
+LEAST = 1e-12  # variance of an input, mV²/ms
 MOST_STEPS = 1e8  # some hours for two populations
 
 
-class _Channel(NamedTuple):
-    """Channel of a projection: weights, delays as a kernel over steps, and its filter."""
+class _Channels(NamedTuple):
+    """Projections: sums of weights, delays as kernels over steps, and filters; arrays over projections."""
 
-    row: int
-    column: int
-    total: float
-    squares: float
-    kernel: Array  # (lag,)
-    decay: float  # of the synaptic current over a step, 0 for delta synapses
+    rows: Array  # 1 where a population is the target, (population, projection)
+    column: npt.NDArray[np.int64]  # sender, of the populations and the sources after them
+    total: Array
+    squares: Array  # of what neurons do not share with each other, where trains are finite in number
+    unequal: Array  # noise that all targets share because trains have unequal numbers of them, likewise
+    kernel: Array  # (lag, projection)
+    decay: Array  # of the synaptic current over a step, 0 for delta synapses
+
+    def sent(self, rates: Array) -> Array:
+        """Return the delayed rates of the senders, from those of the past (lag, sender)."""
+        return np.asarray((self.kernel * rates[:, self.column]).sum(0))
 
 
 def predict_time_course(
@@ -226,9 +98,10 @@ def predict_time_course(
     cells : int
         Grid points of the membrane potential.
     fluctuations : int, optional
-        Seed of the fluctuations of finite populations: one realisation of them is added to the rates that neurons
-        receive, with the variance of the counts of independent neurons. By default, none: populations are infinite.
-        Near the onset of an oscillation they change its frequency and the mean rate.
+        Seed of one realisation of finite populations: the potentials of their neurons, and of the trains of sources,
+        deviate from their densities at random. Spikes that reach many neurons are input that these have in common,
+        volleys included, what is left is noise of each. Rates are then means over the intervals that end at `times`.
+        The cost does not depend on the number of neurons. By default, populations are infinite.
     progress : bool
         Whether to show a progress bar, where standard error is a terminal.
 
@@ -287,7 +160,11 @@ def predict_time_course(
         after = with_inputs(system, last, delta)
         later = solve(after, "poisson", delta, state.rate)
         check_validity(last, seen(last, after, later) if later.status == "converged" else [])
-    rates = _integrate(circuit, system, state, wanted, delta, initial, width, cells, fluctuations, progress)
+    number = int(np.ceil(steps - 1e-9))
+    course = _Course(
+        circuit, system, state, dt=delta, step=width, cells=cells, number=number, initial=initial, seed=fluctuations
+    )
+    rates = _integrate(course, wanted, number, progress=progress)
     labelled = array("rate", ("time", "population"), rates * 1e3)
     coords = {"time": ("time", wanted * 1e-3, {"units": "s"}), "population": system.names}
     return xr.Dataset({"rate": labelled}, coords=coords).assign_attrs(
@@ -300,106 +177,155 @@ def predict_time_course(
     )
 
 
-def _integrate(
-    circuit: Circuit,
-    system: System,
-    state: PopulationState,
-    times: Array,
-    dt: float | None,
-    initial: Initial,
-    step: float,
-    cells: int,
-    fluctuations: int | None,
-    progress: bool,
-) -> Array:
+class _Course:
+    """Populations of a circuit in time.
+
+    Without `seed` they are infinite. With one, they have the spikes of their neurons: those that reach all neurons of a
+    population are part of the mean input, what is left of the input's variance is noise of each neuron.
+    """
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        system: System,
+        state: PopulationState,
+        *,
+        dt: float | None,
+        step: float,
+        cells: int,
+        number: int,
+        initial: Initial,
+        seed: int | None,
+    ) -> None:
+        self.circuit, self.system, self.dt, self.step, self.size = circuit, system, dt, step, len(system.sizes)
+        self.generator = None if seed is None else np.random.default_rng(seed)
+        chosen = self.chosen = representatives(system, state)
+        neurons = None if seed is None else system.sizes @ chosen.members
+        lif = LIFParameters(**{name: value.numpy() for name, value in chosen.lif._asdict().items()})
+        self.densities = Densities(lif, chosen.mean, chosen.std, step, cells, neurons, self.generator)
+        self.channels = _channels(circuit, system, step, dt, finite=seed is not None)
+        self.reach = len(self.channels.kernel)
+        shape = self.reach + number, self.size + len(system.source_rate)
+        self.rates = np.zeros(shape)  # of trains, the past first, 1/ms
+        self.likely = self.rates if seed is None else np.zeros(shape)  # without what finite numbers bring
+        self.spreads = np.zeros(shape)  # variance of a train per time, 1/ms
+        self.common = system.shared / system.sizes[:, None]  # of noise that neurons share, mV/√ms
+        self.ends = np.zeros((number + 1, self.size))  # expected rates at the ends of steps, 1/ms
+        self.owed = np.zeros(self.size)  # variance below 0, to be taken from later steps
+        if initial == "rest":
+            self.densities.start_at(0.0)
+        else:
+            self.densities.start_stationary(chosen.mean, chosen.std)
+            start = chosen.members @ self.densities.expected
+            self.rates[: self.reach, : self.size] = self.likely[: self.reach, : self.size] = start
+            self.spreads[: self.reach, : self.size] = start
+        self.ends[0] = chosen.members @ self.densities.leaving
+        for past in (self.rates, self.likely):
+            past[: self.reach, self.size :] = system.source_rate
+        self.spreads[: self.reach, self.size :] = system.source_spread
+        senders = self.channels.column
+        start = np.stack([self.rates[0, senders], self.spreads[0, senders]])
+        self.filtered = start * np.stack([self.channels.total, self.channels.squares])
+
+    def advance(self, n: int, time: float, *, look: bool) -> None:
+        """Advance by the step of a number, which begins at a time (ms); `look` at inputs that change."""
+        if look:
+            self.system = with_inputs(self.system, self.circuit.at_time(time), self.dt)
+        now, size, chosen = n + self.reach, self.size, self.chosen
+        mean, std = self._input(n)
+        self.rates[now, :size] = chosen.members @ self.densities.advance(mean, std)
+        self.likely[now, :size] = chosen.members @ self.densities.expected
+        self.spreads[now, :size] = self.rates[now, :size]
+        self.ends[n + 1] = chosen.members @ self.densities.leaving
+        for past in (self.rates, self.likely):
+            past[now, size:] = self.system.source_rate
+        self.spreads[now, size:] = self.system.source_spread
+        if self.generator is not None and self.rates.shape[1] > size:
+            spread = self.system.source_spread / (self.system.sources.sizes * self.step)
+            self.rates[now, size:] += np.sqrt(spread) * self.generator.standard_normal(len(spread))
+
+    def _input(self, n: int) -> tuple[Array, Array]:
+        """Return mean and standard deviation of the input of the chosen neurons in a step."""
+        system, chosen, ways = self.system, self.chosen, self.channels
+        rates, spreads, likely = (
+            ways.sent(values[n : n + self.reach][::-1]) for values in (self.rates, self.spreads, self.likely)
+        )
+        sent = np.stack([ways.total * rates, ways.squares * spreads])
+        if self.generator is not None:
+            noise = np.sqrt(np.maximum(ways.unequal * likely, 0.0) / self.step)
+            sent[0] += noise * self.generator.standard_normal(len(noise))
+        self.filtered = ways.decay * self.filtered + (1 - ways.decay) * sent
+        mean, variance = self.filtered @ ways.rows.T
+        if self.generator is not None:
+            mean = mean + self.common @ self.generator.standard_normal(self.common.shape[1]) / np.sqrt(self.step)
+            variance = variance - (self.common**2).sum(1)
+        each, nodes, index = self.densities.expected, system.nodes, chosen.places
+        average = chosen.members @ each
+        disorder = np.sqrt(quenched_variance(system, average, np.maximum(chosen.members @ each**2 - average**2, 0.0)))
+        owner, outside = nodes.owner[index], nodes.variance[index]
+        # Few neurons have more or fewer spikes in a step than are likely, even less than none.
+        variance = variance + self.owed
+        least = np.array([outside[owner == row].min() for row in range(self.size)])
+        self.owed = np.minimum(least + variance - LEAST, 0.0)
+        total = outside + (variance - self.owed)[owner]
+        shifted = nodes.mean[index] + mean[owner] + nodes.offset[index] * disorder[owner]
+        return np.asarray(shifted), np.asarray(np.sqrt(total))
+
+
+def _integrate(course: _Course, times: Array, number: int, *, progress: bool) -> Array:
     """Return the rates at the wanted times, (time, population), 1/ms."""
-    chosen = representatives(system, state)
-    densities = Densities(
-        LIFParameters(**{name: value.numpy() for name, value in chosen.lif._asdict().items()}),
-        chosen.mean,
-        chosen.std,
-        step,
-        cells,
-    )
-    number = int(np.ceil((times[-1] - times[0]) / step - 1e-9))
-    channels = _channels(circuit, system, step, dt)
-    reach = max((len(c.kernel) for c in channels), default=1)
-    rates = np.zeros((reach + number, len(system.sizes)))  # the past first
-    filtered = np.zeros((len(channels), 2))
-    if initial == "rest":
-        densities.start_at(0.0)
-    else:
-        densities.start_stationary(chosen.mean, chosen.std)
-        rates[:reach] = chosen.members @ densities.rate
-        filtered = np.array([[c.total, c.squares] for c in channels]).reshape(-1, 2)
-        filtered = filtered * np.array([rates[0, c.column] for c in channels])[:, None]
-    noise = None if fluctuations is None else np.random.default_rng(fluctuations)
+    step = course.step
     look, at_bottom = max(1, round(INPUT_INTERVAL / step)), 0.0
     # `disable=None`: shown where standard error is a terminal.
     for n in tqdm(range(number), desc="time course", unit=" steps", disable=None if progress else True):
-        if circuit.changes_in_time and n % look == 0:
-            system = with_inputs(system, circuit.at_time(float(times[0] + n * step)), dt)
-        past = rates[n : n + reach][::-1]
-        for k, c in enumerate(channels):
-            sent = c.kernel @ past[: len(c.kernel), c.column] * np.array([c.total, c.squares])
-            filtered[k] = c.decay * filtered[k] + (1 - c.decay) * sent
-        mean, std = _input(system, chosen, channels, filtered, past[0], densities.rate)
-        rate = np.maximum(chosen.members @ densities.advance(mean, std), 0.0)
-        if noise is not None:
-            rate = rate + np.sqrt(rate / (system.sizes * step)) * noise.normal(size=len(rate))
-        rates[n + reach] = rate
-        at_bottom = max(at_bottom, densities.at_bottom)
+        course.advance(n, float(times[0] + n * step), look=course.circuit.changes_in_time and n % look == 0)
+        at_bottom = max(at_bottom, course.densities.at_bottom)
     if at_bottom > TOLERATED_AT_BOTTOM:
         raise ValueError(
             f"membrane potentials leave the grid: {at_bottom:.1%} of the neurons reach its lower end. The inhibition "
             "during the transient is too strong for this method; begin with initial='stationary', or closer to it"
         )
-    return np.stack(
-        [np.interp(times - times[0], np.arange(number + 1) * step, course) for course in rates[reach - 1 :].T], axis=1
-    )
+    place = (times - times[0]) / step
+    if course.generator is not None:
+        return _means(course.rates[course.reach :, : course.size], place)
+    return np.stack([np.interp(place, np.arange(number + 1), rate) for rate in course.ends.T], axis=1)
 
 
-def _input(
-    system: System, chosen: Representatives, channels: list[_Channel], filtered: Array, rate: Array, each: Array
-) -> tuple[Array, Array]:
-    """Return mean and standard deviation of the input of the chosen neurons."""
-    mean = system.sources.total @ system.source_rate
-    variance = system.sources.squares @ system.source_spread
-    for k, c in enumerate(channels):
-        mean[c.row] += filtered[k, 0]
-        variance[c.row] += filtered[k, 1]
-    spread = np.maximum(chosen.members @ each**2 - rate**2, 0.0)
-    disorder = np.sqrt(quenched_variance(system, rate, spread))
-    nodes, index = system.nodes, chosen.places
-    owner = nodes.owner[index]
-    total = nodes.variance[index] + variance[owner]
-    return nodes.mean[index] + mean[owner] + nodes.offset[index] * disorder[owner], np.sqrt(np.maximum(total, 1e-12))
+def _means(rates: Array, ends: Array) -> Array:
+    """Return means over the intervals that end at some times, in steps; over one step at the first."""
+    counted = np.concatenate([np.zeros((1, rates.shape[1])), np.cumsum(rates, axis=0)])
+    at = np.stack([np.interp(ends, np.arange(len(counted)), column) for column in counted.T], axis=1)
+    return np.concatenate([rates[:1], np.diff(at, axis=0) / np.diff(ends)[:, None]])
 
 
-def _channels(circuit: Circuit, system: System, step: float, dt: float | None) -> list[_Channel]:
-    channels = []
-    for projection in circuit.projections:
-        if projection.source not in system.names:
-            continue
-        found = received_sums(circuit, projection, dt)
+def _channels(circuit: Circuit, system: System, step: float, dt: float | None, *, finite: bool) -> _Channels:
+    """Return the projections of a circuit, for populations that are finite or infinite."""
+    senders = [*system.names, *(s.name for s in circuit.sources)]
+    sizes = np.concatenate([system.sizes, system.sources.sizes])
+    count = len(circuit.projections)
+    rows, column = np.zeros((len(system.names), count)), np.zeros(count, int)
+    total, squares, unequal, decay = np.zeros((4, count))
+    kernels = []
+    for k, projection in enumerate(circuit.projections):
+        row, column[k] = system.names.index(projection.target), senders.index(projection.source)
+        found, own = received_sums(circuit, projection, dt), sizes[column[k]]
+        rows[row, k] = 1.0
+        total[k], squares[k] = found.total, found.squares
+        if finite:
+            unequal[k] = own * found.column_variance / sizes[row] ** 2
+            squares[k] -= found.total**2 / own + unequal[k]
+        decay[k] = np.exp(-step / projection.tau_syn) if projection.tau_syn > 0 else 0.0
         delay = projection.delay
         values = delay.quantiles(DELAYS) if isinstance(delay, Distribution) else delay
-        channels.append(
-            _Channel(
-                system.names.index(projection.target),
-                system.names.index(projection.source),
-                found.total,
-                found.squares,
-                _kernel(np.ravel(np.asarray(values, dtype=np.float64)) / step),
-                float(np.exp(-step / projection.tau_syn)) if projection.tau_syn > 0 else 0.0,
-            )
-        )
-    return channels
+        kernels.append(_kernel(np.ravel(np.asarray(values, dtype=np.float64)) / step))
+    longest = max((len(kernel) for kernel in kernels), default=1)
+    padded = [np.pad(kernel, (0, longest - len(kernel))) for kernel in kernels]
+    return _Channels(rows, column, total, squares, unequal, np.array(padded).reshape(count, longest).T, decay)
 
 
 def _kernel(lags: Array) -> Array:
-    """Return the weights of the past rates, latest first, whose mean is the rate `lags` before the middle of a step."""
-    place = np.maximum(lags - 0.5, 0.0)
+    """Return the weights of the rates in past steps, latest first, whose mean is the rate `lags` before a step."""
+    place = np.maximum(lags - 1.0, 0.0)
     low = np.floor(place).astype(int)
     kernel = np.zeros(int(low.max()) + 2)
     np.add.at(kernel, low, 1 - (place - low))

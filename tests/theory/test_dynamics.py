@@ -25,8 +25,8 @@ from mnnbio import (
 from mnnbio.circuits import brunel
 from mnnbio.moments.activation import moment_activation
 from mnnbio.moments.transfer import transfer_function
+from mnnbio.theory.densities import Densities
 from mnnbio.theory.inputs import mean_phase
-from mnnbio.theory.time_course import Densities
 
 LIF = LIFParameters(tau_m=20.0, v_th=20.0, v_reset=10.0, t_ref=2.0)
 FREQUENCIES = np.array([0.0, 0.01, 0.05, 0.2])
@@ -190,7 +190,7 @@ def test_densities_follow_small_modulations_as_the_transfer_function():
     ends = step * np.arange(1, 4001)
     rates = np.array([groups.advance(mean + size * np.cos(2 * np.pi * frequency * (t - step / 2)), std) for t in ends])
     kept = ends > 100 + 1e-9
-    wave = np.exp(-2j * np.pi * frequency * ends[kept])[:, None]
+    wave = np.exp(-2j * np.pi * frequency * (ends[kept] - step / 2))[:, None]
     answer = 2 * ((rates[kept] - rates[kept].mean(0)) * wave).mean(0) / size
     np.testing.assert_allclose(answer, transfer_function([frequency], mean, std, LIF).mean[0], rtol=0.02)
 
@@ -199,8 +199,60 @@ def test_neurons_are_neither_made_nor_lost():
     groups = Densities(LIF, np.array([0.9]), np.array([1.0]), 0.1, cells=300)
     groups.start_at(0.0)
     flow = [float(groups.advance(np.array([0.9]), np.array([1.0]))[0]) for _ in range(3000)]
-    inside = float((groups._density * groups._h[:, None]).sum())
-    assert inside + 0.1 * sum(flow[-20:]) == pytest.approx(1, abs=5e-3)
+    inside = float((groups._density[0] * groups._h[:, None]).sum())
+    assert inside + 0.1 * sum(flow[-20:]) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.slow
+def test_finite_groups_have_the_spectrum_of_renewal_trains():
+    """Eight groups of a hundred neurons: their activity has the spectrum that a train has in closed form."""
+    mean, std, step, segment, segments, groups = 0.9, 1.0, 0.2, 1000, 6, 8
+    inputs = np.full(groups, mean), np.full(groups, std)
+    found = Densities(LIF, *inputs, step, 200, np.full(groups, 100.0), np.random.default_rng(3))
+    found.start_stationary(*inputs)
+    rates = np.array([found.advance(*inputs) for _ in range(segment * segments)]).reshape(segments, segment, groups)
+    f = np.fft.rfftfreq(segment, step)
+    power = abs(np.fft.rfft(rates - rates.mean((0, 1)), axis=1)) ** 2 * step / segment
+    closed = transfer_function(f, mean, std, LIF).spectrum.real.ravel() / 100
+    for low, high in ((0.004, 0.03), (0.03, 0.1), (0.1, 0.5)):  # 1/ms
+        band = (f >= low) & (f < high)
+        ratio = power[:, band].mean() / closed[band].mean()
+        assert abs(ratio - 1) < 4 / np.sqrt(segments * groups * band.sum()) + 0.01
+    assert rates.mean() == pytest.approx(closed[-1] * 100, rel=0.01)
+
+
+@pytest.mark.slow
+def test_finite_populations_share_what_a_source_sends():
+    """Cross-spectrum of two populations that read one source of few trains, against linear response."""
+    circuit = Circuit(
+        [PoissonSource("input", 200, rates=0.05)] + [Population(name, 100, LIF) for name in ("A", "B")],
+        [Projection("input", name, weight=0.1, connectivity=FixedIndegree(100), delay=1.5) for name in ("A", "B")],
+        [GaussianDrive(name, mean=0.4, std=1.0) for name in ("A", "B")],
+    )
+    segment, segments = 400, 20  # ms
+    times = np.arange(0.0, segment * segments + 0.5)
+    rates = predict_time_course(circuit, times, step=0.2, cells=100, fluctuations=2)["rate"].values[1:]
+    parts = np.fft.rfft((rates - rates.mean(0)).reshape(segments, segment, 2), axis=1)
+    cross = (parts[..., 0] * parts[..., 1].conj()).real * 1e-3 / segment
+    f = np.fft.rfftfreq(segment, 1.0)
+    closed = predict_spectra(circuit, f[1:])["cross_real"].values[:, 0, 1]
+    band = (f >= 0.002) & (f < 0.02)
+    each = cross[:, band].mean(1)
+    error = each.std(ddof=1) / np.sqrt(segments)
+    assert abs(each.mean() - closed[band[1:]].mean()) < 4 * error
+    assert each.mean() > 4 * error
+
+
+def test_finite_populations_repeat_and_grow_infinite():
+    circuit, times = brunel(g=5, nu_ext_ratio=2, scale=0.1), np.arange(0.0, 21.0)
+    options = {"step": 0.2, "cells": 150, "dt": 0.1}
+    one, again, other = (predict_time_course(circuit, times, fluctuations=k, **options)["rate"] for k in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+    lone_ = [predict_time_course(lone(size=size), times, fluctuations=1, **options)["rate"] for size in (10**2, 10**10)]
+    infinite = predict_time_course(lone(), times, **options)["rate"]
+    np.testing.assert_allclose(lone_[1], infinite, rtol=1e-2)
+    assert lone_[0].std() > 100 * lone_[1].std()
 
 
 def two_stimuli():
