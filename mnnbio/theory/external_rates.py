@@ -32,9 +32,9 @@ from mnnbio.theory.labelled import step_attributes
 from mnnbio.theory.population_theory import (
     PopulationState,
     System,
-    _answer,
     average,
     fluctuations,
+    node_answers,
     population_stability,
     population_system,
     state_of,
@@ -211,7 +211,7 @@ class _Search:
         changed = _with_factors(self._circuit, self._groups, factors)
         system = with_inputs(self._system, changed, self._dt)
         x = np.stack([self._wanted, self._spread, self._drive])
-        return (system, *_answer(system, x, self._dt))
+        return (system, *node_answers(system, x, self._dt))
 
     def state(self, factors: Array) -> tuple[System, PopulationState]:
         """Return the state that the rates hold, stable or not."""

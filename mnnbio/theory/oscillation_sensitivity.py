@@ -31,17 +31,16 @@ from scipy.optimize import minimize_scalar
 from mnnbio.circuit import Circuit, require_circuit
 from mnnbio.machine import check_choice, require_integer
 from mnnbio.results import array
-from mnnbio.theory.oscillations import (
-    HZ,
+from mnnbio.theory.oscillations import HZ, population_modes
+from mnnbio.theory.population_response import (
     Representatives,
     ResponseTo,
-    _attributes,
-    _follows_variance,
-    _responses,
-    _stationary,
-    _transmitted,
-    population_modes,
+    follows_variance,
     representatives,
+    response_attributes,
+    responses_at,
+    stationary_populations,
+    transmitted_sums,
 )
 from mnnbio.theory.population_theory import Inputs, PopulationState, System, fluctuations, solve
 from mnnbio.theory.recurrence import require_converged
@@ -94,8 +93,8 @@ class Loops:
     def parts(self, s: complex) -> tuple[Complex, Complex]:
         """Return what the means and what the variances of the inputs transmit, (population, population) each."""
         f = np.array([s / (2j * np.pi)])
-        to_mean, to_variance = _responses(self._chosen, f)
-        total, squares = _transmitted(self._circuit, self._names, f, self._dt)
+        to_mean, to_variance = responses_at(self._chosen, f)
+        total, squares = transmitted_sums(self._circuit, self._names, f, self._dt)
         by_variance = to_variance[0][:, None] * squares[0] * float(self._noise)
         return to_mean[0][:, None] * total[0], by_variance
 
@@ -187,8 +186,8 @@ def oscillation_sensitivity(
     check_choice("working_point", working_point, get_args(WorkingPoint))
     limit, given = (_frequency(value, name) for value, name in ((highest, "highest"), (frequency, "frequency")))
     assert limit is not None
-    noise = _follows_variance(response)
-    system, state, step = _stationary(circuit, dt, closure, start)
+    noise = follows_variance(response)
+    system, state, step = stationary_populations(circuit, dt, closure, start)
     check_validity(circuit, fluctuations(circuit, system, state))
     modes = population_modes(circuit, system, state, step, highest=limit, noise=noise)
     chosen_mode = _chosen(modes, mode, given, limit)
@@ -219,7 +218,7 @@ def oscillation_sensitivity(
     coords = {"population": system.names, "population_j": system.names}
     labelled = {name: array(name, pairs, value) for name, value in values.items()}
     return xr.Dataset(labelled, coords=coords).assign_attrs(
-        _attributes(circuit, closure, step, response),
+        response_attributes(circuit, closure, step, response),
         change=change,
         working_point=working_point,
         frequency=place / HZ,

@@ -289,7 +289,7 @@ def solve(
     shape = (3, size)
 
     def step(x: Array) -> Array:
-        response = _answer(system, x.reshape(shape), dt)[2]
+        response = node_answers(system, x.reshape(shape), dt)[2]
         drive = driving_variance(closure, response.rate, response.variance)
         mean = average(system, response.rate)
         # The disorder of the rates and the driving variances, in the units of the rates.
@@ -298,7 +298,7 @@ def solve(
 
     first = np.zeros(size) if start is None else start
     found = array_fixed_point(step, np.concatenate([first, 0 * first, first]), max_iterations=max_iterations)
-    mean, std, response = _answer(system, found.value.reshape(shape), dt, responses=True)
+    mean, std, response = node_answers(system, found.value.reshape(shape), dt, responses=True)
     return state_of(system, found, mean, std, response)
 
 
@@ -367,7 +367,21 @@ def average(system: System, values: Array) -> Array:
     return np.asarray((values[..., None, :] * members * system.nodes.weight).sum(-1))
 
 
-def _answer(system: System, x: Array, dt: float | None, *, responses: bool = False) -> tuple[Array, Array, Response]:
+def node_answers(
+    system: System, x: Array, dt: float | None, *, responses: bool = False
+) -> tuple[Array, Array, Response]:
+    """Return mean and standard deviation of the inputs of the nodes, and how they answer.
+
+    Parameters
+    ----------
+    system : System
+    x : ndarray, shape (3, population)
+        Mean and spread among neurons of the rates, and the variance with which trains drive their targets, 1/ms.
+    dt : float, optional
+        Time step, ms.
+    responses : bool
+        Whether all of the answer is wanted, or rates and variances alone.
+    """
     rate, spread, drive = x
     nodes = system.nodes
     recurrent, sources = system.recurrent.at(rate), system.sources.at(system.source_rate)

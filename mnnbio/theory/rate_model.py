@@ -35,13 +35,13 @@ from mnnbio.circuit import Circuit, require_circuit
 from mnnbio.machine import check_choice
 from mnnbio.results import array
 from mnnbio.theory.inputs import mean_phase
-from mnnbio.theory.oscillations import (
-    HZ,
+from mnnbio.theory.oscillations import HZ
+from mnnbio.theory.population_response import (
     ResponseTo,
-    _attributes,
-    _follows_variance,
-    _stationary,
+    follows_variance,
     modulation,
+    response_attributes,
+    stationary_populations,
 )
 from mnnbio.theory.population_theory import fluctuations
 from mnnbio.theory.stationary import Closure
@@ -200,8 +200,8 @@ def fit_transfer_function(
     if f.ndim != 1 or len(f) < 3 or not (f >= 0).all():
         raise ValueError(f"`frequencies` must be three or more frequencies ≥ 0 in 1/ms, got {frequencies!r}")
     check_choice("delay", delay, get_args(Delay))
-    noise = _follows_variance(response)
-    system, state, step = _stationary(circuit, dt, closure, start)
+    noise = follows_variance(response)
+    system, state, step = stationary_populations(circuit, dt, closure, start)
     check_validity(circuit, fluctuations(circuit, system, state))
     effective = modulation(circuit, system, state, f, step, noise=noise).effective
     size = len(system.names)
@@ -224,7 +224,7 @@ def fit_transfer_function(
     return xr.Dataset(
         {v.name: v for v in labelled}, coords={"population": system.names, "population_j": system.names}
     ).assign_attrs(
-        _attributes(circuit, closure, step, response),
+        response_attributes(circuit, closure, step, response),
         fitted_delay=delay,
         lowest_frequency=float(f.min()) / HZ,
         highest_frequency=float(f.max()) / HZ,

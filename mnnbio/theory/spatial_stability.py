@@ -35,17 +35,15 @@ from mnnbio.results import array
 from mnnbio.theory.inputs import mean_phase, received_sums
 from mnnbio.theory.loop_modes import eigenvalues_of, loop_roots
 from mnnbio.theory.neural_fields import Waves, checked_wave_numbers, labelled_waves, space_transform
-from mnnbio.theory.oscillations import (
-    GRID,
-    HZ,
+from mnnbio.theory.oscillations import GRID, HZ, highest_known
+from mnnbio.theory.population_response import (
     ResponseTo,
-    _attributes,
-    _follows_variance,
-    _interpolated,
-    _responses,
-    _stationary,
-    highest_known,
+    follows_variance,
     representatives,
+    response_attributes,
+    responses_at,
+    responses_on_grid,
+    stationary_populations,
 )
 from mnnbio.theory.population_theory import PopulationState, System, fluctuations
 from mnnbio.theory.rate_model import FREQUENCIES, Channels, fit_low_pass, rightmost_root
@@ -125,14 +123,14 @@ def spatial_stability(
     limit = in_unit(highest, "1/ms", "highest")
     if not isinstance(limit, float) or not 0 < limit < np.inf:
         raise ValueError(f"`highest` must be a frequency > 0 in 1/ms, got {highest!r}")
-    noise = _follows_variance(response)
+    noise = follows_variance(response)
     names = [p.name for p in circuit.neurons]
     inner = [p for p in circuit.projections if p.source in names]
     space = _space(inner)
     length = space.length if isinstance(space, Ring) else space.width  # type: ignore[attr-defined]
     k = checked_wave_numbers(2 * np.pi / length * np.arange(WAVES + 1) if wave_numbers is None else wave_numbers)
     transforms = np.stack([_transform_of(projection, space, k) for projection in inner], axis=-1)
-    system, state, step = _stationary(circuit, dt, closure, start)
+    system, state, step = stationary_populations(circuit, dt, closure, start)
     check_validity(circuit, fluctuations(circuit, system, state))
     field = _Field(circuit, inner, system, state, step, noise=noise)
     known = min(limit, highest_known(circuit))
@@ -146,7 +144,7 @@ def spatial_stability(
     row, column = field.row, field.column
     labelled = labelled_waves(Waves(k, transforms, roots), np.array(names), row, column)
     rate = array("rate", ("population",), state.rate * 1e3)
-    attributes = _attributes(circuit, closure, step, response)
+    attributes = response_attributes(circuit, closure, step, response)
     return labelled.assign(rate=rate).assign_attrs(attributes, model=model, space=repr(space))
 
 
@@ -221,7 +219,7 @@ class _Field:
     def rate_roots(self, transforms: Array) -> Complex:
         """Return the rightmost roots of the rate model, (wave number,)."""
         f = FREQUENCIES.astype(complex)
-        responses = self.each(f, *_responses(self._chosen, f))
+        responses = self.each(f, *responses_at(self._chosen, f))
         fits = [fit_low_pass(FREQUENCIES, values) if values.any() else None for values in responses.T]
         used = np.array([fit is not None for fit in fits])
         if not used.any():
@@ -235,7 +233,7 @@ class _Field:
     def lif_roots(self, transforms: Array, highest: float) -> Complex:
         """Return the rightmost roots of the neurons' own response, (wave number,); NaN where there are none."""
         f = np.arange(GRID * HZ, highest + GRID * HZ, GRID * HZ, dtype=np.float64)
-        known = self.each(f.astype(complex), *_interpolated(self._chosen, f))
+        known = self.each(f.astype(complex), *responses_on_grid(self._chosen, f))
         return np.array([self._rightmost(shares, f, known, highest) for shares in transforms])
 
     def _matrices(self, transmitted: Complex, shares: Array) -> Complex:
@@ -247,7 +245,7 @@ class _Field:
     def _rightmost(self, shares: Array, f: Array, known: Complex, highest: float) -> complex:
         def loops(s: Complex) -> Complex:
             places = np.atleast_1d(s) / (2j * np.pi)
-            return eigenvalues_of(self._matrices(self.each(places, *_responses(self._chosen, places)), shares))
+            return eigenvalues_of(self._matrices(self.each(places, *responses_at(self._chosen, places)), shares))
 
         roots = loop_roots(f, self._matrices(known, shares), loops)
         found = [s for _, _, s in roots if s.imag <= 2 * np.pi * highest]

@@ -27,17 +27,14 @@ import xarray as xr
 from mnnbio.circuit import Circuit, require_circuit
 from mnnbio.machine import check_choice, require_memory
 from mnnbio.results import array
-from mnnbio.theory.oscillations import (
-    HZ,
+from mnnbio.theory.oscillations import HZ, delayed_stability, population_modes, require_stationary
+from mnnbio.theory.population_response import (
     ResponseTo,
-    _attributes,
-    _follows_variance,
-    _require_stationary,
-    _stationary,
-    delayed_stability,
+    follows_variance,
     modulation,
-    population_modes,
+    response_attributes,
     spectra,
+    stationary_populations,
 )
 from mnnbio.theory.population_theory import System, fluctuations, population_stability
 from mnnbio.theory.recurrence import stability_attributes
@@ -109,7 +106,7 @@ def predict_subcircuit_spectra(
     f = np.asarray(in_unit(frequencies, "1/ms", "frequencies"))
     if f.ndim != 1 or not (f >= 0).all():
         raise ValueError(f"`frequencies` must be a list of frequencies ≥ 0 in 1/ms, got {frequencies!r}")
-    noise = _follows_variance(response)
+    noise = follows_variance(response)
     check_choice("unstable", unstable, ("raise", "report"))
     stay, shown = _that_stay(circuit, populations, connections, without)
     require_memory(
@@ -117,7 +114,7 @@ def predict_subcircuit_spectra(
         f"spectra of {len(circuit.neurons)} populations at {len(f)} frequencies",
         "Ask for fewer frequencies, or for some at a time",
     )
-    whole, state, step = _stationary(circuit, dt, closure, start)
+    whole, state, step = stationary_populations(circuit, dt, closure, start)
     neurons = {p.name for p in circuit.neurons}
     part = circuit.with_parts(
         projections=[p for p in circuit.projections if p.source not in neurons or (p.source, p.target) in stay]
@@ -128,7 +125,7 @@ def predict_subcircuit_spectra(
     delayed = delayed_stability(part, eigenvalues, modes)
     if unstable == "raise":
         _require_stable_part(eigenvalues)
-        _require_stationary(eigenvalues, delayed, response)
+        require_stationary(eigenvalues, delayed, response)
     steady = delayed["stability_with_delays"] == "stable"
     check_validity(circuit, fluctuations(circuit, whole, state), eigenvalues=eigenvalues if steady else None)
     cross = spectra(system, modulation(part, system, state, f, step, noise=noise)).conj() / HZ
@@ -148,7 +145,7 @@ def predict_subcircuit_spectra(
         "population_j": shown,
     }
     return xr.Dataset(labelled, coords=coords).assign_attrs(
-        _attributes(circuit, closure, step, response),
+        response_attributes(circuit, closure, step, response),
         connections=[f"{source}->{target}" for source, target in sorted(stay)],
         **stability_attributes(eigenvalues),
         **delayed,

@@ -16,7 +16,7 @@ from mnnbio.results import array, versions
 from mnnbio.theory.densities import Densities
 from mnnbio.theory.inputs import received_sums
 from mnnbio.theory.labelled import step_attributes
-from mnnbio.theory.oscillations import representatives
+from mnnbio.theory.population_response import representatives
 from mnnbio.theory.population_theory import (
     PopulationState,
     System,
