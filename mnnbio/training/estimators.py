@@ -375,7 +375,9 @@ class MomentClassifier(TableClassifier, MomentEstimator):
         "cross_entropy": "cross_entropy",
         "sampled_cross_entropy": "sampled_cross_entropy",
         "fidelity_entropy": "fidelity_entropy",
+        "decision_entropy": "decision_entropy",
         "earth_movers": "earth_movers",
+        "sampled_angle": "sampled_angle",
         "mean_squared_error": "mean_squared_error",
         "gaussian_likelihood": "gaussian_likelihood",
     }
@@ -437,4 +439,5 @@ class MomentRegressor(TableRegressor, MomentEstimator):
         "mean_squared_error": "mean_squared_error",
         "gaussian_likelihood": "gaussian_likelihood",
         "earth_movers": "earth_movers",
+        "sampled_angle": "sampled_angle",
     }
