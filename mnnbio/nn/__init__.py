@@ -27,7 +27,7 @@ from mnnbio.nn.losses import (
     sampled_angle,
     sampled_cross_entropy,
 )
-from mnnbio.nn.mlp import MomentMLP, mlp_from_moment_neural_network
+from mnnbio.nn.mlp import MomentMLP, Reads, mlp_from_moment_neural_network
 from mnnbio.nn.moment_network import DTYPES, Closure, MomentBlock, MomentNetwork
 from mnnbio.nn.norm import AffineCurrent, MomentBatchNorm1d, MomentBatchNorm2d, MomentDropout
 from mnnbio.nn.recurrent import MomentRecurrent
@@ -68,6 +68,7 @@ __all__ = [
     "Moments",
     "PoissonBackground",
     "PoissonEncoder",
+    "Reads",
     "SkipConnection",
     "SparseLinear",
     "WindowDecoder",

@@ -22,6 +22,7 @@ from mnnbio.nn import (
     join,
     tracked,
 )
+from mnnbio.training import TrainingOptions, motion_directions, train
 
 D = torch.float64
 READS = ["covariance", "mean_and_covariance", "second_moments"]
@@ -75,6 +76,16 @@ def test_correlated_inputs_of_a_module_of_ones_own():
     module, features = Branches(ENCODERS["grating"]).eval(), torch.rand(2, 2, dtype=D)
     expected = module(features).mean.detach()
     np.testing.assert_allclose(predict(export(module, features))["readout"], expected, rtol=1e-10)
+
+
+def test_feature_maps_of_a_convolutional_network_of_torch():
+    """As its pooling stands between a backbone and a classifier."""
+    torch.manual_seed(0)
+    backbone = nn.Sequential(nn.Conv2d(1, 6, 3, dtype=D), nn.ReLU(), nn.Flatten())
+    classifier = MomentMLP((6, 7, 3), encoder=FeatureMapEncoder((6, 4, 3)), seed=0, dtype=D)
+    module, images = nn.Sequential(backbone, classifier).eval(), torch.rand(2, 1, 6, 5, dtype=D)
+    prediction = predict(export(module, images))
+    np.testing.assert_allclose(prediction["readout"], module(images).mean.detach(), rtol=1e-10)
 
 
 def test_noise_on_trains_does_not_reach_two_populations():
@@ -158,6 +169,25 @@ def trains_of(spikes, stimulus, trial, neuron):
     stop = ends[stimulus, trial, neuron]
     times = np.asarray(spikes["spike_time"])[stop - sizes[stimulus, trial, neuron] : stop]
     return times[times >= 0]
+
+
+@pytest.mark.slow
+def test_quadrants_of_motion_are_told_apart_in_spikes():
+    """Rates are the same for all directions; of four quadrants three in four are asked for, chance is one in four."""
+    encoder, gratings = GratingEncoder(256), motion_directions(1500)
+    model = MomentMLP((encoder.out_features, 16, 4), encoder=encoder, reads="covariance", seed=0)
+    options = TrainingOptions(label_smoothing=0.1, epochs=10)
+    train(model, gratings.features, quadrants(gratings.features), options)
+    angle = torch.arange(8, dtype=D) * torch.pi / 4 - 7 * torch.pi / 8  # within the quadrants, two in each
+    features = torch.stack([angle, torch.full_like(angle, 0.16)], dim=-1)
+    circuit = export(model.double(), features)
+    result = simulate(circuit, 1000, trials=4, warmup=100, dt=0.1, window=WINDOW, covariance=True, seed=5)
+    right = read_outputs(model, result).argmax(-1) == quadrants(features)
+    assert right.double().mean() >= 0.75
+
+
+def quadrants(features):
+    return ((features[:, 0] + torch.pi) / (torch.pi / 2)).long().clamp(max=3)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import torch
 
 from mnnbio.moments.covariance import Dense
 from mnnbio.nn import losses
+from mnnbio.nn.convolution import MomentConv2d
 from mnnbio.nn.correlated_inputs import CommonNoiseEncoder, FeatureMapEncoder, GratingEncoder
 from mnnbio.nn.covariance_readout import CovarianceReadout
 from mnnbio.nn.encoders import PoissonEncoder
@@ -192,6 +193,20 @@ def test_normalisation_of_means_in_evaluation():
     close(found.mean, answers["mean"])
     # There covariances are divided by √v + eps, means by √(v + eps).
     close(found.covariance.to_dense(), answers["covariance"], 1e-4)
+
+
+def test_convolution():
+    """Theirs has one kernel for all channels of the input, and leaves out covariances between channels."""
+    stored = STORED["convolution"]
+    kernels, mean, blocks = (tensor(stored[name]) for name in ("kernels", "mean", "covariance"))
+    layer = MomentConv2d((3, 3, 4), 2, 2, padding=0, dtype=f64)
+    with torch.no_grad():
+        layer.weight.copy_(kernels[:, None].expand(-1, 3, -1, -1))
+    matrix = torch.block_diag(*blocks[0].reshape(3, 12, 12))
+    found = layer(Moments(mean.flatten(1), Dense(matrix[None])))
+    close(found.mean.reshape(1, 2, 2, 3), stored["answers"]["mean"])
+    own = found.covariance.to_dense().reshape(1, 2, 6, 2, 6).diagonal(dim1=1, dim2=3).movedim(-1, 1)
+    close(own.reshape(1, 2, 2, 3, 2, 3), stored["answers"]["covariance"])
 
 
 @pytest.mark.parametrize("name", STORED["inputs"]["answers"])
