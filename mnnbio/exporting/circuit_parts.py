@@ -41,13 +41,10 @@ from mnnbio.exporting.signals import (
     trains_of,
 )
 from mnnbio.nn import (
-    CommonNoiseEncoder,
     CorrelatedEncoder,
     CovarianceReadout,
-    FeatureMapEncoder,
     GaussianBackground,
     GaussianEncoder,
-    GratingEncoder,
     MeanDecoder,
     ModeLinear,
     MomentActivation,
@@ -310,9 +307,6 @@ def _block(parts: Parts, block: MomentBlock, population: str, signal: Signal) ->
 HANDLERS: dict[type[nn.Module], Handler] = {
     PoissonEncoder: _encode,
     GaussianEncoder: _encode,
-    CommonNoiseEncoder: _encode_correlated,
-    FeatureMapEncoder: _encode_correlated,
-    GratingEncoder: _encode_correlated,
     MomentLinear: _weigh,
     ModeLinear: _weigh,
     SparseLinear: _weigh,
@@ -335,7 +329,12 @@ HANDLERS: dict[type[nn.Module], Handler] = {
 
 
 def handler_of(module: nn.Module) -> Handler | None:
-    """Return what a layer of this package becomes; None of others, and of a subclass that computes something else."""
+    """Return what a layer of this package becomes; None of others, and of a subclass that computes something else.
+
+    Encoders of correlated currents are known by what they return, those of a user's own too.
+    """
+    if isinstance(module, CorrelatedEncoder):
+        return _encode_correlated
     for kind in type(module).__mro__:
         if kind in HANDLERS:
             return HANDLERS[kind] if type(module).forward is kind.forward else None

@@ -7,6 +7,7 @@ with that covariance.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -30,11 +31,43 @@ def check_noise(noise_std: float) -> None:
         raise ValueError(f"`noise_std` must be ≥ 0 1/√ms, got {noise_std}")
 
 
-class CorrelatedEncoder(nn.Module):
-    """Base of encoders that make correlated currents of features."""
+class CorrelatedEncoder(nn.Module, ABC):
+    """Base of encoders that make correlated currents of features.
+
+    An encoder of a user's own derives from it, sets the attributes and has a ``forward`` from features to `Moments`: it
+    encodes for a `MomentMLP`, and `export` makes a Gaussian drive of its moments, whatever they are.
+
+    Attributes
+    ----------
+    in_features, out_features : int
+        Numbers of features and of inputs.
+
+    Examples
+    --------
+    >>> class Pairs(CorrelatedEncoder):
+    ...     in_features, out_features = 1, 2
+    ...
+    ...     def forward(self, features):
+    ...         correlated = torch.eye(2) + features.unsqueeze(-1) * (1 - torch.eye(2))
+    ...         return Moments(torch.ones(*features.shape[:-1], 2), Dense(correlated))
+    ...
+    ...     def config(self):
+    ...         return {"kind": "pairs"}
+    >>> Pairs()(torch.tensor([[0.5], [0.0]])).covariance.to_dense()[0]
+    tensor([[1.0000, 0.5000],
+            [0.5000, 1.0000]])
+    """
 
     in_features: int
     out_features: int
+
+    @abstractmethod
+    def forward(self, features: torch.Tensor) -> Moments:
+        """Return mean and covariance of the inputs for features of shape (..., in_features)."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """Return what tells this encoder from others, as JSON can hold it."""
 
     def clipped(self, features: torch.Tensor, stacklevel: int = 2) -> torch.Tensor:
         """Return the features as they are."""

@@ -87,7 +87,7 @@ class CovarianceReadout(nn.Module):
     Examples
     --------
     >>> from mnnbio.moments import Dense
-    >>> readout = CovarianceReadout(2, 1, bias=False)
+    >>> readout = CovarianceReadout(2, 1, "covariance", bias=False)
     >>> with torch.no_grad():
     ...     _ = readout.weight.copy_(torch.tensor([[1.0, 10.0, 100.0]]))
     >>> readout(Moments(torch.zeros(2), Dense(torch.tensor([[1.0, 2.0], [2.0, 3.0]])))).mean.item()

@@ -8,6 +8,7 @@ the moments of their average over a window.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,13 @@ from torch import nn
 
 from mnnbio.machine import require_integer
 from mnnbio.moments import Diagonal
-from mnnbio.nn.correlated_inputs import CommonNoiseEncoder, FeatureMapEncoder, GratingEncoder, check_noise
+from mnnbio.nn.correlated_inputs import (
+    CommonNoiseEncoder,
+    CorrelatedEncoder,
+    FeatureMapEncoder,
+    GratingEncoder,
+    check_noise,
+)
 from mnnbio.nn.losses import check_window
 from mnnbio.nn.state import Moments, looked_at
 from mnnbio.units import flag, real_number, shown
@@ -244,9 +251,9 @@ class GaussianEncoder(_Scaled):
         return f"{self.in_features}, std={self.std}"
 
 
-Encoder = PoissonEncoder | GaussianEncoder | CommonNoiseEncoder | FeatureMapEncoder | GratingEncoder
+Encoder = PoissonEncoder | GaussianEncoder | CorrelatedEncoder
 
-KINDS: dict[str, type[Encoder]] = {
+KINDS: dict[str, Callable[..., Encoder]] = {
     "common_noise": CommonNoiseEncoder,
     "feature_maps": FeatureMapEncoder,
     "gaussian": GaussianEncoder,

@@ -7,8 +7,10 @@ from torch import nn
 
 from mnnbio import LIFParameters, export, predict, simulate
 from mnnbio.exporting import read_outputs
+from mnnbio.moments import Dense
 from mnnbio.nn import (
     CommonNoiseEncoder,
+    CorrelatedEncoder,
     CovarianceReadout,
     FeatureMapEncoder,
     GratingEncoder,
@@ -18,6 +20,7 @@ from mnnbio.nn import (
     MomentBlock,
     MomentLinear,
     MomentMLP,
+    Moments,
     PoissonEncoder,
     join,
     tracked,
@@ -86,6 +89,31 @@ def test_feature_maps_of_a_convolutional_network_of_torch():
     module, images = nn.Sequential(backbone, classifier).eval(), torch.rand(2, 1, 6, 5, dtype=D)
     prediction = predict(export(module, images))
     np.testing.assert_allclose(prediction["readout"], module(images).mean.detach(), rtol=1e-10)
+
+
+class Given(CorrelatedEncoder):
+    """An encoder of a user's own: features are the moments themselves."""
+
+    in_features, out_features = 5, 2
+
+    def forward(self, features):
+        row, column = torch.triu_indices(2, 2)
+        matrix = torch.zeros(*features.shape[:-1], 2, 2, dtype=features.dtype)
+        matrix[..., row, column] = matrix[..., column, row] = features[..., 2:]
+        return Moments(features[..., :2], Dense(matrix))
+
+    def config(self):
+        return {"kind": "given"}
+
+
+def test_moments_that_are_given():
+    model = MomentMLP((2, 5, 3), encoder=Given(), seed=0, dtype=D).eval()
+    features = torch.tensor([[1.0, 0.5, 0.4, -0.2, 0.3], [1.0, 0.5, 0.4, 0.2, 0.3]], dtype=D)
+    own = model(features).mean.detach()
+    assert not torch.allclose(own[0], own[1])
+    np.testing.assert_allclose(predict(export(model, features))["readout"], own, rtol=1e-10)
+    with pytest.raises(ValueError, match="Invalid encoder kind 'given'"):
+        MomentMLP.from_config(model.config())
 
 
 def test_noise_on_trains_does_not_reach_two_populations():
