@@ -184,8 +184,9 @@ def _encode_correlated(parts: Parts, encoder: CorrelatedEncoder, name: str, feat
     _require_features(encoder, name, features)
     with torch.no_grad():
         given = encoder(features)
+        given.covariance.check()
     values, vectors = np.linalg.eigh(array(given.covariance.to_dense()))
-    # Eigenvalues that are 0 come out as −1e-16.
+    # Of those that are 0, rounding makes −1e-16.
     root = vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
     return _with_noise(parts, _constants(array(given.mean)), root)
 

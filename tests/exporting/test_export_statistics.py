@@ -112,6 +112,8 @@ def test_moments_that_are_given():
     own = model(features).mean.detach()
     assert not torch.allclose(own[0], own[1])
     np.testing.assert_allclose(predict(export(model, features))["readout"], own, rtol=1e-10)
+    with pytest.raises(ValueError, match=r"positive semidefinite, its smallest eigenvalue is -0\.6"):
+        export(model, torch.tensor([1.0, 0.5, 0.4, 1.0, 0.4], dtype=D))
     with pytest.raises(ValueError, match="Invalid encoder kind 'given'"):
         MomentMLP.from_config(model.config())
 
