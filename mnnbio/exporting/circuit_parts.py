@@ -28,6 +28,7 @@ from mnnbio.circuit import (
 )
 from mnnbio.exporting.signals import (
     Array,
+    Mean,
     Signal,
     Weights,
     added,
@@ -36,9 +37,12 @@ from mnnbio.exporting.signals import (
     is_trains,
     joined,
     matrix_of,
+    side_by_side,
     trains_of,
 )
 from mnnbio.nn import (
+    CorrelatedEncoder,
+    CovarianceReadout,
     GaussianBackground,
     GaussianEncoder,
     MeanDecoder,
@@ -122,7 +126,7 @@ class Parts:
                     "have no noise in common. Encode by PoissonEncoder, or by GaussianEncoder with std=0"
                 )
             self.noise[number] = name
-        factor = np.concatenate(list(used.values()), axis=1) if used else None
+        factor = side_by_side(list(used.values())) if used else None
         std = np.hypot(currents.std, activation.fixed_std)
         self.populations.append(population)
         self.drives.append(GaussianDrive(name, mean=currents.constant, std=std, factor=factor))
@@ -168,18 +172,43 @@ Handler = Callable[[Parts, Any, str, Any], Any]
 
 
 def _encode(parts: Parts, encoder: PoissonEncoder | GaussianEncoder, name: str, features: Any) -> Signal:
-    if not isinstance(features, Tensor):
-        raise TypeError(f"{name or 'the encoder'} encodes features, got moments")
-    if features.ndim not in (1, 2) or features.shape[-1] != encoder.in_features:
-        n = encoder.in_features
-        raise ValueError(f"`stimulus` must have shape ({n},) or (stimulus, {n}), got {tuple(features.shape)}")
+    _require_features(encoder, name, features)
     given = encoder(encoder.clipped(features.to(encoder.scale), stacklevel=level_of_user() + 1))
     mean = array(given.mean)
     if isinstance(encoder, PoissonEncoder):
-        return parts.source(mean)
-    size = mean.shape[-1]
-    loadings = {parts.new_origin(): encoder.std * np.eye(size)} if encoder.std > 0 else {}
-    return Signal({}, mean, np.zeros(size), loadings, (), frozenset(f"noise {number}" for number in loadings))
+        return _with_noise(parts, parts.source(mean), encoder.noise_std * np.eye(mean.shape[-1]))
+    return _with_noise(parts, _constants(mean), encoder.std * np.eye(mean.shape[-1]))
+
+
+def _encode_correlated(parts: Parts, encoder: CorrelatedEncoder, name: str, features: Any) -> Signal:
+    _require_features(encoder, name, features)
+    with torch.no_grad():
+        given = encoder(features)
+        given.covariance.check()
+    values, vectors = np.linalg.eigh(array(given.covariance.to_dense()))
+    # Of those that are 0, rounding makes −1e-16.
+    root = vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
+    return _with_noise(parts, _constants(array(given.mean)), root)
+
+
+def _constants(mean: Array) -> Signal:
+    return Signal({}, mean, np.zeros(mean.shape[-1]), {})
+
+
+def _with_noise(parts: Parts, signal: Signal, loadings: Array) -> Signal:
+    """Return a signal with noise of a new origin added to it."""
+    if not loadings.any():
+        return signal
+    number = parts.new_origin()
+    return signal._replace(loadings={number: loadings}, above=signal.above | {f"noise {number}"})
+
+
+def _require_features(encoder: nn.Module, name: str, features: Any) -> None:
+    if not isinstance(features, Tensor):
+        raise TypeError(f"{name or 'the encoder'} encodes features, got moments")
+    n: Any = encoder.in_features
+    if features.ndim not in (1, 2) or features.shape[-1] != n:
+        raise ValueError(f"`stimulus` must have shape ({n},) or (stimulus, {n}), got {tuple(features.shape)}")
 
 
 def _weigh(parts: Parts, layer: Any, name: str, signal: Any) -> Signal:
@@ -245,16 +274,28 @@ def _read_window(parts: Parts, decoder: WindowDecoder, name: str, signal: Any) -
     return signal  # type: ignore[no-any-return]
 
 
-def _network(parts: Parts, network: MomentNetwork, name: str, features: Any) -> Signal:
+def _read_covariances(parts: Parts, readout: CovarianceReadout, name: str, signal: Any) -> Mean:
+    _require_signal(readout, name, signal)
+    if not is_trains(signal) or signal.size != readout.in_features:
+        raise ValueError(
+            f"{_at(readout, name)} must read the trains of {readout.in_features} neurons as they are to be exported: "
+            "let it follow their MomentActivation, without weights or pooling between"
+        )
+    return Mean(signal)
+
+
+def _network(parts: Parts, network: MomentNetwork, name: str, features: Any) -> Signal | Mean:
     """Return the output of a whole network: its blocks by their place."""
-    signal = _encode(parts, network.encoder, f"{name}.encoder".lstrip("."), features)
+    encode = _encode_correlated if isinstance(network.encoder, CorrelatedEncoder) else _encode
+    signal = encode(parts, network.encoder, f"{name}.encoder".lstrip("."), features)  # type: ignore[arg-type]
     number = len(network.blocks)
     for k, block in enumerate(network.blocks):
         own = HIDDEN if number == 1 else f"{HIDDEN}_{k + 1}"
         signal = _block(parts, block, own if not name else f"{population_name(name)}_{own}", signal)
         if block.pool is not None:
             signal = _weigh(parts, block.pool, name, signal)
-    return _weigh(parts, network.readout, f"{name}.readout".lstrip("."), signal)
+    read = _read_covariances if isinstance(network.readout, CovarianceReadout) else _weigh
+    return read(parts, network.readout, f"{name}.readout".lstrip("."), signal)  # type: ignore[arg-type]
 
 
 def _block(parts: Parts, block: MomentBlock, population: str, signal: Signal) -> Signal:
@@ -283,12 +324,18 @@ HANDLERS: dict[type[nn.Module], Handler] = {
     nn.Identity: _pass_on,
     MeanDecoder: _pass_on,
     WindowDecoder: _read_window,
+    CovarianceReadout: _read_covariances,
     MomentNetwork: _network,
 }
 
 
 def handler_of(module: nn.Module) -> Handler | None:
-    """Return what a layer of this package becomes; None of others, and of a subclass that computes something else."""
+    """Return what a layer of this package becomes; None of others, and of a subclass that computes something else.
+
+    Encoders of correlated currents are known by what they return, those of a user's own too.
+    """
+    if isinstance(module, CorrelatedEncoder):
+        return _encode_correlated
     for kind in type(module).__mro__:
         if kind in HANDLERS:
             return HANDLERS[kind] if type(module).forward is kind.forward else None

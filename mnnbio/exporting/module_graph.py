@@ -11,25 +11,19 @@ import operator
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import fx, nn
 
 from mnnbio.exporting.circuit_parts import PACKAGES, Parts, handler_of, independent_sum, joined_signals
-from mnnbio.exporting.signals import Signal, added
+from mnnbio.exporting.signals import Mean, Signal, added
 from mnnbio.nn import MomentEnsemble, add, add_independent, join, tracked
 
 _INSTEAD = (
     "spiking neurons take weighted sums of spike trains: use MomentLinear and the other layers of mnnbio.nn, `join` "
     "and `add` of `tracked` states; apply what comes after the outputs to the readout"
 )
-
-
-class Mean(NamedTuple):
-    """The mean of a state, which a decoder or ``.mean`` reads."""
-
-    signal: Signal
 
 
 class _Tracer(fx.Tracer):
@@ -160,8 +154,8 @@ def _call(node: fx.Node, args: Any, kwargs: Any) -> Any:
     states = [*args, *kwargs.values()]
     whole = all(isinstance(value, Signal) for value in states)
     function = node.target
-    if function is getattr and isinstance(args[0], Signal) and args[1] == "mean":
-        return Mean(args[0])
+    if function is getattr and args[1] == "mean":
+        return args[0] if isinstance(args[0], Mean) else Mean(args[0])
     if function is tracked and whole:
         return states[0]
     if function is join and whole:

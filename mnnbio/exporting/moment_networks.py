@@ -11,8 +11,8 @@ from torch import nn
 
 from mnnbio.circuit import Circuit
 from mnnbio.exporting.circuit_parts import Parts, handler_of
-from mnnbio.exporting.module_graph import Mean, run_module
-from mnnbio.exporting.signals import Signal
+from mnnbio.exporting.module_graph import run_module
+from mnnbio.exporting.signals import Mean, Signal
 from mnnbio.units import in_unit
 
 

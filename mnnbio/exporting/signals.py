@@ -27,7 +27,7 @@ class Signal(NamedTuple):
     constant : ndarray, shape (n,) or (stimulus, n)
     std : ndarray, shape (n,)
         Standard deviation per √ms of the noise that each variable has of its own.
-    loadings : dict of int to ndarray, shape (n, k)
+    loadings : dict of int to ndarray, shape (n, k) or (stimulus, n, k)
         Noise that variables have in common, by its origin.
     jumps : tuple of (float, float)
         Rate (1/ms) and weight (mV) of Poisson trains that each variable has of its own.
@@ -55,7 +55,7 @@ class Signal(NamedTuple):
     def mapped(self, weight: Weights, origin: int) -> Signal:
         """Return the signal through weights, where noise of single variables becomes common noise of that origin."""
         constant = np.asarray(product(weight, self.constant.T)).T
-        loadings = {number: product(weight, values) for number, values in self.loadings.items()}
+        loadings = {number: mapped_loadings(weight, values) for number, values in self.loadings.items()}
         if self.std.any():
             loadings[origin] = product(weight, np.diag(self.std))
         terms = {name: composed(weight, own) for name, own in self.terms.items()}
@@ -72,6 +72,12 @@ class Signal(NamedTuple):
             self.jumps,
             self.above,
         )
+
+
+class Mean(NamedTuple):
+    """What is read of a state and is no state itself: its mean, or a statistic."""
+
+    signal: Signal
 
 
 def trains_of(name: str, size: int) -> Signal:
@@ -126,7 +132,7 @@ def joined(signals: Sequence[Signal]) -> Signal:
                 {name: composed(place, own) for name, own in signal.terms.items()},
                 constant,
                 std,
-                {number: place @ values for number, values in signal.loadings.items()},
+                {number: mapped_loadings(place, values) for number, values in signal.loadings.items()},
                 signal.jumps,
                 signal.above,
             )
@@ -150,6 +156,19 @@ def product(weight: Weights, values: Array) -> Array:
         modes = weight.output_modes.T @ values
         return np.asarray(weight.input_modes @ (weight.scores.reshape(-1, *[1] * (values.ndim - 1)) * modes))
     return np.asarray(weight @ values)
+
+
+def mapped_loadings(weight: Weights, loadings: Array) -> Array:
+    """Return ``weight @ loadings``, of every stimulus if they differ."""
+    if loadings.ndim == 3:
+        return np.stack([product(weight, values) for values in loadings])
+    return product(weight, loadings)
+
+
+def side_by_side(loadings: Sequence[Array]) -> Array:
+    """Return the loadings of several origins as one array, of every stimulus if any differ."""
+    lead = next((values.shape[:-2] for values in loadings if values.ndim == 3), ())
+    return np.concatenate([np.broadcast_to(values, (*lead, *values.shape[-2:])) for values in loadings], axis=-1)
 
 
 def scaled_rows(scale: Array, weight: Weights) -> Weights:

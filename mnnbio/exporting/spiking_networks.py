@@ -24,9 +24,11 @@ from mnnbio.circuit import (
     SpikeSource,
 )
 from mnnbio.exporting.signals import array
+from mnnbio.exporting.statistics_read import read_covariances
 from mnnbio.exporting.table_networks import layer_names
 from mnnbio.machine import check_choice
 from mnnbio.neurons import DiscreteLIF, LIFParameters
+from mnnbio.nn import CovarianceReadout, MomentNetwork
 from mnnbio.synapses import FilteredSpikes, Into
 from mnnbio.training import ModeWeights, SpikingNetwork, SpikingTableNetwork, read_out
 from mnnbio.units import in_unit
@@ -263,26 +265,39 @@ def read_spikes(network: SpikingNetwork | SpikingTableNetwork, result: Any) -> T
     return table.to(network.weight_in)
 
 
-def read_outputs(network: SpikingNetwork | SpikingTableNetwork, result: Any) -> Tensor:
-    """Return the outputs of a network of simulated spikes: filtered and read as the network reads its own.
+def read_outputs(
+    network: SpikingNetwork | SpikingTableNetwork | MomentNetwork | CovarianceReadout,
+    result: Any,
+    population: str | None = None,
+) -> Tensor:
+    """Return the outputs of a network of simulated spikes, read as the network reads its own.
 
     Parameters
     ----------
-    network : SpikingNetwork or SpikingTableNetwork
-        The network that was exported.
-    result : DataTree
-        As `simulate` returned it for the exported circuit in the time step of the network.
+    network : SpikingNetwork, SpikingTableNetwork, MomentMLP or CovarianceReadout
+        The network that was exported. Of moment networks one that reads covariances (`reads`), or the readout of a
+        module of a user's own; the outputs of others are `readout` of the result.
+    result : DataTree or Dataset
+        As `simulate` returned it for the exported circuit, in the time step of a spiking network, for a moment network
+        with covariances, ``simulate(…, window=…, covariance=True)``. Also the result of `predict`.
+    population : str, optional
+        The neurons that a `CovarianceReadout` reads; of a `MomentMLP` those of the last layer.
 
     Returns
     -------
-    Tensor, shape (T, B, n_out) or (B, n_out)
+    Tensor, shape (T, B, n_out), (B, n_out) or ([stimulus,] n_out)
         As ``network(inputs)`` gives them, or as means of the outputs of a network for tables; B as in `read_spikes`.
+        Of a moment network one for each stimulus, from the counts of all its windows: `count_covariance` over the
+        length of the window where there is one, else the long-window `covariance`.
 
     Raises
     ------
     ValueError
-        As `read_spikes` does.
+        As `read_spikes` does; if there are no covariances, or not of as many neurons as are read, or the network reads
+        means.
     """
+    if isinstance(network, MomentNetwork | CovarianceReadout):
+        return read_covariances(network, result, population)
     if isinstance(network, SpikingTableNetwork):
         with torch.no_grad():
             return network.outputs_of(read_spikes(network, result))

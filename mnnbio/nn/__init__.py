@@ -2,6 +2,8 @@
 
 from mnnbio.nn.cnn import MomentCNN
 from mnnbio.nn.convolution import MomentAvgPool2d, MomentConv2d, MomentSumPool2d
+from mnnbio.nn.correlated_inputs import CommonNoiseEncoder, CorrelatedEncoder, FeatureMapEncoder, GratingEncoder
+from mnnbio.nn.covariance_readout import CovarianceReadout
 from mnnbio.nn.encoders import (
     Encoder,
     FeatureRangeWarning,
@@ -14,6 +16,7 @@ from mnnbio.nn.encoders import (
 from mnnbio.nn.linear import ModeLinear, MomentLinear, SparseLinear
 from mnnbio.nn.losses import (
     cross_entropy,
+    decision_entropy,
     decision_probabilities,
     earth_movers,
     fidelity_entropy,
@@ -21,9 +24,10 @@ from mnnbio.nn.losses import (
     log_decision_probabilities,
     log_winner_probability,
     mean_squared_error,
+    sampled_angle,
     sampled_cross_entropy,
 )
-from mnnbio.nn.mlp import MomentMLP, mlp_from_moment_neural_network
+from mnnbio.nn.mlp import MomentMLP, Reads, mlp_from_moment_neural_network
 from mnnbio.nn.moment_network import DTYPES, Closure, MomentBlock, MomentNetwork
 from mnnbio.nn.norm import AffineCurrent, MomentBatchNorm1d, MomentBatchNorm2d, MomentDropout
 from mnnbio.nn.recurrent import MomentRecurrent
@@ -36,10 +40,15 @@ __all__ = [
     "AffineCurrent",
     "Background",
     "Closure",
+    "CommonNoiseEncoder",
+    "CorrelatedEncoder",
+    "CovarianceReadout",
     "Encoder",
+    "FeatureMapEncoder",
     "FeatureRangeWarning",
     "GaussianBackground",
     "GaussianEncoder",
+    "GratingEncoder",
     "MeanDecoder",
     "ModeLinear",
     "MomentActivation",
@@ -59,6 +68,7 @@ __all__ = [
     "Moments",
     "PoissonBackground",
     "PoissonEncoder",
+    "Reads",
     "SkipConnection",
     "SparseLinear",
     "WindowDecoder",
@@ -66,6 +76,7 @@ __all__ = [
     "add_independent",
     "ann_twin",
     "cross_entropy",
+    "decision_entropy",
     "decision_probabilities",
     "earth_movers",
     "encoder_from_config",
@@ -76,6 +87,7 @@ __all__ = [
     "log_winner_probability",
     "mean_squared_error",
     "mlp_from_moment_neural_network",
+    "sampled_angle",
     "sampled_cross_entropy",
     "tracked",
 ]

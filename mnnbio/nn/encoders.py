@@ -8,6 +8,7 @@ the moments of their average over a window.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +16,13 @@ from torch import nn
 
 from mnnbio.machine import require_integer
 from mnnbio.moments import Diagonal
+from mnnbio.nn.correlated_inputs import (
+    CommonNoiseEncoder,
+    CorrelatedEncoder,
+    FeatureMapEncoder,
+    GratingEncoder,
+    check_noise,
+)
 from mnnbio.nn.losses import check_window
 from mnnbio.nn.state import Moments, looked_at
 from mnnbio.units import flag, real_number, shown
@@ -103,6 +111,8 @@ class PoissonEncoder(_Scaled):
         Two channels per feature instead of one.
     shift, scale : float or array_like, shape (in_features,)
         Of the features, in their own units; scale > 0.
+    noise_std : float
+        Standard deviation of Gaussian white noise that is added to each train before weights are applied, 1/√ms; ≥ 0.
     dtype, device
         Of the buffers.
 
@@ -120,11 +130,14 @@ class PoissonEncoder(_Scaled):
         *,
         shift: Any = 0.0,
         scale: Any = 1.0,
+        noise_std: float = 0.0,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__(in_features, shift, scale, dtype, device)
         max_rate, on_off = real_number(max_rate, "max_rate"), flag(on_off, "on_off")
+        self.noise_std = real_number(noise_std, "noise_std")
+        check_noise(self.noise_std)
         if not 0 < max_rate < float("inf"):
             raise ValueError(f"`max_rate` must be > 0 spikes/ms, got {max_rate}")
         self.max_rate, self.on_off = float(max_rate), on_off
@@ -149,7 +162,7 @@ class PoissonEncoder(_Scaled):
                 "or Gaussian currents"
             )
         rates = self.max_rate * z
-        return Moments(rates, Diagonal(rates))
+        return Moments(rates, Diagonal(rates + self.noise_std**2 if self.noise_std else rates))
 
     def clipped(self, features: torch.Tensor, stacklevel: int = 2) -> torch.Tensor:
         """Return features with those below `shift`, whose rate would be negative, raised to it; all with `on_off`."""
@@ -174,6 +187,7 @@ class PoissonEncoder(_Scaled):
             "in_features": self.in_features,
             "max_rate": self.max_rate,
             "on_off": self.on_off,
+            "noise_std": self.noise_std,
         }
 
     def extra_repr(self) -> str:
@@ -237,10 +251,18 @@ class GaussianEncoder(_Scaled):
         return f"{self.in_features}, std={self.std}"
 
 
-Encoder = PoissonEncoder | GaussianEncoder
+Encoder = PoissonEncoder | GaussianEncoder | CorrelatedEncoder
+
+KINDS: dict[str, Callable[..., Encoder]] = {
+    "common_noise": CommonNoiseEncoder,
+    "feature_maps": FeatureMapEncoder,
+    "gaussian": GaussianEncoder,
+    "grating": GratingEncoder,
+    "poisson": PoissonEncoder,
+}
 
 
-def encoder_from_config(config: dict[str, Any], **factory: Any) -> Encoder:
+def encoder_from_config(config: dict[str, Any]) -> Encoder:
     """Build the encoder that `config` describes; its buffers come with the state dict.
 
     Raises
@@ -250,11 +272,9 @@ def encoder_from_config(config: dict[str, Any], **factory: Any) -> Encoder:
     """
     options = dict(config)
     kind = options.pop("kind", None)
-    if kind == "poisson":
-        return PoissonEncoder(**options, **factory)
-    if kind == "gaussian":
-        return GaussianEncoder(**options, **factory)
-    raise ValueError(f"Invalid encoder kind {kind!r}. Must be one of ['gaussian', 'poisson']")
+    if kind not in KINDS:
+        raise ValueError(f"Invalid encoder kind {kind!r}. Must be one of {sorted(KINDS)}")
+    return KINDS[kind](**options)
 
 
 class MeanDecoder(nn.Module):

@@ -10,12 +10,14 @@ for the class and zero for the others; see `as_values`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch.nn import functional
 
-from mnnbio.machine import require_integer
+from mnnbio.machine import check_choice, require_integer
 from mnnbio.moments import cholesky, log_orthant_probability
 from mnnbio.nn.state import Moments, looked_at
 from mnnbio.units import real_number, shown
@@ -23,6 +25,15 @@ from mnnbio.units import real_number, shown
 # Share of the mean variance that sampled outputs have of their own. Two outputs read with opposite weights, as two
 # classes tend to be, have a singular covariance, and this is what lets it be factored in single precision.
 OWN_NOISE = 1e-5
+
+# What is averaged over sampled outputs: their losses, or the probabilities that they give.
+Average = Literal["losses", "probabilities"]
+
+# Angles near 0 and π have gradients without bound: cosines are made smaller by this factor.
+COSINE_SCALE = 0.99
+
+# Share of the runner-up in `decision_entropy`; the other outputs share the rest.
+RUNNER_UP = 0.8
 
 
 def check_window(window: float) -> None:
@@ -277,6 +288,7 @@ def sampled_cross_entropy(
     samples: int = 1,
     label_smoothing: float = 0.0,
     generator: torch.Generator | None = None,
+    average: Average = "losses",
 ) -> torch.Tensor:
     """Return the cross-entropy of decisions from counts in a window, averaged over Gaussian samples of them.
 
@@ -294,6 +306,9 @@ def sampled_cross_entropy(
         As in `cross_entropy`.
     generator : torch.Generator, optional
         Source of the samples; the global one by default.
+    average : {"losses", "probabilities"}
+        Whether the mean is taken of the cross-entropies of the samples, or of their softmax, ``−ln ⟨p_target⟩``: the
+        cross-entropy of the decision as it is taken over many windows. Of one sample they are the same.
 
     Returns
     -------
@@ -305,12 +320,17 @@ def sampled_cross_entropy(
     ValueError
         If `window` or `samples` is out of range, or the covariance is not symmetric and positive semidefinite.
     """
+    check_choice("average", average, sorted(get_args(Average)))
     _check_label_smoothing(label_smoothing)
     _require_tensor(target)
     if target.is_floating_point():
         raise ValueError(f"sampled cross-entropy needs classes as targets, got values of dtype {target.dtype}")
     _check_classes(target, moments.mean)
     outputs = sampled_outputs(moments, window, samples, generator)
+    if average == "probabilities":
+        weights = as_values(target, moments.mean, label_smoothing)
+        log_probabilities = outputs.log_softmax(-1).logsumexp(0) - math.log(samples)
+        return -(weights * log_probabilities).sum(-1).mean()
     return functional.cross_entropy(outputs.flatten(0, 1), target.repeat(samples), label_smoothing=label_smoothing)
 
 
@@ -443,6 +463,122 @@ def earth_movers(
     if target.is_floating_point():
         return torch.linalg.vector_norm(outputs - values, dim=-1).mean()
     return 0.5 * (outputs.softmax(-1) - values).abs().sum(-1).mean()
+
+
+def sampled_angle(
+    moments: Moments,
+    target: torch.Tensor,
+    window: float,
+    samples: int = 32,
+    label_smoothing: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Return the angle between samples of a window's average output and the target, averaged.
+
+    ``arccos(0.99 cos α)``, with α the angle between two vectors of outputs: lengths do not count, and the factor keeps
+    gradients finite. For targets that are directions.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of the readout, batch shape (n,).
+    target : Tensor, shape (n, outputs), or (n,) of integers
+        Values, or classes.
+    window : float
+        Length T of the average, ms; > 0.
+    samples : int
+        Number of samples of every output.
+    label_smoothing : float
+        For classes, in [0, 1].
+    generator : torch.Generator, optional
+        Source of the samples; the global one by default.
+
+    Returns
+    -------
+    Tensor, scalar
+        Radians; at least 0.14, arccos(0.99).
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, shapes do not fit, or the covariance is not positive semidefinite.
+    """
+    values = as_values(target, moments.mean, label_smoothing)
+    outputs = sampled_outputs(moments, window, samples, generator)
+    return torch.arccos(COSINE_SCALE * functional.cosine_similarity(outputs, values, dim=-1)).mean()
+
+
+def decision_entropy(
+    moments: Moments,
+    target: torch.Tensor,
+    window: float,
+    weight: float = 1.0,
+    shares: Sequence[float] | None = None,
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """Return the cross-entropy of the mean output, plus how unsure decisions are where right, minus where wrong.
+
+    The largest mean output is compared with each other one: their difference over a window is Gaussian, and p the
+    probability that it is positive. The entropy ``−p ln p − (1 − p) ln(1 − p)`` of these pairs, averaged with weights,
+    is added for samples whose largest mean is the target's, and subtracted for the others. For classification only.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of the readout, batch shape (n,), at least two outputs.
+    target : Tensor, shape (n,), integer
+        Class of each sample.
+    window : float
+        Decision time T, ms; > 0.
+    weight : float
+        Of the entropies against the cross-entropy.
+    shares : sequence of float, optional
+        Weights of the pairs, from the second largest mean output to the smallest. By default the second has 0.8 and the
+        others share 0.2 (of two outputs there is one pair). ``[1, 0, …]`` is the runner-up alone.
+    label_smoothing : float
+        Of the cross-entropy, in [0, 1].
+
+    Returns
+    -------
+    Tensor, scalar
+        In nats.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or the covariance is not symmetric and positive semidefinite.
+    """
+    _require_tensor(target)
+    if target.is_floating_point():
+        raise ValueError(f"decision entropy needs classes as targets, got values of dtype {target.dtype}")
+    entropy = cross_entropy(moments, target, label_smoothing)
+    mean, matrix = moments.mean, window_covariance(moments, window)
+    weights = _pair_weights(mean, shares)
+    order = mean.argsort(dim=-1, descending=True)
+    best, others = order[..., :1], order[..., 1:]
+    own = matrix.diagonal(dim1=-2, dim2=-1)
+    row = matrix.gather(-2, best.unsqueeze(-1).expand(*best.shape, mean.shape[-1])).squeeze(-2)
+    variance = own.gather(-1, best) + own.gather(-1, others) - 2 * row.gather(-1, others)
+    if looked_at((variance.detach() <= 0).any()):
+        raise ValueError(_singular(matrix, "decisions between pairs of outputs need differences"))
+    z = (mean.gather(-1, best) - mean.gather(-1, others)) / variance.sqrt()
+    log_right, log_wrong = torch.special.log_ndtr(z), torch.special.log_ndtr(-z)
+    unsure = -(log_right.exp() * log_right + log_wrong.exp() * log_wrong)
+    sign = torch.where(best.squeeze(-1) == target, 1.0, -1.0)
+    return entropy + weight * (sign * (unsure * weights).sum(-1)).mean()
+
+
+def _pair_weights(mean: torch.Tensor, shares: Sequence[float] | None) -> torch.Tensor:
+    """Return the weights of the pairs of the largest output with the others."""
+    pairs = mean.shape[-1] - 1
+    if pairs < 1:
+        raise ValueError(f"a decision needs at least 2 outputs, got {pairs + 1}")
+    if shares is None:
+        rest = (1 - RUNNER_UP) / max(pairs - 1, 1)
+        return mean.new_tensor([RUNNER_UP if pairs > 1 else 1.0] + [rest] * (pairs - 1))
+    if len(shares) != pairs:
+        raise ValueError(f"`shares` must have one number for each of {pairs} pairs of outputs, got {len(shares)}")
+    return mean.new_tensor([real_number(share, "shares") for share in shares])
 
 
 @torch.no_grad()

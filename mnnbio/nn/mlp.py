@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from mnnbio.machine import require_integer
+from mnnbio.machine import check_choice, require_integer
 from mnnbio.neurons import LIFParameters
+from mnnbio.nn.covariance_readout import CovarianceReadout, Statistics
 from mnnbio.nn.encoders import Encoder
-from mnnbio.nn.interoperability import read_checkpoint
+from mnnbio.nn.interoperability import Checkpoint, read_checkpoint
 from mnnbio.nn.linear import MomentLinear, SparseLinear
 from mnnbio.nn.moment_network import (
     READOUT_SCALE,
@@ -25,6 +26,9 @@ from mnnbio.nn.moment_network import (
 from mnnbio.nn.spiking_layers import Background, Correlations, NeuronParameter
 from mnnbio.units import checked_counts, flag
 
+# What the outputs weigh: rates, or what `CovarianceReadout` reads.
+Reads = Literal["mean"] | Statistics
+
 
 class MomentMLP(MomentNetwork):
     """Feed-forward network of leaky integrate-and-fire neurons, described by mean and covariance.
@@ -35,7 +39,7 @@ class MomentMLP(MomentNetwork):
         Numbers of inputs (spike trains), of neurons in each hidden layer, and of outputs: at least three numbers.
     lif : LIFParameters, optional
         The hidden neurons; values per neuron need hidden layers of that one size.
-    encoder : PoissonEncoder or GaussianEncoder, optional
+    encoder : PoissonEncoder, GaussianEncoder or another encoder of `mnnbio.nn`, optional
         How features become inputs. By default the features are Poisson rates in spikes/ms.
     noise : bool
         Whether the neurons learn independent input noise.
@@ -57,7 +61,9 @@ class MomentMLP(MomentNetwork):
         "poisson" predicts what the network computes with ``predict(circuit, closure="poisson")``.
     readout_noise : bool
         Whether the outputs learn independent noise of their own, which spikes do not have.
-    momentum, eps : float
+    reads : {"mean", "covariance", "mean_and_covariance", "second_moments"}
+        What the outputs weigh: the spike trains, or statistics of them, as in `CovarianceReadout`.
+    momentum, eps, total_variance : optional
         Of the batch normalisation, as in `MomentBatchNorm1d`.
     seed : int or torch.Generator, optional
         Of the initial weights; the global generator by default.
@@ -68,11 +74,11 @@ class MomentMLP(MomentNetwork):
 
     Attributes
     ----------
-    encoder : PoissonEncoder or GaussianEncoder
+    encoder : Module
     blocks : ModuleList of MomentBlock
         Hidden layers, each with `linear`, `norm`, `activation`.
-    readout : MomentLinear
-        Weighted sum of the last layer's spike trains, with bias: ``output = W · rate + b``.
+    readout : MomentLinear or CovarianceReadout
+        Weighted sum of the last layer's spike trains, with bias: ``output = W · rate + b``; or of their statistics.
     lif : LIFParameters
 
     Raises
@@ -103,8 +109,10 @@ class MomentMLP(MomentNetwork):
         background: Background | None = None,
         closure: Closure = "moments",
         readout_noise: bool = False,
+        reads: Reads = "mean",
         momentum: float = 0.1,
         eps: float = 1e-5,
+        total_variance: bool = False,
         seed: int | torch.Generator | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
@@ -127,8 +135,14 @@ class MomentMLP(MomentNetwork):
         )
         if in_degree is not None:
             require_integer("in_degree", in_degree, 1)
-        self.in_degree = in_degree
+        self.in_degree, self.total_variance = in_degree, flag(total_variance, "total_variance")
         self.readout_noise = flag(readout_noise, "readout_noise")
+        check_choice("reads", reads, sorted(get_args(Literal["mean"]) + get_args(Statistics)))
+        if readout_noise and reads != "mean":
+            raise ValueError(
+                f"outputs that are statistics have no noise: give readout_noise=False with reads={reads!r}"
+            )
+        self.reads = reads
         if self.lif.size is not None and any(n != self.lif.size for n in checked[1:-1]):
             raise ValueError(
                 f"`lif` describes {self.lif.size} neurons, but the hidden layers have {list(checked[1:-1])}"
@@ -149,21 +163,32 @@ class MomentMLP(MomentNetwork):
             )
             for fan_in, fan_out in pairwise(checked[:-1])
         )
-        self.readout = MomentLinear(
-            checked[-2],
-            self.outputs,
-            bias=True,
-            bias_std=1.0 if readout_noise else None,
-            weight_scale=READOUT_SCALE,
-            generator=generator,
-        )
+        if reads == "mean":
+            self.readout = MomentLinear(
+                checked[-2],
+                self.outputs,
+                bias=True,
+                bias_std=1.0 if readout_noise else None,
+                weight_scale=READOUT_SCALE,
+                generator=generator,
+            )
+        else:
+            self.readout = CovarianceReadout(
+                checked[-2], self.outputs, reads, weight_scale=READOUT_SCALE, generator=generator
+            )
         # Drawn in the default precision on the CPU, then moved: the seed means the same weights everywhere.
         self.to(dtype=dtype, device=device)
 
     def config(self) -> dict[str, Any]:
         """Return what builds this network again (as JSON can hold it), apart from its state dict."""
-        own = {"sizes": list(self.sizes), "in_degree": self.in_degree, "readout_noise": self.readout_noise}
-        return own | super().config()
+        return {
+            "sizes": list(self.sizes),
+            "in_degree": self.in_degree,
+            "readout_noise": self.readout_noise,
+            "reads": self.reads,
+            "total_variance": self.total_variance,
+            **super().config(),
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> MomentMLP:
@@ -174,7 +199,10 @@ class MomentMLP(MomentNetwork):
         ValueError
             If a key is missing or unknown, or it is of another kind of network.
         """
-        return cls(**arguments_from_config("MomentMLP", config, {"sizes", "in_degree", "readout_noise"}), seed=0)
+        own = {"sizes", "in_degree", "readout_noise", "reads", "total_variance"}
+        # What models are that were saved before there was a choice.
+        earlier = {"reads": "mean", "total_variance": False}
+        return cls(**arguments_from_config("MomentMLP", config, own, earlier), seed=0)
 
     @classmethod
     def from_moment_neural_network(
@@ -206,7 +234,8 @@ class MomentMLP(MomentNetwork):
             If an argument is no mapping.
         ValueError
             If the configuration is of another architecture, asks for what has no equal here or does not tell which
-            network it is, or the state dict has missing or unexpected keys or tensors of another shape.
+            network it is, or the state dict has missing or unexpected keys or tensors of another shape; of a network
+            whose outputs are spike trains, which `mnnbio.nn.mlp_from_moment_neural_network` reads.
 
         Examples
         --------
@@ -215,6 +244,15 @@ class MomentMLP(MomentNetwork):
         >>> model = MomentMLP.from_moment_neural_network(checkpoint, config)  # doctest: +SKIP
         """
         checkpoint = read_checkpoint(state_dict, config, correlations)
+        if checkpoint.options.num_class is None:
+            raise ValueError(
+                "the checkpoint has no readout, its outputs are the trains of its last neurons (`snn_mlp`, or "
+                "`num_class` of none): `mnnbio.nn.mlp_from_moment_neural_network` returns it as a Sequential of layers"
+            )
+        return cls._filled(checkpoint)
+
+    @classmethod
+    def _filled(cls, checkpoint: Checkpoint) -> MomentMLP:
         model = cls(**checkpoint.arguments())
         checkpoint.fill(model)
         return model.eval()
@@ -222,9 +260,22 @@ class MomentMLP(MomentNetwork):
 
 def mlp_from_moment_neural_network(
     state_dict: Mapping[str, Any], config: Mapping[str, Any], *, correlations: Correlations | None = None
-) -> MomentMLP:
-    """Return `MomentMLP.from_moment_neural_network` of the same arguments."""
-    return MomentMLP.from_moment_neural_network(state_dict, config, correlations=correlations)
+) -> MomentMLP | nn.Sequential:
+    """Return the network of a checkpoint of moment-neural-network, also of one whose outputs are spike trains.
+
+    Parameters and errors are those of `MomentMLP.from_moment_neural_network`.
+
+    Returns
+    -------
+    MomentMLP or Sequential
+        A Sequential of an encoder and layers of neurons where there is no readout: of its ``SnnMlp``, whose last
+        neurons are the outputs, and of networks with ``num_class`` of none.
+    """
+    checkpoint = read_checkpoint(state_dict, config, correlations)
+    model = MomentMLP._filled(checkpoint)
+    if checkpoint.options.num_class is not None:
+        return model
+    return nn.Sequential(model.encoder, *model.blocks).eval()
 
 
 def _checked_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

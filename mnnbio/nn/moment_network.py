@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import nn
 from mnnbio.machine import check_choice
 from mnnbio.neurons import LIFParameters
 from mnnbio.nn.convolution import MomentAvgPool2d, MomentConv2d, MomentSumPool2d
+from mnnbio.nn.covariance_readout import CovarianceReadout
 from mnnbio.nn.encoders import Encoder, PoissonEncoder, encoder_from_config
 from mnnbio.nn.linear import MomentLinear, SparseLinear
 from mnnbio.nn.norm import MomentBatchNorm1d, MomentBatchNorm2d, MomentDropout
@@ -71,14 +72,15 @@ class MomentNetwork(nn.Module):
 
     Attributes
     ----------
-    encoder : PoissonEncoder or GaussianEncoder
+    encoder : Module
     blocks : ModuleList of MomentBlock
-    readout : MomentLinear
+    readout : MomentLinear or CovarianceReadout
     lif : LIFParameters
     """
 
     blocks: Sequence[MomentBlock]
-    readout: MomentLinear
+    readout: MomentLinear | CovarianceReadout
+    total_variance: bool = False
 
     def __init__(
         self,
@@ -137,6 +139,7 @@ class MomentNetwork(nn.Module):
             "initial_bias": centre,
             "initial_weight": spread,
             "initial_noise": noise_std,
+            "total_variance": self.total_variance,
         }
         norm = (
             MomentBatchNorm2d(linear.out_image, **options)
@@ -255,8 +258,19 @@ COMMON = {
 }  # fmt: skip
 
 
-def arguments_from_config(kind: str, config: dict[str, Any], own: set[str]) -> dict[str, Any]:
+def arguments_from_config(
+    kind: str, config: dict[str, Any], own: set[str], earlier: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the arguments that build a network of that kind from its configuration, of the common keys and its own.
+
+    Parameters
+    ----------
+    kind : str
+    config : dict
+    own : set of str
+        Keys besides those that all networks have.
+    earlier : mapping, optional
+        Values of keys that earlier configurations lack.
 
     Raises
     ------
@@ -266,11 +280,12 @@ def arguments_from_config(kind: str, config: dict[str, Any], own: set[str]) -> d
     expected = COMMON | own
     if config.get("network", kind) != kind:
         raise ValueError(f"the configuration is of a {config['network']}, not of a {kind}")
-    if set(config) != expected:
+    earlier = earlier or {}
+    if set(config) | set(earlier) != expected:
         raise ValueError(f"a network's configuration has the keys {sorted(expected)}, got {sorted(config)}")
     check_choice("dtype", config["dtype"], sorted(DTYPES))
     background = config["background"]
-    arguments = config | {
+    arguments = {**earlier, **config} | {
         "lif": LIFParameters(**config["lif"]),
         "encoder": encoder_from_config(config["encoder"]),
         "background": None if background is None else background_from_config(background),

@@ -10,6 +10,7 @@ from torch import nn
 
 from mnnbio.moments import ImageShape
 from mnnbio.nn.state import Moments
+from mnnbio.units import flag
 
 
 class AffineCurrent(NamedTuple):
@@ -63,6 +64,7 @@ class _MomentBatchNorm(nn.Module):
         initial_weight: float,
         initial_bias: float,
         initial_noise: float,
+        total_variance: bool,
         dtype: torch.dtype | None,
         device: torch.device | str | None,
     ) -> None:
@@ -74,6 +76,7 @@ class _MomentBatchNorm(nn.Module):
         if not initial_noise > 0:
             raise ValueError(f"`initial_noise` must be > 0 mV/√ms, got {initial_noise}; noise=False leaves it out")
         self.channels, self.neurons, self.momentum, self.eps = channels, neurons, momentum, eps
+        self.total_variance = flag(total_variance, "total_variance")
 
         def full(value: float) -> torch.Tensor:
             return torch.full((channels,), value, dtype=dtype, device=device)
@@ -100,7 +103,7 @@ class _MomentBatchNorm(nn.Module):
         mean = moments.mean
         if mean.ndim == 0 or mean.shape[-1] != self.neurons:
             raise ValueError(f"expected currents of {self.neurons} neurons, got the shape {tuple(mean.shape)}")
-        centre, variance = self._batch_statistics(mean) if self.training else (self.running_mean, self.running_var)
+        centre, variance = self._batch_statistics(moments) if self.training else (self.running_mean, self.running_var)
         noise_std = self.noise_std
         return normalise(
             moments,
@@ -115,7 +118,8 @@ class _MomentBatchNorm(nn.Module):
         """Return one value per neuron from one per channel."""
         return values if self.neurons == self.channels else values.repeat_interleave(self.neurons // self.channels)
 
-    def _batch_statistics(self, mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _batch_statistics(self, moments: Moments) -> tuple[torch.Tensor, torch.Tensor]:
+        mean = moments.mean
         samples = mean.reshape(-1, self.channels, self.neurons // self.channels)
         count = samples.shape[0] * samples.shape[2]
         if count < 2:
@@ -124,9 +128,13 @@ class _MomentBatchNorm(nn.Module):
                 f"{tuple(mean.shape)}; call eval() to use the running statistics"
             )
         variance, centre = torch.var_mean(samples, dim=(0, 2), correction=0)
+        unbiased = variance * (count / (count - 1))
+        if self.total_variance:
+            noise = moments.variance.expand_as(mean).reshape(samples.shape)
+            variance = unbiased = unbiased + noise.mean((0, 2))
         with torch.no_grad():
             self.running_mean.lerp_(centre, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            self.running_var.lerp_(unbiased, self.momentum)
         return centre, variance
 
     def affine(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -160,7 +168,8 @@ class MomentBatchNorm1d(_MomentBatchNorm):
 
     m and v are the mean and variance *of the mean currents* over the batch. The noise within each sample,
     ``E[C_ii]``, is left out of v: it is measured in mV²/ms, the other in (mV/ms)², and their sum would depend on
-    the unit of time; and what the neuron has to tell apart is the spread of the means.
+    the unit of time; and what the neuron has to tell apart is the spread of the means. With `total_variance` it is
+    included, as other implementations do, whose networks can then be trained on as they were.
 
     Parameters
     ----------
@@ -177,6 +186,8 @@ class MomentBatchNorm1d(_MomentBatchNorm):
         default neuron, where its rate is most sensitive.
     initial_noise : float
         σ at the start, mV/√ms; > 0.
+    total_variance : bool
+        Whether v is the unbiased variance of the means plus the mean of ``C_ii`` over the batch, in ms and mV.
     dtype, device
         Of parameters and buffers.
 
@@ -204,6 +215,7 @@ class MomentBatchNorm1d(_MomentBatchNorm):
         initial_weight: float = 1.0,
         initial_bias: float = 1.0,
         initial_noise: float = 1.0,
+        total_variance: bool = False,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
@@ -216,6 +228,7 @@ class MomentBatchNorm1d(_MomentBatchNorm):
             initial_weight,
             initial_bias,
             initial_noise,
+            total_variance,
             dtype,
             device,
         )
@@ -258,7 +271,7 @@ class MomentBatchNorm2d(_MomentBatchNorm):
     ----------
     image : ImageShape or tuple of int
         Channels, height and width of the layer: `out_image` of the convolution.
-    momentum, eps, noise, initial_weight, initial_bias, initial_noise, dtype, device
+    momentum, eps, noise, initial_weight, initial_bias, initial_noise, total_variance, dtype, device
         As in `MomentBatchNorm1d`.
 
     Attributes
@@ -281,6 +294,7 @@ class MomentBatchNorm2d(_MomentBatchNorm):
         initial_weight: float = 1.0,
         initial_bias: float = 1.0,
         initial_noise: float = 1.0,
+        total_variance: bool = False,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
@@ -294,6 +308,7 @@ class MomentBatchNorm2d(_MomentBatchNorm):
             initial_weight,
             initial_bias,
             initial_noise,
+            total_variance,
             dtype,
             device,
         )

@@ -13,6 +13,7 @@ from mnnbio.training.data import Task, load_task, read_idx
 from mnnbio.training.encoding import make_encoder
 from mnnbio.training.estimators import MomentClassifier, MomentRegressor
 from mnnbio.training.loop import TRAINING_FILE, Training, TrainingOptions, train
+from mnnbio.training.motion_direction import Directions, direction_errors, direction_grid, motion_directions
 from mnnbio.training.spiking import (
     FITTING_FILE,
     NETWORK_FILE,
@@ -80,6 +81,7 @@ __all__ = [
     "CollapsedTaskWarning",
     "ContextualBatches",
     "Course",
+    "Directions",
     "Examples",
     "Fitting",
     "FittingOptions",
@@ -121,6 +123,8 @@ __all__ = [
     "contextual_integration",
     "contextual_scores",
     "decisions",
+    "direction_errors",
+    "direction_grid",
     "fit",
     "gradient_boosting",
     "image_course",
@@ -132,6 +136,7 @@ __all__ = [
     "load_table",
     "load_task",
     "make_encoder",
+    "motion_directions",
     "pixel_baseline",
     "read_idx",
     "read_out",

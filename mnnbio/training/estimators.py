@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mnnbio.machine import check_choice
 from mnnbio.neurons import LIFParameters
-from mnnbio.nn import DTYPES, Closure, Encoder, MomentCNN, MomentMLP, MomentNetwork
+from mnnbio.nn import DTYPES, Closure, Encoder, MomentCNN, MomentMLP, MomentNetwork, Reads
 from mnnbio.training.encoding import Encoding, Scaling, make_encoder
 from mnnbio.training.loop import EVALUATION_BATCH, History, Loss, Schedule, TrainingOptions, train
 from mnnbio.units import checked_counts, flag, real_number
@@ -162,6 +162,8 @@ class MomentEstimator(TableEstimator):
         Whether neurons learn independent input noise.
     closure : {"moments", "poisson"}
         Variance with which trains drive the next hidden layer, as in `MomentMLP`.
+    reads : {"mean", "covariance", "mean_and_covariance", "second_moments"}
+        What the outputs weigh, as in `MomentMLP`; others than "mean" for dense networks and losses on the mean only.
     loss : str
         As in `TrainingOptions`; "auto" is "cross_entropy" or "mean_squared_error".
     epochs, batch_size, learning_rate, schedule, weight_decay, label_smoothing, window : optional
@@ -205,6 +207,7 @@ class MomentEstimator(TableEstimator):
         max_rate: float = 1.0,
         noise: bool = True,
         closure: Closure = "moments",
+        reads: Reads = "mean",
         loss: Loss | Literal["auto"] = "auto",
         epochs: int = 60,
         batch_size: int = 64,
@@ -230,6 +233,7 @@ class MomentEstimator(TableEstimator):
         self.max_rate = max_rate
         self.noise = noise
         self.closure = closure
+        self.reads = reads
         self.loss = loss
         self.epochs = epochs
         self.batch_size = batch_size
@@ -274,7 +278,9 @@ class MomentEstimator(TableEstimator):
         if not channels:
             if self.image_shape is not None:
                 raise ValueError(f"`image_shape` is for networks with `channels` only, got {self.image_shape}")
-            return MomentMLP((encoder.out_features, *hidden, outputs), **options)
+            return MomentMLP((encoder.out_features, *hidden, outputs), reads=self.reads, **options)
+        if self.reads != "mean":
+            raise ValueError(f"convolutional networks read means: reads='mean', got {self.reads!r}")
         shape: tuple[int, ...] = (math.isqrt(features),) * 2
         if self.image_shape is not None:
             shape = checked_counts(self.image_shape, "image_shape")
@@ -375,7 +381,9 @@ class MomentClassifier(TableClassifier, MomentEstimator):
         "cross_entropy": "cross_entropy",
         "sampled_cross_entropy": "sampled_cross_entropy",
         "fidelity_entropy": "fidelity_entropy",
+        "decision_entropy": "decision_entropy",
         "earth_movers": "earth_movers",
+        "sampled_angle": "sampled_angle",
         "mean_squared_error": "mean_squared_error",
         "gaussian_likelihood": "gaussian_likelihood",
     }
@@ -437,4 +445,5 @@ class MomentRegressor(TableRegressor, MomentEstimator):
         "mean_squared_error": "mean_squared_error",
         "gaussian_likelihood": "gaussian_likelihood",
         "earth_movers": "earth_movers",
+        "sampled_angle": "sampled_angle",
     }

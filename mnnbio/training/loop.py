@@ -18,13 +18,16 @@ from tqdm import tqdm
 
 from mnnbio.machine import check_choice, require_integer
 from mnnbio.nn import (
+    CovarianceReadout,
     Encoder,
     Moments,
     cross_entropy,
+    decision_entropy,
     earth_movers,
     fidelity_entropy,
     gaussian_likelihood,
     mean_squared_error,
+    sampled_angle,
     sampled_cross_entropy,
 )
 from mnnbio.training.checkpoint import read_file, write_file
@@ -35,10 +38,14 @@ Loss = Literal[
     "cross_entropy",
     "sampled_cross_entropy",
     "fidelity_entropy",
+    "decision_entropy",
     "earth_movers",
+    "sampled_angle",
     "mean_squared_error",
     "gaussian_likelihood",
 ]
+# Losses that look at the means of outputs alone.
+MEAN_LOSSES = ("cross_entropy", "mean_squared_error")
 
 # One cycle: the rate rises linearly over the first share of the steps, from this fraction of its peak.
 WARMUP_SHARE = 0.15
@@ -52,8 +59,9 @@ class TrainingOptions:
     Parameters
     ----------
     loss : str
-        The name of a function of `mnnbio.nn`: for classes "cross_entropy", "sampled_cross_entropy" or
-        "fidelity_entropy", for classes or values "earth_movers", "mean_squared_error" or "gaussian_likelihood".
+        The name of a function of `mnnbio.nn`: for classes "cross_entropy", "sampled_cross_entropy",
+        "fidelity_entropy" or "decision_entropy", for classes or values "earth_movers", "sampled_angle",
+        "mean_squared_error" or "gaussian_likelihood".
     epochs : int
         At most so many passes over the training data.
     batch_size : int
@@ -496,6 +504,13 @@ def _loss_function(options: TrainingOptions, generator: torch.Generator, *, clas
             samples=FIDELITY_POINTS,
             label_smoothing=options.label_smoothing,
         ),
+        "decision_entropy": partial(decision_entropy, window=options.window, label_smoothing=options.label_smoothing),
+        "sampled_angle": partial(
+            sampled_angle,
+            window=options.window,
+            label_smoothing=options.label_smoothing if classes else 0.0,
+            generator=generator,
+        ),
         "earth_movers": partial(
             earth_movers,
             window=options.window,
@@ -525,7 +540,12 @@ def _check_data(model: TableModel, features: torch.Tensor, targets: torch.Tensor
 
 
 def _require_enough_neurons(model: TableModel, loss: Loss) -> None:
-    """Raise a `ValueError` if too few neurons are read for outputs that must vary on their own."""
+    """Raise a `ValueError` if outputs that must vary do not, or too few neurons are read for them to."""
+    if isinstance(model.readout, CovarianceReadout) and loss not in MEAN_LOSSES:
+        raise ValueError(
+            f"outputs that are statistics do not fluctuate, and loss={loss!r} is about fluctuations: take one of "
+            f"{list(MEAN_LOSSES)}"
+        )
     if loss not in ("gaussian_likelihood", "fidelity_entropy"):
         return
     neurons, outputs = model.readout.in_features, model.readout.out_features

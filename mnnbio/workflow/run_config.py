@@ -121,7 +121,9 @@ class TrainingOptions(Options):
         "cross_entropy",
         "sampled_cross_entropy",
         "fidelity_entropy",
+        "decision_entropy",
         "earth_movers",
+        "sampled_angle",
         "mean_squared_error",
         "gaussian_likelihood",
     ] = option("auto", "loss; auto: cross-entropy, or mean squared error for a regression")

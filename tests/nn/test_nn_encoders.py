@@ -63,5 +63,5 @@ def test_errors():
         GaussianEncoder(2, shift=[1.0, 0.0, 2.0])
     with pytest.raises(ValueError, match="`in_features` must be an integer ≥ 1, got 0"):
         PoissonEncoder(0)
-    with pytest.raises(ValueError, match=r"Invalid encoder kind 'bernoulli'. Must be one of \['gaussian', 'poisson'\]"):
+    with pytest.raises(ValueError, match=r"Invalid encoder kind 'bernoulli'. Must be one of \['common_noise', "):
         encoder_from_config({"kind": "bernoulli"})

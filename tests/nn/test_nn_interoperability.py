@@ -233,32 +233,35 @@ def changed(**changes):
         (changed(mlp__1__num_batches_tracked=torch.tensor(3)), "unexpected: mlp.1.num_batches_tracked$"),
         (changed(predict__bias=None, extra=torch.ones(1)), "missing: predict.bias; unexpected: extra$"),
         (changed(mlp__3__weight=torch.ones(3, 5)), r"`mlp.3.weight` must have the shape \(3, 4\) .*, got \(3, 5\)"),
-        ({"mlp.0.linear.weight": torch.ones(4, 5)}, r"another architecture: its layers are blocks \(`snn_mlp`"),
+        ({"mlp.0.linear.weight": torch.ones(4, 5)}, r"missing: mlp.0.weight, .*; unexpected: mlp.0.linear.weight$"),
+        (None, "`state_dict` must be a mapping, got None"),
     ],
 )
 def test_state_dicts_that_do_not_fit(state, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         MomentMLP.from_moment_neural_network(state, CONFIG)
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"MODEL": {"meta": {"arch": "mnn_mlp", "mlp_type": "snn_mlp"}}}, "says `arch: mnn_mlp`, `mlp_type: snn_mlp`"),
-        ({"lr": 0.1}, "must be of the architecture `arch: mnn_mlp` .* says `arch: None`"),
+        ({"MODEL": {"meta": {"arch": "mnn_cnn", "mlp_type": "mlp"}}}, "says `arch: mnn_cnn`, `mlp_type: mlp`"),
+        ({"lr": 0.1}, "must be of the architecture `arch: mnn_mlp`, .* says `arch: None`"),
         ({"MODEL": {"meta": {"arch": "mnn_mlp", "mlp_type": "mnn_mlp"}}}, "must have the key `structure`"),
         (with_options(depth=3), "unknown options in the configuration of `mnn_mlp`: depth"),
-        (with_options(num_class=None), "`num_class` must be a number, .* got None, True and False"),
-        (with_options(use_cov=True), "`use_cov` false, got 2, True and True"),
+        (with_options(num_class=None, use_cov=True), "`use_cov` without a readout gives the statistics of the last"),
+        (with_options(use_mean=False), "`use_mean` and `use_cov` are false: nothing is read"),
+        (with_options(use_cov=True), r"`predict.weight` must have the shape \(2, 9\) .* got \(2, 3\)"),
         (
-            CONFIG | {"input_prepare": "cov_embed"},
-            r"`input_prepare` must be one of \[None, 'flatten_poisson'\] .* 'cov_",
+            CONFIG | {"input_prepare": "images"},
+            r"`input_prepare` must be one of \[None, 'flatten_poisson', 'poisson_no_rho', 'cov_embed'\] .* 'images'",
         ),
-        (CONFIG | {"background_noise": 0.1}, r"`background_noise` must be one of \[None, 0\] .* got 0.1"),
+        (CONFIG | {"background_noise": -0.1}, r"`background_noise` is a variance and must be ≥ 0, got -0.1"),
         (
-            CONFIG | {"MnnActivationConfig": {"L": 0.1, "cut_off": 5}},
-            "may set L, t_ref, vol_rest, vol_th .* got cut_off",
+            CONFIG | {"MnnActivationConfig": {"L": 0.1, "leak": 5}},
+            "may set L, t_ref, vol_rest, vol_th .* got leak",
         ),
+        (CONFIG | {"MnnActivationConfig": {"cut_off": 2}}, "`cut_off` must be ≥ 5 .* got 2: it would silence neurons"),
         (CONFIG | {"scale_factor": 0}, "`max_rate` must be > 0"),
     ],
 )
@@ -313,6 +316,188 @@ def without_correlations(state, mean):
         found = [activation(m, s) for m, s in zip(current, np.sqrt(noise), strict=True)]
         mean, variance, _ = np.array(found).T
     return state["predict.weight"] @ mean + state["predict.bias"]
+
+
+STATISTICS = {
+    "covariance": {"use_mean": False, "use_cov": True},
+    "mean_and_covariance": {"use_cov": True},
+    "second_moments": {"use_cov": True, "signal_correlation": True},
+}
+
+
+@pytest.mark.parametrize("reads", STATISTICS)
+@pytest.mark.parametrize("newer", [False, True], ids=["0.1", "0.2"])
+def test_readouts_of_covariances(reads, newer):
+    options = {**STATISTICS[reads], "predict_bias_var": True}  # which it leaves out there
+    state, rng = checkpoint(), np.random.default_rng(3)
+    hidden = MomentMLP.from_moment_neural_network(state, CONFIG).hidden(torch.from_numpy(FEATURES))[-1]
+    mean, matrix = hidden.mean.detach().numpy(), hidden.covariance.to_dense().detach().numpy()
+    if reads == "second_moments":
+        matrix = matrix + mean[:, :, None] * mean[:, None, :]
+    statistics = np.array([[C[i, j] for i in range(3) for j in range(i, 3)] for C in matrix])
+    if reads == "mean_and_covariance":
+        statistics = np.concatenate([mean, statistics], axis=1)
+    weight = rng.normal(0, 10, (2, statistics.shape[1]))
+    state["predict.weight"] = torch.from_numpy(weight)
+    if newer:  # where the readout has two names
+        state |= {f"decoder.{name}": state[f"predict.{name}"] for name in ("weight", "bias")}
+        options["use_covariance"] = options.pop("use_cov")
+    model = MomentMLP.from_moment_neural_network(state, with_options(**options))
+    assert model.reads == reads
+    expected = statistics @ weight.T + state["predict.bias"].numpy()
+    np.testing.assert_allclose(model(torch.from_numpy(FEATURES)).mean.detach(), expected, rtol=1e-12)
+
+
+def blocks_of(state, version, norm):
+    """The tensors of the checkpoint by the names that blocks have, the readout made the last block."""
+    rng, named = np.random.default_rng(9), {}
+    layers = {"0.1": "mlp", "0.2": "layers"}[version]
+    state = dict(state)
+    for name in ("weight", "bias", "running_mean", "running_var", "bias_var"):
+        state[f"mlp.7.{name}"] = torch.from_numpy(rng.uniform(0.5, 1.5, 2))
+    state["mlp.6.weight"] = state.pop("predict.weight")
+    for name, value in state.items():
+        if name == "predict.bias":
+            continue
+        _, number, part = name.split(".")
+        block, inner = divmod(int(number), 3)
+        path = f"{layers}.{block}" if block < 2 else "predict"
+        path += ".linear" if inner == 0 else {"0.1": ".bn", "0.2": ".norm"}[version]
+        if inner and norm == "torch" and part != "bias_var":
+            path += {"0.1": ".bn_mean", "0.2": ".batch_norm_mean"}[version]
+        if version == "0.2":
+            part = part.replace("bias_var", "bias_variance")
+            part = part.replace("running_var", "running_variance") if norm == "custom" else part
+        named[f"{path}.{part}"] = value
+        if norm == "torch" and inner:
+            named[f"{path.removesuffix('.bn')}.num_batches_tracked"] = torch.tensor(3)
+    return named, state
+
+
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.CorrelationWarning")
+@pytest.mark.parametrize(
+    ("version", "norm"), [("0.1", "custom"), ("0.2", "custom"), ("0.1", "torch"), ("0.2", "torch")]
+)
+def test_networks_whose_outputs_are_trains(version, norm):
+    state, layers = blocks_of(checkpoint(), version, norm)
+    options = {"structure": [5, 4, 3], "num_class": 2, "bn_bias_var": True}
+    options["norm_type"] = {"custom": {"0.1": "bn_custom", "0.2": "custom"}[version], "torch": "bn"}[norm]
+    eps = 1e-5 if norm == "torch" else 1e-3
+    options |= {} if norm == "torch" else {"eps": 1e-3}
+    config = {"MODEL": {"meta": {"arch": "mnn_mlp", "mlp_type": "snn_mlp"}, "snn_mlp": options}, "scale_factor": 0.4}
+    model = mlp_from_moment_neural_network(state, config)
+    assert isinstance(model, torch.nn.Sequential)
+    found = model(torch.from_numpy(FEATURES))
+    for k, mean in enumerate(0.4 * FEATURES):
+        C = np.diag(mean)
+        for layer in range(3):
+            mean, C = one_layer(layers, layer, mean, C, eps)
+        np.testing.assert_allclose(found.mean[k].detach(), mean, rtol=1e-8)
+        np.testing.assert_allclose(found.covariance.to_dense()[k].detach(), C, rtol=1e-8, atol=1e-12)
+    prediction = predict(export(model, FEATURES))
+    last = prediction["population"].to_numpy() == prediction["population"].to_numpy()[-1]
+    np.testing.assert_allclose(1e-3 * prediction["rate"][:, last], found.mean.detach(), rtol=1e-10)
+    with pytest.raises(
+        ValueError, match=r"its outputs are the trains of its last neurons .* returns it as a Sequential"
+    ):
+        MomentMLP.from_moment_neural_network(state, config)
+    alone = mlp_from_moment_neural_network(state, options, correlations="full")
+    torch.testing.assert_close(alone(0.4 * torch.from_numpy(FEATURES)).mean, found.mean)
+
+
+def one_layer(state, k, mean, C, eps):
+    """Mean and covariance of the trains of a layer, by the formulas."""
+    linear, norm = f"mlp.{3 * k}", f"mlp.{3 * k + 1}"
+    W = state[f"{linear}.weight"].numpy()
+    scale = state[f"{norm}.weight"].numpy() / np.sqrt(state[f"{norm}.running_var"].numpy() + eps)
+    mean = (W @ mean - state[f"{norm}.running_mean"].numpy()) * scale + state[f"{norm}.bias"].numpy()
+    C = np.outer(scale, scale) * (W @ C @ W.T) + np.diag(softplus(state[f"{norm}.bias_var"].numpy()))
+    rate, variance, gain = np.array([activation(m, s) for m, s in zip(mean, np.sqrt(np.diag(C)), strict=True)]).T
+    C = C * np.outer(gain, gain)
+    np.fill_diagonal(C, variance)
+    return rate, C
+
+
+def test_sparse_blocks_without_parameters_of_the_normalisation():
+    state, layers = blocks_of(checkpoint(sparse_degree=2, bn_bias_var=False), "0.1", "custom")
+    state = {name: v for name, v in state.items() if not name.endswith(("bn.weight", "bn.bias", "bias_var"))}
+    options = {"structure": [5, 4, 3], "num_class": 2, "sparse_degree": 2, "affine": False}
+    model = mlp_from_moment_neural_network(state, options, correlations="full")
+    first = model[1]
+    expected = (layers["mlp.0.weight"] * layers["mlp.0.sparse_mask"]).numpy()
+    np.testing.assert_array_equal(first.linear.weight.detach(), expected)
+    np.testing.assert_array_equal(first.norm.weight.detach(), 1)
+    with pytest.raises(ValueError, match="`use_cov` without a readout"):
+        mlp_from_moment_neural_network(state, options | {"use_cov": True}, correlations="full")
+
+
+def test_networks_without_readout():
+    state = {name: value for name, value in checkpoint().items() if not name.startswith("predict")}
+    found = mlp_from_moment_neural_network(state, with_options(num_class=None))(torch.from_numpy(FEATURES))
+    hidden = MomentMLP.from_moment_neural_network(checkpoint(), CONFIG).hidden(torch.from_numpy(FEATURES))[-1]
+    torch.testing.assert_close(found.mean, hidden.mean)
+
+
+def test_networks_of_means_alone():
+    """Neurons under constant currents, normalised by torch's own layer."""
+    state = {name: v for name, v in checkpoint(bn_bias_var=False).items()}
+    state |= {f"mlp.{k}.num_batches_tracked": torch.tensor(4) for k in (1, 4)}
+    neuron = {"V_th": 15.0, "L": 0.1, "T_ref": 2.0}
+    arguments = {"structure": [5, 4, 3], "num_class": 2, "eps": 1e-3, "momentum": 0.2, **neuron}
+    model = MomentMLP.from_moment_neural_network(state, arguments, correlations="none")
+    assert model.lif == LIFParameters(tau_m=10.0, v_th=15.0, t_ref=2.0)
+    assert model.blocks[0].norm.momentum == pytest.approx(0.2)  # torch's, the weight of the newest batch
+    for features, output in zip(FEATURES, model(torch.from_numpy(FEATURES)).mean.detach(), strict=True):
+        mean = features
+        for k in range(2):
+            own = {name: state[f"mlp.{3 * k + 1}.{name}"].numpy() for name in ("weight", "bias", "running_mean")}
+            scale = own["weight"] / np.sqrt(state[f"mlp.{3 * k + 1}.running_var"].numpy() + 1e-3)
+            current = (state[f"mlp.{3 * k}.weight"].numpy() @ mean - own["running_mean"]) * scale + own["bias"]
+            above = np.maximum(current, 1.5 + 1e-9)
+            mean = np.where(current > 1.5, 1 / (2.0 - 10.0 * np.log(1 - 1.5 / above)), 0.0)
+        expected = state["predict.weight"].numpy() @ mean + state["predict.bias"].numpy()
+        np.testing.assert_allclose(output, expected, rtol=1e-10)
+    newer = {"structure": [5, 4, 3], "num_classes": 2, "eps": 1e-3, "momentum": 0.2, "threshold_voltage": 15.0,
+             "membrane_conductance": 0.1, "refractory_time": 2.0, "batch_norm_init": True}  # fmt: skip
+    again = MomentMLP.from_moment_neural_network(state, newer, correlations="none")
+    assert again.lif == model.lif
+
+
+def test_a_kind_of_another_name_passes_on_variances():
+    """As there, where every other name is that of `MnnMlpNoRho`."""
+    meta = {"arch": "mnn_mlp", "mlp_type": "mnn_mlp_no_rho"}
+    config = {"MODEL": {"meta": meta, "mnn_mlp_no_rho": ARGUMENTS}}
+    assert MomentMLP.from_moment_neural_network(checkpoint(), config).correlations == "variance"
+
+
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [("flatten_poisson", "poisson"), ("poisson_no_rho", "poisson"), ("cov_embed", "common_noise"), (None, "poisson")],
+)
+def test_inputs(how, kind):
+    config = CONFIG | {"input_prepare": how, "background_noise": 0.09}
+    encoder = MomentMLP.from_moment_neural_network(checkpoint(), config).encoder
+    assert encoder.config()["kind"] == kind
+    assert encoder.max_rate == 0.4
+    # Without a covariance there is nothing to add noise to.
+    assert encoder.noise_std == pytest.approx(0.3 if how else 0.0)
+
+
+def test_attributes_of_the_activation_that_it_does_not_use():
+    idle = {"eps": 1.0, "ratio": 0.3, "degree": 7, "special_factor": 2.0, "ignore_t_ref": False, "cut_off": 10.0}
+    model = MomentMLP.from_moment_neural_network(checkpoint(), CONFIG | {"MnnActivationConfig": idle})
+    assert model.lif == LIFParameters()
+
+
+def test_training_goes_on_with_the_normalisation_that_it_had():
+    model = MomentMLP.from_moment_neural_network(checkpoint(), CONFIG).train()
+    norm, features = model.blocks[0].norm, torch.from_numpy(FEATURES)
+    before = norm.running_var.clone()
+    moments = model.blocks[0].linear(model.encoder(features))
+    model(features)
+    own = moments.mean.var(0) + moments.variance.mean(0)
+    torch.testing.assert_close(norm.running_var, 0.9 * before + 0.1 * own.detach())
 
 
 def test_masks_must_have_the_in_degree():

@@ -11,12 +11,14 @@ from mnnbio.moments.covariance import Dense
 from mnnbio.nn.losses import (
     as_values,
     cross_entropy,
+    decision_entropy,
     decision_probabilities,
     earth_movers,
     fidelity_entropy,
     gaussian_likelihood,
     log_winner_probability,
     mean_squared_error,
+    sampled_angle,
     sampled_cross_entropy,
     sampled_outputs,
 )
@@ -207,6 +209,9 @@ LOSSES = {
     "likelihood of values": lambda m, g: gaussian_likelihood(m, VALUES, 3.0),
     "likelihood of classes": lambda m, g: gaussian_likelihood(m, CLASSES, 3.0),
     "sampled cross-entropy": lambda m, g: sampled_cross_entropy(m, CLASSES, 3.0, 4, 0.1, g),
+    "sampled probabilities": lambda m, g: sampled_cross_entropy(m, CLASSES, 3.0, 4, 0.1, g, "probabilities"),
+    "decision entropy": lambda m, g: decision_entropy(m, CLASSES, 3.0, 0.7, label_smoothing=0.1),
+    "angle": lambda m, g: sampled_angle(m, VALUES, 3.0, 4, generator=g),
     "fidelity": lambda m, g: fidelity_entropy(m, CLASSES, 3.0, 8),
     "smooth fidelity": lambda m, g: fidelity_entropy(m, CLASSES, 3.0, 8, 0.1),
     "earth mover, classes": lambda m, g: earth_movers(m, CLASSES, 3.0, 4, 0.1, g),
@@ -237,6 +242,66 @@ def test_covariances_that_are_none_are_errors(name):
     indefinite = torch.diag(torch.tensor([1.0, 2.0, -0.25], dtype=f64)).expand(3, 3, 3)
     with pytest.raises(ValueError, match=r"positive semidefinite, its smallest eigenvalue is -0\.25"):
         LOSSES[name](Moments(moments.mean, Dense(indefinite)), None)
+
+
+def test_decision_entropy_against_scipy():
+    moments, window = random_moments(3), 2.0
+    target = torch.tensor([0, 1, 2, 0, 1])
+    expected = cross_entropy(moments, target).item()
+    for mean, C, own in zip(moments.mean.numpy(), moments.covariance.to_dense().numpy(), target, strict=True):
+        order = np.argsort(-mean)
+        for share, other in zip((0.8, 0.2), order[1:], strict=True):
+            spread = np.sqrt((C[order[0], order[0]] + C[other, other] - 2 * C[order[0], other]) / window)
+            p = norm.cdf((mean[order[0]] - mean[other]) / spread)
+            unsure = -p * np.log(p) - (1 - p) * np.log1p(-p)
+            expected += 0.5 * share * unsure * (1 if order[0] == own else -1) / 5
+    found = decision_entropy(moments, target, window, weight=0.5)
+    assert found.item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_sure_decisions_cost_nothing():
+    moments = Moments(torch.tensor([[1e3, 0.0, -1e3]], dtype=f64), Dense(torch.eye(3, dtype=f64)[None]))
+    assert decision_entropy(moments, torch.tensor([0]), 1.0).item() == 0
+
+
+def test_mean_probabilities_of_two_classes_against_quadrature():
+    # p of the first class is the logistic function of a Gaussian difference. k = 4 standard errors, fixed seed.
+    mean, C, window, samples = np.array([0.3, -0.2]), np.array([[2.0, 0.6], [0.6, 1.0]]), 4.0, 40_000
+    centre, spread = mean[0] - mean[1], np.sqrt((C[0, 0] + C[1, 1] - 2 * C[0, 1]) / window)
+
+    def moment(order):
+        return quad(lambda z: norm.pdf(z) / (1 + np.exp(-centre - spread * z)) ** order, -9, 9)[0]
+
+    moments = Moments(torch.from_numpy(mean)[None], Dense(torch.from_numpy(C)[None]))
+    g = torch.Generator().manual_seed(0)
+    found = sampled_cross_entropy(moments, torch.tensor([0]), window, samples, generator=g, average="probabilities")
+    error = np.sqrt((moment(2) - moment(1) ** 2) / samples)
+    assert abs(math.exp(-found.item()) - moment(1)) < 4 * error
+
+
+def test_angles_do_not_depend_on_lengths():
+    mean = torch.tensor([[3.0, 0.0], [0.0, 0.5]], dtype=f64)
+    moments = Moments(mean, Dense(1e-12 * torch.eye(2, dtype=f64).expand(2, 2, 2)))
+    target = torch.tensor([[0.0, 7.0], [0.0, 2.0]], dtype=f64)
+    expected = (math.pi / 2 + math.acos(0.99)) / 2
+    assert sampled_angle(moments, target, 1.0).item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_errors_of_losses_on_decisions():
+    moments, classes = random_moments(3), torch.tensor([0, 1, 2, 0, 1])
+    with pytest.raises(ValueError, match="decision entropy needs classes as targets, got values"):
+        decision_entropy(moments, moments.mean, 1.0)
+    with pytest.raises(ValueError, match="`shares` must have one number for each of 2 pairs of outputs, got 3"):
+        decision_entropy(moments, classes, 1.0, shares=[1, 0, 0])
+    with pytest.raises(ValueError, match="a decision needs at least 2 outputs, got 1"):
+        decision_entropy(random_moments(1), torch.zeros(5, dtype=torch.int64), 1.0)
+    alike = Moments(moments.mean, Dense(torch.ones(5, 3, 3, dtype=f64)))
+    with pytest.raises(ValueError, match="decisions between pairs of outputs need differences that vary on their own"):
+        decision_entropy(alike, classes, 1.0)
+    with pytest.raises(ValueError, match="`window` must be > 0 ms, got 0"):
+        sampled_angle(moments, moments.mean, 0)
+    with pytest.raises(ValueError, match="Invalid value 'samples' for `average`"):
+        sampled_cross_entropy(moments, classes, 1.0, average="samples")
 
 
 def test_errors_of_targets():

@@ -56,7 +56,7 @@ def refused(call, kind, message):
             SIZES,
             {"encoder": "poisson"},
             TypeError,
-            "`encoder` must be PoissonEncoder or GaussianEncoder, got 'poisson'",
+            "`encoder` must be PoissonEncoder or GaussianEncoder or CorrelatedEncoder, got 'poisson'",
         ),
         (SIZES, {"background": 3}, TypeError, "`background` must be PoissonBackground or GaussianBackground, got 3"),
         (SIZES, {"noise": "no"}, TypeError, "`noise` must be True or False, got 'no'"),

@@ -271,3 +271,16 @@ def test_digits():
     task = load_task("digits")
     classifier = MomentClassifier(random_state=0).fit(task.x_train, task.y_train)
     assert classifier.score(task.x_test, task.y_test) >= 0.97
+
+
+def test_outputs_that_read_covariances():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0, 1, (60, 4)), np.repeat([0, 1], 30)
+    x[y == 1, 0] += 1
+    classifier = MomentClassifier((6,), reads="mean_and_covariance", batch_size=16, random_state=0).fit(x, y)
+    assert classifier.model_.reads == "mean_and_covariance"
+    assert classifier.score(x, y) > 0.8
+    with pytest.raises(ValueError, match="convolutional networks read means: reads='mean', got 'covariance'"):
+        MomentClassifier((), channels=(2,), reads="covariance").fit(x, y)
+    with pytest.raises(ValueError, match="outputs that are statistics do not fluctuate, and loss='fidelity_entropy'"):
+        MomentClassifier((6,), reads="covariance", loss="fidelity_entropy").fit(x, y)

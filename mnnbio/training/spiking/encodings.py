@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mnnbio.machine import check_choice
-from mnnbio.nn import Encoder, PoissonEncoder
+from mnnbio.nn import Encoder, GaussianEncoder, PoissonEncoder
 from mnnbio.training.encoding import Scaling, make_encoder
 from mnnbio.units import require
 
@@ -145,10 +145,13 @@ class StepEncoder(nn.Module):
     def __init__(self, encoder: Encoder, encoding: InputEncoding, steps: int, dt: float, seed: int) -> None:
         super().__init__()
         check_choice("encoding", encoding, INPUT_ENCODINGS)
-        spiking = encoding in ("poisson", "latency")
-        if spiking != isinstance(encoder, PoissonEncoder):
-            kind = "a PoissonEncoder" if spiking else "a GaussianEncoder"
-            raise ValueError(f"encoding={encoding!r} needs {kind}, got a {type(encoder).__name__}")
+        kind = PoissonEncoder if encoding in ("poisson", "latency") else GaussianEncoder
+        if not isinstance(encoder, kind):
+            raise ValueError(f"encoding={encoding!r} needs a {kind.__name__}, got a {type(encoder).__name__}")
+        if isinstance(encoder, PoissonEncoder) and encoder.noise_std:
+            raise ValueError(
+                f"inputs of single steps have no Gaussian noise: noise_std must be 0, got {encoder.noise_std}"
+            )
         if encoding == "poisson" and isinstance(encoder, PoissonEncoder):
             require(encoder.max_rate * dt <= 1, "max_rate", f"≤ 1/dt = {1 / dt:g} spikes/ms", encoder.max_rate)
         self.encoder, self.encoding, self.steps, self.dt, self.seed = encoder, encoding, steps, dt, seed

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnnbio.nn import GaussianEncoder, PoissonEncoder
+from mnnbio.nn import FeatureMapEncoder, GaussianEncoder, PoissonEncoder
 from mnnbio.training import load_model, save_model
 from mnnbio.training.spiking import GradedTableNetwork, GradedUnit, SpikingNeuron, SpikingTableNetwork
 from mnnbio.training.spiking.encodings import StepEncoder, channel_encoder, latency_steps
@@ -208,6 +208,14 @@ def test_currents_begin_around_the_threshold():
         ),
         (lambda: SpikingTableNetwork((4, 2, 2), GaussianEncoder(3)), "`sizes` must begin with the 3 channels"),
         (lambda: SpikingTableNetwork((3, 2, 2), GaussianEncoder(3), encoding="poisson"), "needs a PoissonEncoder"),
+        (
+            lambda: SpikingTableNetwork((2, 2, 2), FeatureMapEncoder((2, 1, 2))),
+            "needs a GaussianEncoder, got a Feature",
+        ),
+        (
+            lambda: SpikingTableNetwork((3, 2, 2), PoissonEncoder(3, 0.1, noise_std=0.2), encoding="poisson"),
+            r"inputs of single steps have no Gaussian noise: noise_std must be 0, got 0\.2",
+        ),
         (lambda: SpikingTableNetwork((3, 2, 2), PoissonEncoder(3), encoding="poisson"), "`max_rate` must be ≤ 1/dt"),
         (lambda: SpikingTableNetwork((3, 2, 2), GaussianEncoder(3), settle=100), "longer than `settle`"),
         (lambda: SpikingTableNetwork((3, 2, 2), GaussianEncoder(3), duration=3.0), "`dt` must divide `duration`"),
