@@ -3,9 +3,9 @@
     python benchmarks/program_cache.py [--neurons 100] [--duration 100] [--runs 1000]
 
 A layer of 784 Poisson trains onto LIF neurons is built with an empty cache, then one of another size, which shares the
-common parts of programs; the first is run in new processes with other weights. What such a process takes, from its start to its spikes, stands beside what the same C++ program takes when it
-is written as a project, built with make and started by hand. The short runs have new rates each; what they leave on
-disk is counted.
+common parts of programs. The first is run in new processes with other weights: what such a process takes, from its
+start to its spikes, stands beside what the same C++ program takes when it is written as a project, built with make and
+started by hand. The short runs have new rates each; what they leave on disk is counted.
 """
 
 from __future__ import annotations
