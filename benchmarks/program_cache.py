@@ -1,11 +1,11 @@
-"""Time a circuit's first build, its first run in a new process from the cache, and a thousand short runs.
+"""Time first and later builds, a first run in a new process from the cache, and a thousand short runs.
 
     python benchmarks/program_cache.py [--neurons 100] [--duration 100] [--runs 1000]
 
-A layer of 784 Poisson trains onto LIF neurons is built with an empty cache, then run in new processes with other
-weights. What such a process takes, from its start to its spikes, stands beside what the same C++ program takes when it
-is written as a project, built with make and started by hand. The short runs have new rates each; what they leave on
-disk is counted.
+A layer of 784 Poisson trains onto LIF neurons is built with an empty cache, then one of another size, which shares the
+common parts of programs. The first is run in new processes with other weights: what such a process takes, from its
+start to its spikes, stands beside what the same C++ program takes when it is written as a project, built with make and
+started by hand. The short runs have new rates each; what they leave on disk is counted.
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ def main() -> None:
         cache = str(Path(folder, "cache"))
         cold = process(BUILD, cache, seed=0, **common)
         print(f"{'cold: build and first run':<44} {cold['seconds']:8.2f} s")
+        other = process(BUILD, cache, seed=0, neurons=options.neurons + 1, duration=options.duration)
+        print(f"{'another structure: build and first run':<44} {other['seconds']:8.2f} s")
         program = alone(cache, Path(folder, "project"), options.repeats, seed=1, **common)
         print(f"{'the C++ program alone':<44} {program:8.3f} s")
         for name, code in (("build(...), run(...)", BUILD), ("simulate(...)", SIMULATE)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from mnnbio.circuit import Circuit, check_time_step, require_circuit, time_step
 from mnnbio.machine import FOLDER_VARIABLE, CacheWarning, FileError, UnsafeFolder, check_choice, require_integer
+from mnnbio.spikes.common_parts import PARTS, compile_with_parts
 from mnnbio.spikes.compiling import compile_project, compiler_version, require_compiler, temporary_files, work_folder
 from mnnbio.spikes.devices import Device, DeviceProgram, require_device
 from mnnbio.spikes.layout import choose_replicas, choose_replicas_in_python, require_room
@@ -123,7 +124,7 @@ def build(
         if kept:
             _take_or_build(planned, folder, ProgramCache.of_user())
         else:
-            _build(planned, folder)
+            _build(planned, folder, compile_project)
         with temporary_files():
             write_inputs(planned.plan, folder / INPUTS)
         yield CompiledProgram(planned, kinds, folder, wanted)
@@ -151,7 +152,8 @@ def _take_or_build(planned: Planned, folder: Path, cache: ProgramCache) -> None:
     with cache.locked(key):
         if _take(key, folder, cache):  # somebody else has built it meanwhile
             return
-        _build(planned, folder)
+        parts = cache.folder.parent / PARTS
+        _build(planned, folder, lambda project: compile_with_parts(project, compiler or "", parts))
         try:
             cache.keep(key, folder / PROGRAM, _about(planned.circuit, compiler or ""))
         except FileError as error:
@@ -172,11 +174,11 @@ def _take(key: str, folder: Path, cache: ProgramCache) -> bool:
         return False
 
 
-def _build(planned: Planned, folder: Path) -> None:
+def _build(planned: Planned, folder: Path, compile_: Callable[[Path], None]) -> None:
     require_compiler()
     with temporary_files():
         write_cpp(planned.plan, folder)
-        compile_project(folder)
+        compile_(folder)
 
 
 def _about(circuit: Circuit, compiler: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -70,8 +70,21 @@ def compiler_version() -> str | None:
     return done.stdout
 
 
-def compile_project(folder: Path) -> None:
+def compiler_options() -> list[str]:
+    """Return what the environment says about how to compile."""
+    return [os.environ.get(name, "") for name in ("CXX", "CXXFLAGS", "MAKEFLAGS")]
+
+
+def compile_project(folder: Path, *, only: Sequence[str] = (), made: Sequence[str] = ()) -> None:
     """Build the program of a generated project.
+
+    Parameters
+    ----------
+    folder : Path
+    only : sequence of str
+        Files to build; default: the program, and all that it needs.
+    made : sequence of str
+        Files that are there and are not built, whatever their age.
 
     Raises
     ------
@@ -83,7 +96,8 @@ def compile_project(folder: Path) -> None:
     require_compiler()
     limit = time_limit()
     # Without DEPS make skips the list of dependencies, which only matters to someone who edits the sources.
-    command = ["make", f"-j{available_cores()}", "DEPS="]
+    old = [f"--old-file={name}" for name in made]
+    command = ["make", f"-j{available_cores()}", "DEPS=", *old, *only]
     try:
         done = run_tool(command, folder, time_limit=limit)
     except subprocess.TimeoutExpired as error:

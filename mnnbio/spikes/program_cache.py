@@ -31,7 +31,8 @@ from mnnbio.machine import (
     processor,
     require_private,
 )
-from mnnbio.spikes.compiling import temporary_files
+from mnnbio.spikes.common_parts import PARTS
+from mnnbio.spikes.compiling import compiler_options, temporary_files
 from mnnbio.spikes.plan import Plan
 from mnnbio.spikes.program_files import SimulationFailed, may_not_start
 
@@ -202,8 +203,8 @@ class ProgramCache:
         for entry in old:
             self._remove(entry.key)
         self._remove_abandoned()
-        # Beside the programs are the kernels of the theory, of which each run uses one.
-        for pattern in ("moments-*.so*", "building-*"):
+        # Beside the programs are what they have in common, and the kernels of the theory, of which each run uses one.
+        for pattern in (f"{PARTS}/*", "moments-*.so*", "building-*"):
             for file in self.folder.parent.glob(pattern):
                 with suppress(OSError):
                     if time.time() - file.stat().st_mtime >= older_than:
@@ -321,8 +322,7 @@ def program_key(plan: Plan, compiler: str | None) -> str:
         "brian2": version("brian2"),
         "processor": [platform.system(), platform.machine(), processor()],
     }
-    options = [os.environ.get(name, "") for name in ("CXX", "CXXFLAGS", "MAKEFLAGS")]
-    of_compiler = ANY_COMPILER if compiler is None else f"-{_hash([compiler, options])[:8]}"
+    of_compiler = ANY_COMPILER if compiler is None else f"-{_hash([compiler, compiler_options()])[:8]}"
     return _hash(parts)[:32] + of_compiler
 
 
@@ -335,6 +335,6 @@ def _own_sources() -> str:
     digest = hashlib.sha256()
     for folder in (files("mnnbio.spikes"), files("mnnbio.spikes").joinpath("cpp")):
         for file in sorted(folder.iterdir(), key=lambda file: file.name):
-            if file.name.endswith((".py", ".h")):
+            if file.name.endswith((".py", ".h", ".cpp")):
                 digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -36,17 +36,16 @@ def write_cpp(plan: Plan, folder: Path) -> None:
         # Without this, Brian2 would write every array of the network, weights included, to disk at the end.
         device.insert_code("before_end", "return 0;")
         folder.mkdir(parents=True, exist_ok=True)
-        for header, text in headers().items():
-            (folder / header).write_bytes(text)
-        device.build(directory=str(folder), compile=False, run=False)
+        for name, text in own_sources().items():
+            (folder / name).write_bytes(text)
+        device.build(directory=str(folder), compile=False, run=False, additional_source_files=[_OWN_PROGRAM])
         assert not device.static_arrays, f"numbers of the plan in the program: {list(device.static_arrays)}"
     for name, group in made.groups.items():
         tables = [group.variables[own] for own in plan.groups[name].tables if own not in plan.groups[name].shared]
         _vectorise(folder, group, [own for own in tables if own.constant], _name(made.clock.variables["timestep"]))
         for thresholder in group.thresholder.values():
             _test_in_blocks(folder, thresholder)
-    main = folder / "main.cpp"
-    main.write_text(f'#include "presentations.h"\n{main.read_text()}')
+    _leave_out_unused(folder / "objects.cpp")
     (folder / "prelude.h").write_text(_PRELUDE)
     with (folder / "makefile").open("a") as makefile:
         makefile.write(_MAKE_RULES)
@@ -93,8 +92,23 @@ def _test_in_blocks(folder: Path, thresholder: Any) -> None:
         file.write_text(f"{before}{_BLOCKS.format(test=test, spikes=f'{tested}{rest}')}{closed}{end}")
 
 
-def headers() -> dict[str, bytes]:
-    """Return our part of every generated program: the contents of the header files by name."""
+def _leave_out_unused(objects: Path) -> None:
+    """Empty two functions of Brian2's program that are never called, and take longest to compile.
+
+    They set and write every array by its name; arrays are ours to set, and are not written.
+    """
+    text = objects.read_text()
+    for start, end in _UNUSED:
+        before, found, after = text.partition(start)
+        _, closed, rest = after.partition(end)
+        if not (found and closed):
+            raise AssertionError(f"no function {start!r} in {objects}")
+        text = f"{before}{start}\n{end}{rest}"
+    objects.write_text(text)
+
+
+def own_sources() -> dict[str, bytes]:
+    """Return our part of every generated program: the contents of its files by name."""
     found = files("mnnbio.spikes").joinpath("cpp").iterdir()
     return {file.name: file.read_bytes() for file in sorted(found, key=lambda file: file.name)}
 
@@ -132,24 +146,43 @@ for(size_t _block=0; _block<N; _block+=64)
         {{
 {test}{spikes}
         }}"""
-# Most of the time of compiling goes into the same headers again and again, so they are compiled once.
-_PRELUDE = """#include "objects.h"
+_OWN_PROGRAM = "presentations.cpp"
+# How the functions begin, and how what follows them does.
+_UNUSED = (
+    ("void set_variable_by_name(std::string name, std::string s_value) {", "}\n//////////////// arrays"),
+    ("void _write_arrays()\n{", "}\n\nvoid _dealloc_arrays()"),
+)
+# What all files of all programs include is compiled once (`common_parts.py`): nothing of a circuit may be in it.
+_PRELUDE = """#include "synapses_classes.h"
+#include "brianlib/clocks.h"
 #include "brianlib/common_math.h"
-#include <cmath>
+#include "brianlib/dynamic_array.h"
+#include "brianlib/stdint_compat.h"
+#include "network.h"
 #include <climits>
+#include <cmath>
+#include <csignal>
+#include <cstdlib>
 #include <ctime>
 #include <fstream>
 #include <iostream>
+#include <map>
+#include <random>
+#include <string>
+#include <tuple>
 #include "streams.h"
+#include "presentations.h"
 """
 # Compilers use half of the width of AVX-512 unless told otherwise; a layer's steps then take a quarter longer.
+# What runs once needs no optimisation.
 _MAKE_RULES = """
 ifeq ($(shell uname -m), x86_64)
 OPTIMISATIONS += -mprefer-vector-width=512
 endif
+main.o objects.o run.o: OPTIMISATIONS += -O1
 $(OBJS): prelude.h.gch
 $(OBJS): CXXFLAGS += -include prelude.h
-prelude.h.gch: prelude.h objects.h
+prelude.h.gch: prelude.h
 \t$(CXX) $(CXXFLAGS) -x c++-header $< -o $@
 """
 

@@ -193,10 +193,10 @@ UNIT_ERRORS = [
     ("changed", "what", "why"), UNIT_ERRORS, ids=[e[1] + str(k) for k, e in enumerate(UNIT_ERRORS)]
 )
 def test_what_brian_refuses_is_said_in_a_few_lines(changed, what, why, codegen, monkeypatch, capfd):
-    def compile_nothing(folder):
+    def compile_nothing(*_):
         raise AssertionError("the compiler must not be called")
 
-    monkeypatch.setattr("mnnbio.spikes.building.compile_project", compile_nothing)
+    monkeypatch.setattr("mnnbio.spikes.building.compile_with_parts", compile_nothing)
     with pytest.raises(ValueError, match=f"the {what} of 'cells' cannot be simulated") as caught:
         simulate(circuit_of(EquationNeuron(**{**NOISY, **changed})), 1.0, codegen=codegen, seed=1)
     assert caught.match(why)

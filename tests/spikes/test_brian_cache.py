@@ -257,11 +257,13 @@ def test_clearing_removes_kernels_too(cache, program, tmp_path):
     for name in ("moments-1.so", "moments-1.so.sha256", "building-2.so"):
         (tmp_path / name).touch()
     (tmp_path / "building-3").mkdir()
+    (tmp_path / "parts" / KEY).mkdir(parents=True)
     (tmp_path / "mine.txt").touch()
     cache.clear(older_than=60.0)
     assert (tmp_path / "moments-1.so").exists()
     cache.clear()
-    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "program", "programs"}
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", "parts", "program", "programs"}
+    assert list((tmp_path / "parts").iterdir()) == []
 
 
 def test_a_lock_makes_others_wait(cache):
@@ -312,7 +314,7 @@ def builds(monkeypatch):
     """Count builds, which make a script instead of a program."""
     made = []
 
-    def make(planned, folder):
+    def make(planned, folder, _):
         require_compiler()
         made.append(planned.circuit)
         folder.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 
 from mnnbio.spikes import streams
-from mnnbio.spikes.standalone import headers
+from mnnbio.spikes.standalone import own_sources
 
 MASK = 2**64 - 1
 MAIN = r"""
@@ -55,7 +55,7 @@ def unmix(z: int) -> int:
 def drawn(tmp_path_factory):
     """Draws of the program, in its own options of compiling, and what it drew from."""
     folder = tmp_path_factory.mktemp("draws")
-    for name, text in headers().items():
+    for name, text in own_sources().items():
         (folder / name).write_bytes(text)
     (folder / "main.cpp").write_text(MAIN)
     rng = np.random.default_rng(1)

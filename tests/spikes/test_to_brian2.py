@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from plain_programs import build_and_run
 
 from mnnbio import (
     Circuit,
@@ -150,7 +151,7 @@ def test_a_mixed_circuit_in_standalone_fires_as_in_the_engine(brian, tmp_path):
         voltage = brian.StateMonitor(network["C"], "v", record=True)
         network.add(voltage)
         network.run(DURATION * brian.ms)
-        brian.get_device().build(directory=str(tmp_path), with_output=False)
+        build_and_run(brian.get_device(), tmp_path)
         found, shape = monitored(network), voltage.v.shape
     finally:
         brian.get_device().reinit()

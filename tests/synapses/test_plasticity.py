@@ -484,11 +484,16 @@ def trains_of(circuit, codegen, **options):
     return found.step, found.row_size
 
 
+@pytest.fixture(scope="module")
+def in_python():
+    """Three trials of everything, side by side."""
+    return trains_of(everything(), "runtime", replicas=3)
+
+
 @pytest.mark.slow
-def test_replicas_and_trials_do_not_know_of_each_other():
-    circuit = everything()
-    one, two = (trains_of(circuit, "runtime", replicas=replicas) for replicas in (1, 3))
-    for ours, theirs in zip(one, two, strict=True):
+def test_replicas_and_trials_do_not_know_of_each_other(in_python):
+    one = trains_of(everything(), "runtime", replicas=1)
+    for ours, theirs in zip(one, in_python, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert (one[1].reshape(3, -1).sum(axis=0) > 0).mean() > 0.9
 
@@ -508,13 +513,10 @@ def test_every_trial_starts_from_the_weights_of_the_circuit():
 
 @pytest.mark.slow
 @pytest.mark.standalone
-def test_all_rules_and_kinds_fire_compiled_as_in_python():
-    circuit = everything()
-    expected = trains_of(circuit, "runtime", replicas=1)
-    for replicas in (1, 2):
-        found = trains_of(circuit, "cpp_standalone", replicas=replicas)
-        for ours, theirs in zip(found, expected, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+def test_all_rules_and_kinds_fire_compiled_as_in_python(in_python):
+    found = trains_of(everything(), "cpp_standalone", replicas=2)
+    for ours, theirs in zip(found, in_python, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.slow

@@ -142,6 +142,7 @@ def test_the_low_gamma_oscillation_of_the_microcircuit_is_that_of_bos_et_al():
 
 
 @pytest.mark.slow
+@pytest.mark.reproduce
 def test_each_high_gamma_oscillation_is_made_by_inhibition_within_one_layer():
     """Bos et al. (2016), Fig. 6: four modes above 200 Hz, one for the inhibitory neurons of every layer."""
     circuit, found = as_bos_et_al(), set()

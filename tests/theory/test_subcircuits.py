@@ -106,6 +106,7 @@ def test_populations_without_connections_are_independent_trains():
 
 
 @pytest.mark.slow
+@pytest.mark.reproduce
 def test_the_gamma_of_the_microcircuit_ends_without_the_connection_from_layer_2_3_to_inhibition_in_4():
     """Bos et al. (2016), Fig. 9 B; inhibition of layer 6 has no part in it."""
     circuit = microcircuit()

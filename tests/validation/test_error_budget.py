@@ -73,15 +73,16 @@ def behind_jumps(size):
 @pytest.fixture(scope="module")
 def strong():
     circuit = behind_jumps(80)
-    simulation = simulate(circuit, 400, 300, warmup=100, dt=0.5, seed=1, covariance=False, codegen="runtime")
+    simulation = simulate(circuit, 400, 300, warmup=100, dt=0.5, seed=1, covariance=False)
     return circuit, simulation
 
 
 @pytest.mark.slow
+@pytest.mark.standalone
 def test_finite_weights_are_what_the_exact_theory_makes_of_them(strong):
     """The first passage through jumps is exact: what the diffusion lacks is known, and found within 20 %."""
     circuit, simulation = strong
-    found = error_budget(circuit, simulation=simulation, codegen="runtime")
+    found = error_budget(circuit, simulation=simulation)
     one = behind_jumps(1)  # all are alike
     rates = {t: float(predict(one, dt=0.5, theory=t)["rate"][0]) for t in ("diffusion", "first_passage")}
     known = rates["first_passage"] - rates["diffusion"]
@@ -92,11 +93,10 @@ def test_finite_weights_are_what_the_exact_theory_makes_of_them(strong):
 
 
 @pytest.mark.slow
+@pytest.mark.standalone
 def test_a_prediction_of_continuous_time_lacks_the_step(strong):
     circuit, simulation = strong
-    found = error_budget(
-        circuit, simulation=simulation, codegen="runtime", predicted={"dt": None, "closure": "poisson"}
-    )
+    found = error_budget(circuit, simulation=simulation, predicted={"dt": None, "closure": "poisson"})
     known = float(predict(circuit, dt=0.5)["rate"].mean() - predict(circuit, closure="poisson")["rate"].mean())
     assert of(found, "time step") == pytest.approx(known, rel=0.2)
     assert str(found["advice"].sel(term="time step").values) == "predict with dt=0.5 ms"
@@ -106,14 +106,13 @@ def test_a_prediction_of_continuous_time_lacks_the_step(strong):
 
 
 @pytest.mark.slow
+@pytest.mark.standalone
 def test_a_prediction_of_long_windows_lacks_the_window(strong):
     circuit, simulation = strong
-    found = error_budget(
-        circuit, simulation=simulation, codegen="runtime", quantity="fano", window=40.0, predicted={"window": None}
-    )
+    found = error_budget(circuit, simulation=simulation, quantity="fano", window=40.0, predicted={"window": None})
     right, long = predict(circuit, dt=0.5, window=40.0)["count_fano"], predict(circuit, dt=0.5)["fano"]
     assert of(found, "finite window") == pytest.approx(float((right - long).mean()), rel=0.2)
-    variance = error_budget(circuit, simulation=simulation, codegen="runtime", quantity="count_variance")
+    variance = error_budget(circuit, simulation=simulation, quantity="count_variance")
     assert "finite window" not in variance["term"].values
     assert variance.attrs["units"] == "1"
 
@@ -131,13 +130,14 @@ def recurrent():
         [GaussianDrive(name, mean=1.0, std=1.0) for name in sizes],
         seed=1,
     )
-    return circuit, simulate(circuit, 500, 24, warmup=100, dt=0.5, seed=1, covariance=False, codegen="runtime")
+    return circuit, simulate(circuit, 500, 24, warmup=100, dt=0.5, seed=1, covariance=False)
 
 
 @pytest.mark.slow
+@pytest.mark.standalone
 def test_a_prediction_of_the_rules_lacks_the_synapses_that_were_drawn(recurrent):
     circuit, simulation = recurrent
-    found = error_budget(circuit, simulation=simulation, codegen="runtime", predicted={"resolution": "population"})
+    found = error_budget(circuit, simulation=simulation, predicted={"resolution": "population"})
     drawn = predict(circuit, dt=0.5, covariance=False)["rate"]
     rules = predict(circuit, dt=0.5, covariance=False, resolution="population")["rate"]
     known = drawn - np.repeat(rules.values, [60, 15])
@@ -147,10 +147,11 @@ def test_a_prediction_of_the_rules_lacks_the_synapses_that_were_drawn(recurrent)
 
 
 @pytest.mark.slow
+@pytest.mark.standalone
 def test_the_closure_of_trained_networks_lacks_what_the_other_has(recurrent):
     """Between two predictions that differ in their closure, the term differs by as much as they do."""
     circuit, simulation = recurrent
-    options = {"simulation": simulation, "codegen": "runtime"}
+    options = {"simulation": simulation}
     one, two = (error_budget(circuit, **options, predicted={"closure": c}) for c in ("moments", "poisson"))
     own = [
         float(predict(circuit, dt=0.5, closure=c, covariance=False)["rate"][:60].mean()) for c in ("moments", "poisson")
@@ -160,11 +161,12 @@ def test_the_closure_of_trained_networks_lacks_what_the_other_has(recurrent):
 
 
 @pytest.mark.slow
+@pytest.mark.standalone
 def test_budgets_print_draw_and_are_stored(recurrent, tmp_path):
     from mnnbio import load, save
 
     circuit, simulation = recurrent
-    found = error_budget(circuit, simulation=simulation, codegen="runtime", predicted={"dt": None})
+    found = error_budget(circuit, simulation=simulation, predicted={"dt": None})
     lines = repr(found).splitlines()
     assert lines[0].startswith("error budget of the rate: simulated − predicted (continuous time, closure moments")
     assert [line.split("  ")[0] for line in lines[-2:]] == ["finite data", "unexplained"]

@@ -1,30 +1,18 @@
 // The loop of the program: presentations (stimulus, trial) one batch after another, each from rest.
+// What is declared here is compiled once for all programs (presentations.cpp).
 #ifndef MNNBIO_PRESENTATIONS_H
 #define MNNBIO_PRESENTATIONS_H
 
-#include <poll.h>
-
 #include <chrono>
-#include <cstdlib>
-#include <fstream>
+#include <cstdint>
 #include <functional>
-#include <iostream>
-#include <memory>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "courses.h"
-#include "draws.h"
-#include "failure.h"
-#include "files.h"
-#include "products.h"
 #include "recording.h"
-#include "sources.h"
 #include "states.h"
-#include "streams.h"
-#include "synapses.h"
 
 namespace mnnbio {
 
@@ -35,31 +23,7 @@ struct Job {
     bool supervised = false;  // whether to end when standard input is closed, as it is when its writer ends
 };
 
-inline Job take_job(std::vector<std::string>& args)
-{
-    Job job;
-    if (args.size() == 1 && args[0] == "--check")
-        std::exit(0);  // the program can be started
-    for (size_t k = 0; k < args.size(); k += 2) {
-        if (k + 1 == args.size())
-            fail("no value for the option " + args[k]);
-        if (args[k] == "--inputs")
-            job.inputs.push_back(args[k + 1]);
-        else if (args[k] == "--plan")
-            job.plan = args[k + 1];
-        else if (args[k] == "--spikes")
-            job.spikes = args[k + 1];
-        else if (args[k] == "--until" && args[k + 1] == "end-of-input")
-            job.supervised = true;
-        else
-            fail("unknown option " + args[k]
-                 + "; there are --inputs FOLDER, --plan FILE, --spikes FILE and --until end-of-input");
-    }
-    if (job.inputs.empty())
-        job.inputs.push_back("inputs");
-    args.clear();
-    return job;
-}
+Job take_job(std::vector<std::string>& args);
 
 class Presentations
 {
@@ -83,115 +47,37 @@ class Presentations
     int64_t now = 0, done = 0;
     std::chrono::steady_clock::time_point reported = std::chrono::steady_clock::now();
 
-    std::string input(const std::string& name) const
-    {
-        for (const std::string& folder : job.inputs)
-            if (std::ifstream(folder + "/" + name))
-                return folder + "/" + name;
-        fail("cannot open " + job.inputs.back() + "/" + name);
-    }
-
-    void supervise() const
-    {
-        pollfd in = {0, POLLIN, 0};
-        if (poll(&in, 1, 0) > 0 && (in.revents & (POLLHUP | POLLERR | POLLNVAL)))
-            fail("whoever started this program has ended");
-    }
-
-    void report()
-    {
-        const auto now = std::chrono::steady_clock::now();
-        if (now - reported < std::chrono::milliseconds(200))
-            return;
-        reported = now;
-        if (job.supervised)
-            supervise();
-        std::cout << "steps " << done << " of " << n_steps * n_batches << std::endl;
-    }
+    std::string input(const std::string& name) const;
+    void supervise() const;
+    void report();
+    void read_plan();
+    std::vector<std::function<void()>> ordered(const std::vector<Code>& code) const;
+    void run(const std::vector<Code>& code, int64_t& timestep, double& t, double dt);
+    void at_start(const std::function<void()>& what);
 
 public:
-    Presentations(const Job& job, int64_t replicas) : job(job), replicas(replicas) {}
+    Presentations(const Job& job, int64_t replicas);
+    ~Presentations();
 
     // A parameter: each of its copies gets the row of its replica's stimulus, or the only row.
     // With `again` it is loaded at the start of every presentation, because it changes in one.
     template <typename T>
-    void parameter(const std::string& name, T* values, int64_t width, int64_t copies, bool again = false)
-    {
-        if (!width)
-            return;
-        const std::string path = input(name);
-        const auto table = std::make_shared<std::vector<T>>(read_file<T>(path));
-        const int64_t rows = table->size() / width;
-        if (rows < 1 || rows * width != (int64_t)table->size() || (rows > 1 && copies != replicas))
-            fail(path + " holds " + std::to_string(table->size()) + " numbers, not " + std::to_string(width)
-                 + " for each stimulus");
-        if (rows == 1 && !again) {
-            for (int64_t r = 0; r < copies; r++)
-                std::copy(table->begin(), table->end(), values + r * width);
-            return;
-        }
-        starts.push_back([=](const Presentation* batch) {
-            if (again && carried && batch != plan.data())
-                return;
-            for (int64_t r = 0; r < copies; r++) {
-                const int64_t row = rows == 1 ? 0 : batch[r].stimulus;
-                if (row >= rows)
-                    fail("no stimulus " + std::to_string(row) + " in " + path);
-                std::copy(table->begin() + row * width, table->begin() + (row + 1) * width, values + r * width);
-            }
-        });
-    }
+    void parameter(const std::string& name, T* values, int64_t width, int64_t copies, bool again = false);
 
     // Who is connected to whom, the same in every replica: how many synapses each source has, and their targets.
     void synapses(const std::string& name, std::vector<int32_t>& pre, std::vector<int32_t>& post, int32_t& number,
-                  int64_t n_source, int64_t n_target)
-    {
-        const std::vector<int32_t> outgoing = read_file<int32_t>(input(name + ".outgoing"));
-        const std::vector<int32_t> targets = read_file<int32_t>(input(name + ".targets"));
-        int64_t sum = 0;
-        for (const int32_t n : outgoing)
-            sum += n;
-        bool valid = (int64_t)outgoing.size() == n_source && sum == (int64_t)targets.size();
-        for (const int32_t target : targets)
-            valid = valid && target >= 0 && target < n_target;
-        if (!valid)
-            fail("the synapses in " + input(name + ".targets") + " are not between " + std::to_string(n_source)
-                 + " sources and " + std::to_string(n_target) + " targets");
-        number = (int32_t)(sum * replicas);
-        pre.resize(number);
-        post.resize(number);
-        int64_t k = 0;
-        for (int64_t r = 0; r < replicas; r++) {
-            for (int64_t i = 0; i < n_source; i++, k += outgoing[i - 1])
-                std::fill_n(pre.begin() + k, outgoing[i], (int32_t)(r * n_source + i));
-            std::transform(targets.begin(), targets.end(), post.begin() + r * sum,
-                           [=](int32_t target) { return (int32_t)(r * n_target + target); });
-        }
-    }
+                  int64_t n_source, int64_t n_target);
 
     // A variable that changes in time.
-    void course(const std::string& name, double* values, int64_t size)
-    {
-        const auto own = std::make_shared<Course>(input(name), values, size, replicas);
-        starts.push_back([=](const Presentation* batch) {
-            if (own->n_steps() != n_steps)
-                fail("the course of " + name + " has " + std::to_string(own->n_steps()) + " steps, not "
-                     + std::to_string(n_steps));
-            own->start([batch](int64_t replica) { return batch[replica].stimulus; });
-        });
-        courses.push_back([own](int64_t step) { own->step(step); });
-    }
+    void course(const std::string& name, double* values, int64_t size);
 
     // A state variable and the value that it starts from.
-    template <typename T> void state(T* values, int64_t size, T start)
-    {
-        starts.push_back([=](const Presentation*) { std::fill(values, values + size, start); });
-    }
+    template <typename T> void state(T* values, int64_t size, T start);
 
     // The queues of Brian2's own pathways: spikes under way are forgotten at the start of a presentation.
     template <typename Queues> void queue(Queues& pathway)
     {
-        starts.push_back([&pathway](const Presentation*) {
+        at_start([&pathway]() {
             for (auto* own : pathway.queue)
                 for (auto& slot : own->queue)
                     slot.clear();
@@ -199,154 +85,45 @@ public:
     }
 
     // Delays of Brian2's own pathway, s, from a file of steps: one for all, or one for each synapse of a replica.
-    void delay(const std::string& name, double* values, int64_t copies, double dt)
-    {
-        const std::vector<int32_t> steps = read_file<int32_t>(input(name + ".delay"));
-        for (int64_t r = 0; r < copies; r++)
-            for (size_t k = 0; k < steps.size(); k++)
-                values[r * steps.size() + k] = steps[k] * dt;
-    }
+    void delay(const std::string& name, double* values, int64_t copies, double dt);
 
     // A state variable that can be recorded, (replicas, size), and how large it may become; 0: it is not watched.
-    void recordable(const std::string& name, const std::string& owner, const double* values, int64_t size, double limit)
-    {
-        states.add(name, owner, values, size, replicas, limit);
-    }
+    void recordable(const std::string& name, const std::string& owner, const double* values, int64_t size,
+                    double limit);
 
     // A source whose spikes are given, in place of the code that would find them.
-    void playback(const std::string& name, int32_t* spikes, int64_t size, Code instead_of)
-    {
-        const auto own = std::make_shared<Playback>(input(name + ".stops"), input(name + ".steps"),
-                                                    input(name + ".elements"), spikes, size, replicas);
-        starts.push_back([this, own](const Presentation* batch) {
-            own->start([batch](int64_t replica) { return batch[replica].stimulus; }, n_warmup);
-        });
-        inserted.emplace_back(instead_of, [this, own]() { own->step(now); });
-        left_out.insert(instead_of);
-    }
+    void playback(const std::string& name, int32_t* spikes, int64_t size, Code instead_of);
 
-    void streams(int64_t* values, int64_t width, int64_t salt)
-    {
-        starts.push_back([=](const Presentation* batch) {
-            for (int64_t r = 0; r < replicas; r++)
-                for (int64_t k = 0; k < width; k++)
-                    values[r * width + k] = stream_of(batch[r].key, salt, k);
-        });
-    }
+    void streams(int64_t* values, int64_t width, int64_t salt);
 
     // Poisson sources, which fire in place of the first of some code of the network; the rest of it is left out.
     void sources(int64_t size, int32_t* spikes, int32_t* next_spike, const int64_t* stream, const double* gap_scale,
-                 const double* kept, const std::vector<Code>& instead_of)
-    {
-        const auto own = std::make_shared<Sources>(size, spikes, next_spike, stream, gap_scale, kept);
-        starts.push_back([own](const Presentation*) { own->start(); });
-        inserted.emplace_back(instead_of.front(), [this, own]() { own->step(now); });
-        left_out.insert(instead_of.begin(), instead_of.end());
-    }
+                 const double* kept, const std::vector<Code>& instead_of);
 
     // Random numbers of all elements of a group, drawn in every step in front of some code of the network.
-    void normal_draws(double* values, const int64_t* stream, int64_t size, int64_t every, int64_t offset, Code before)
-    {
-        inserted.emplace_back(before, [=]() { mnnbio::normal_draws(values, stream, size, every * now + offset); });
-    }
+    void normal_draws(double* values, const int64_t* stream, int64_t size, int64_t every, int64_t offset, Code before);
 
     void poisson_draws(double* values, const int64_t* stream, const double* quiet, int64_t size, int64_t every,
-                       int64_t offset, Code before)
-    {
-        inserted.emplace_back(before, [=]() { mnnbio::poisson_draws(values, stream, quiet, size, every * now + offset); });
-    }
+                       int64_t offset, Code before);
 
     // A group of neurons: its spikes can be recorded. Groups are added in the order of the plan's channels.
-    void neurons(const int32_t* spikes, int64_t size) { recorder.add(spikes, replicas * size, size); }
+    void neurons(const int32_t* spikes, int64_t size);
 
     // Synapses that add their weights to `values` of their targets, in every step in front of some code of the network;
     // where there is `open`, only to targets for which it is true.
     void pathway(const std::string& name, bool shared, int64_t n_source, int64_t n_target, const int32_t* spikes,
-                 double* values, const char* open, Code before)
-    {
-        const auto path = [this](const std::string& file) { return input(file); };
-        const auto own = std::make_shared<Pathway>(name, path, shared, replicas, n_source, n_target, spikes, values, open);
-        starts.push_back([own](const Presentation* batch) {
-            own->start([batch](int64_t replica) { return batch[replica].stimulus; });
-        });
-        inserted.emplace_back(before, [own]() { own->step(); });
-    }
+                 double* values, const char* open, Code before);
 
     // Products that targets hold, formed in every step in front of some code of the network.
     void product(const std::string& name, int64_t n_source, int64_t n_target, const double* source, double* values,
-                 Code before)
-    {
-        const auto own = std::make_shared<Product>(input(name), replicas, n_source, n_target, source, values);
-        starts.push_back([own](const Presentation* batch) {
-            own->start([batch](int64_t replica) { return batch[replica].stimulus; });
-        });
-        inserted.emplace_back(before, [own]() { own->step(); });
-    }
+                 Code before);
 
-private:
-    // steps, warm-up, replicas, batches, channels, whether weights are carried on, numbers about states; of every channel
-    // what it keeps; of every recorded state what and when (`states.h`); stimulus and key of every replica.
-    void read_plan()
-    {
-        const std::vector<int64_t> numbers = read_file<int64_t>(job.plan);
-        const int64_t n_channels = recorder.n_channels(), kept = 7 + 2 * n_channels;
-        const int64_t head = numbers.size() > 6 ? kept + numbers[6] : 0;
-        if ((int64_t)numbers.size() < kept || numbers[2] != replicas || numbers[4] != n_channels
-            || (int64_t)numbers.size() != head + 2 * replicas * numbers[3])
-            fail(job.plan + " is not a plan for this program");
-        n_steps = numbers[0];
-        n_warmup = numbers[1];
-        n_batches = numbers[3];
-        carried = numbers[5];
-        for (size_t k = head; k < numbers.size(); k += 2)
-            plan.push_back({numbers[k], numbers[k + 1]});
-        recorder.open(job.spikes, n_warmup, {numbers.begin() + 7, numbers.begin() + kept});
-        states.choose({numbers.begin() + kept, numbers.begin() + head}, n_channels);
-    }
-
-    template <typename Objects> std::vector<std::function<void()>> ordered(const Objects& objects) const
-    {
-        std::vector<std::function<void()>> all;
-        for (const auto& object : objects) {
-            for (const auto& own : inserted)
-                if (own.first == object.second)
-                    all.push_back(own.second);
-            if (!left_out.count(object.second))
-                all.push_back(object.second);
-        }
-        return all;
-    }
-
-public:
     template <typename Network, typename Clock> void run(Network& network, Clock& clock)
     {
-        read_plan();
-        const auto code = ordered(network.objects);
-        for (int64_t b = 0; b < n_batches; b++) {
-            for (auto& start : starts)
-                start(&plan[b * replicas]);
-            for (int64_t step = 0; step < n_steps; step++) {
-                now = clock.timestep[0] = step;
-                clock.t[0] = step * clock.dt[0];
-                for (const auto& course : courses)
-                    course(step);
-                if (states.recorded())
-                    states.take(step - n_warmup, recorder);
-                for (const auto& object : code)
-                    object();
-                recorder.take(step);
-                if ((step & 127) == 127 || step + 1 == n_steps)
-                    states.check(step, n_warmup, clock.dt[0], [&](int64_t r) { return plan[b * replicas + r].stimulus; });
-                done++;
-                if ((done & 15) == 0)
-                    report();
-            }
-            if (states.recorded())
-                states.end(recorder);
-            recorder.end_batch(n_steps);
-        }
-        recorder.close();
-        std::cout << "spikes are in " << job.spikes << std::endl;
+        std::vector<Code> code;
+        for (const auto& object : network.objects)
+            code.push_back(object.second);
+        run(code, *clock.timestep, *clock.t, *clock.dt);
     }
 };
 
