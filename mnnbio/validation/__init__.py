@@ -9,6 +9,7 @@ from mnnbio.validation.ladder import SurrogateLadder, surrogate_ladder
 from mnnbio.validation.matched import FitError, MatchedLIF, matched_lif
 from mnnbio.validation.neuron_surrogate import filtered_spectrum, neuron_surrogate
 from mnnbio.validation.planning import Runtime, SimulationPlan, measured_speed, runtime_needed, trials_needed
+from mnnbio.validation.train_to_spikes import SpikeTraining, UnmetTargetsWarning, train_to_spikes
 
 __all__ = [
     "CAUSES",
@@ -22,8 +23,10 @@ __all__ = [
     "Runtime",
     "Sensitivities",
     "SimulationPlan",
+    "SpikeTraining",
     "SurrogateLadder",
     "Target",
+    "UnmetTargetsWarning",
     "error_budget",
     "explain",
     "filtered_spectrum",
@@ -35,5 +38,6 @@ __all__ = [
     "sensitivities",
     "shapley",
     "surrogate_ladder",
+    "train_to_spikes",
     "trials_needed",
 ]
