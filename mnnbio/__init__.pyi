@@ -65,6 +65,8 @@ from .training import TableWarning as TableWarning
 from .training.spiking import CollapsedTaskWarning as CollapsedTaskWarning
 from .training.spiking import ManyModesWarning as ManyModesWarning
 from .training.spiking import UntoldFilterWarning as UntoldFilterWarning
+from .validation import UnmetTargetsWarning as UnmetTargetsWarning
+from .validation import UnsettledFitWarning as UnsettledFitWarning
 from .values import LogNormal as LogNormal
 from .values import Normal as Normal
 from .values import Oscillation as Oscillation

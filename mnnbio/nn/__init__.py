@@ -31,6 +31,7 @@ from mnnbio.nn.mlp import MomentMLP, Reads, mlp_from_moment_neural_network
 from mnnbio.nn.moment_network import DTYPES, Closure, MomentBlock, MomentNetwork
 from mnnbio.nn.norm import AffineCurrent, MomentBatchNorm1d, MomentBatchNorm2d, MomentDropout
 from mnnbio.nn.recurrent import MomentRecurrent
+from mnnbio.nn.recurrent_targets import PairTarget, checked_rates, reach_targets
 from mnnbio.nn.spiking_layers import Background, GaussianBackground, MomentActivation, PoissonBackground
 from mnnbio.nn.state import Moments, SkipConnection, add, add_independent, join, tracked
 from mnnbio.nn.twins import MomentEnsemble, ann_twin
@@ -66,6 +67,7 @@ __all__ = [
     "MomentRecurrent",
     "MomentSumPool2d",
     "Moments",
+    "PairTarget",
     "PoissonBackground",
     "PoissonEncoder",
     "Reads",
@@ -75,6 +77,7 @@ __all__ = [
     "add",
     "add_independent",
     "ann_twin",
+    "checked_rates",
     "cross_entropy",
     "decision_entropy",
     "decision_probabilities",
@@ -87,6 +90,7 @@ __all__ = [
     "log_winner_probability",
     "mean_squared_error",
     "mlp_from_moment_neural_network",
+    "reach_targets",
     "sampled_angle",
     "sampled_cross_entropy",
     "tracked",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -30,6 +30,17 @@ RecurrentClosure = Literal["moments", "poisson"]
 NEAR, TOLERANCE = 1e-3, 1e-12  # residuals at which the iteration gives way to Newton's steps, and at which these end
 NEWTON = 12  # steps
 FLAT = 50  # neurons up to which all eigenvalues are computed to see whether a state is stable
+
+
+class RateSlopes(NamedTuple):
+    """Slopes of self-consistent rates: of the rate of i by parameter p of j, ``Σ_k loops[i, k, j] own[k, j, p]``."""
+
+    rates: Tensor
+    """Shape (n,), 1/ms."""
+    loops: Tensor
+    """Shape (n, k, n), what a neuron's answer changes at all: its rate, or rate and variance (k = 1 or 2)."""
+    own: Tensor
+    """Shape (k, n, p), what a neuron's parameters (as `trained` lists them) change in its answer to a given input."""
 
 
 class MomentRecurrent(nn.Module):
@@ -154,6 +165,40 @@ class MomentRecurrent(nn.Module):
         mean, std = self._inputs(currents)
         return moment_activation(mean, std, self._neurons(mean, std)).rate
 
+    def trained(self) -> list[Tensor]:
+        """Return the parameters that are trained: weights, a row per neuron, and what neurons learn, a value each."""
+        found = [self.raw, *self.activation.raw.values()] if self.activation.learn else [self.raw]
+        return [parameter for parameter in found if parameter.requires_grad]
+
+    def slopes(self, currents: Moments) -> RateSlopes:
+        """Return how the rates follow the trained parameters, for one input: all derivatives for one linear solve.
+
+        Raises
+        ------
+        ValueError
+            If the currents are of several inputs, or nothing is trained.
+        """
+        if currents.mean.shape != (self.features,):
+            raise ValueError(
+                f"expected currents of one input, shape ({self.features},), got {tuple(currents.mean.shape)}"
+            )
+        parameters = self.trained()
+        if not parameters:
+            raise ValueError("nothing is trained in this layer: leave `train_weights` True, or name what to `learn`")
+        weight, n = self._arriving(), self.features
+        outside, noise = currents.mean.detach(), currents.variance.detach()
+        with torch.no_grad():
+            state, jacobian = self._settled(outside, noise, weight, weight**2)
+        answers = self._answer(state, outside, noise, weight, weight**2).reshape(-1, n)
+        own = [
+            torch.cat(
+                [slope.reshape(n, -1) for slope in torch.autograd.grad(a.sum(), parameters, retain_graph=True)], 1
+            )
+            for a in answers
+        ]
+        loops = torch.linalg.inv(_identity(jacobian) - jacobian)[:n].reshape(n, -1, n)
+        return RateSlopes(state[:n], loops, torch.stack(own))
+
     def _arriving(self) -> Tensor:
         """Return what a spike counts for in the targets: in steps, jumps arrive after the decay."""
         if self.dt is None:
@@ -171,34 +216,37 @@ class MomentRecurrent(nn.Module):
         squares = weight**2
         n = self.features
 
-        def answer(x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-            rate, drive = x[..., :n], x[..., -n:]
-            inputs = mean + rate @ weight.mT, standard_deviation(variance + drive @ squares.mT)
-            found = moment_activation(*inputs, self._neurons(*inputs))
-            return found.rate if self.closure == "poisson" else torch.cat([found.rate, found.variance], dim=-1)
-
         flat = outside.reshape(-1, n), noise.reshape(-1, n)
         with torch.no_grad():
-            states, jacobians = [], []
-            silence = flat[0].new_zeros(n if self.closure == "poisson" else 2 * n)
-            for mean, variance in zip(*flat, strict=True):
-
-                def step(x: Tensor, mean: Tensor = mean, variance: Tensor = variance) -> Tensor:
-                    return answer(x, mean, variance)
-
-                def slopes(x: Tensor, mean: Tensor = mean, variance: Tensor = variance) -> Tensor:
-                    return self._jacobian(x, mean, variance, weight, squares)
-
-                states.append(_solution(step, slopes, silence))
-                jacobians.append(slopes(states[-1]))
-            state, jacobian = torch.stack(states), torch.stack(jacobians)
-        solved = answer(state, *flat)
+            settled = [self._settled(mean, variance, weight, squares) for mean, variance in zip(*flat, strict=True)]
+            state, jacobian = (torch.stack(parts) for parts in zip(*settled, strict=True))
+        solved = self._answer(state, *flat, weight, squares)
         if solved.requires_grad:
             matrix = (_identity(jacobian) - jacobian).mT
             solved.register_hook(lambda gradient: torch.linalg.solve(matrix, gradient[..., None])[..., 0])
         solved = solved.reshape(*outside.shape[:-1], -1)
         rate, drive = solved[..., :n], solved[..., -n:]
         return outside + rate @ weight.mT, standard_deviation(noise + drive @ squares.mT)
+
+    def _answer(self, x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, squares: Tensor) -> Tensor:
+        """Return the right side of the equations at a state: rates, or rates and variances in a row."""
+        rate, drive = x[..., : self.features], x[..., -self.features :]
+        inputs = mean + rate @ weight.mT, standard_deviation(variance + drive @ squares.mT)
+        found = moment_activation(*inputs, self._neurons(*inputs))
+        return found.rate if self.closure == "poisson" else torch.cat([found.rate, found.variance], dim=-1)
+
+    def _settled(self, mean: Tensor, variance: Tensor, weight: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the self-consistent state for one input, and the derivatives of the equations there."""
+
+        def step(x: Tensor) -> Tensor:
+            return self._answer(x, mean, variance, weight, squares)
+
+        def slopes(x: Tensor) -> Tensor:
+            return self._jacobian(x, mean, variance, weight, squares)
+
+        silence = mean.new_zeros(self.features if self.closure == "poisson" else 2 * self.features)
+        state = _solution(step, slopes, silence)
+        return state, slopes(state)
 
     def _jacobian(self, x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, squares: Tensor) -> Tensor:
         """Return the derivatives of the equations at a state, (n, n), or (2n, 2n) for rates and variances."""

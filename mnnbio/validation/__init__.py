@@ -4,11 +4,13 @@ from mnnbio.validation.causes import NAMES as CAUSES
 from mnnbio.validation.causes import Cause, Sensitivities, sensitivities
 from mnnbio.validation.error_budget import ErrorBudget, error_budget, shapley
 from mnnbio.validation.explain import TOLERANCES, Explanation, explain
-from mnnbio.validation.fit_circuit import CircuitFit, Target, fit_circuit
+from mnnbio.validation.fit_circuit import CircuitFit, Target, UnsettledFitWarning, fit_circuit
 from mnnbio.validation.ladder import SurrogateLadder, surrogate_ladder
 from mnnbio.validation.matched import FitError, MatchedLIF, matched_lif
 from mnnbio.validation.neuron_surrogate import filtered_spectrum, neuron_surrogate
 from mnnbio.validation.planning import Runtime, SimulationPlan, measured_speed, runtime_needed, trials_needed
+from mnnbio.validation.spike_targets import spike_targets
+from mnnbio.validation.train_to_spikes import SpikeTraining, UnmetTargetsWarning, train_to_spikes
 
 __all__ = [
     "CAUSES",
@@ -22,8 +24,11 @@ __all__ = [
     "Runtime",
     "Sensitivities",
     "SimulationPlan",
+    "SpikeTraining",
     "SurrogateLadder",
     "Target",
+    "UnmetTargetsWarning",
+    "UnsettledFitWarning",
     "error_budget",
     "explain",
     "filtered_spectrum",
@@ -34,6 +39,8 @@ __all__ = [
     "runtime_needed",
     "sensitivities",
     "shapley",
+    "spike_targets",
     "surrogate_ladder",
+    "train_to_spikes",
     "trials_needed",
 ]

@@ -3,6 +3,14 @@
 The theory is fast enough to be fitted: predictions of populations take some ten milliseconds, whatever the size of the
 circuit. Least squares run from several starts; the curvature at the best point gives standard errors; and spikes of the
 fitted circuit tell whether the theory was right there (`CircuitFit.check`).
+
+Targets that were measured in spikes are met with the error that the theory has. `CircuitFit.corrected` takes it out by
+indirect inference [1]_: it simulates the fitted circuit, fits again with the predictions corrected by what spikes were
+found to differ from them, and so on, until the parameters stay.
+
+References
+----------
+.. [1] C. Gouriéroux, A. Monfort, E. Renault (1993), Indirect inference, J. Appl. Econometrics 8, S85-S118.
 """
 
 from __future__ import annotations
@@ -21,8 +29,10 @@ from scipy.stats import qmc
 from mnnbio.circuit import Circuit, Population
 from mnnbio.machine import require_integer
 from mnnbio.moments import NotConverged
-from mnnbio.spikes import simulate
+from mnnbio.spikes import Counts, simulate
 from mnnbio.theory import predict
+from mnnbio.units import in_unit
+from mnnbio.validation.spike_targets import spike_targets
 
 Array = npt.NDArray[np.float64]
 Build = Callable[..., Circuit]
@@ -32,7 +42,17 @@ FACTOR = 5.0  # within which a parameter of a circuit is looked for, where no bo
 AT_BOUND = 1e-4  # distance from a bound, relative to both bounds' distance
 UNTOLD = 1e-4  # of the strongest direction: weaker ones are differences of fixed points, which have errors
 FAILED = 1e3  # residual of a circuit that has no state, or none that covariances belong to
+WINDOW = 100.0  # ms, of counts where none is given
+ALIKE = 10.0  # ratio up to which spikes and theory are compared by it, rather than by their difference
+ELASTICITY = 1.0  # expected relative change of the ratio by that of a parameter
+CURVATURE = 1.0  # and what is expected in second order
+DRAWN = 0.005  # relative, by which another draw of the connections changes what spikes have
+TRIES = 100  # times the number of samples that are drawn for those within the bounds
 SEARCH: dict[str, Any] = {"diff_step": 1e-3, "ftol": 1e-8, "xtol": 1e-8, "max_nfev": 60}
+
+
+class UnsettledFitWarning(UserWarning):
+    """Corrections of a fit ended before its parameters settled."""
 
 
 class Target(NamedTuple):
@@ -62,7 +82,7 @@ class CircuitFit:
         Of the parameters.
     targets : list of Target
     predicted : ndarray
-        What the circuit's prediction has for them.
+        What the circuit's prediction has for them; corrected, in a corrected fit.
     cost : float
         Half of the sum of squared residuals, in units of the targets' errors.
     costs : ndarray
@@ -72,6 +92,11 @@ class CircuitFit:
     prediction : Dataset
     options : dict
         Time step, window and closure.
+    problem : Problem
+        What was searched.
+    rounds : Dataset, optional
+        Of a corrected fit: over ``round`` and ``parameter`` `value`, over ``round`` and ``target_name`` `predicted` and
+        `simulated` with `simulated_se`; the first round is the fit by theory.
     """
 
     circuit: Circuit
@@ -85,6 +110,98 @@ class CircuitFit:
     at_bounds: tuple[str, ...]
     prediction: xr.Dataset
     options: dict[str, Any]
+    problem: Problem
+    rounds: xr.Dataset | None = None
+
+    def samples(self, number: int, *, seed: int = 0) -> dict[str, Array]:
+        """Return parameters drawn from their Gaussian approximation, within the bounds (a Laplace approximation).
+
+        It is the posterior for a flat prior within the bounds, as far as the prediction is linear over its width.
+
+        Parameters
+        ----------
+        number : int
+        seed : int
+
+        Returns
+        -------
+        dict of str to ndarray
+            `number` values of each parameter.
+
+        Raises
+        ------
+        ValueError
+            If the targets do not tell a parameter, or nearly no draw lies within the bounds.
+        """
+        require_integer("number", number, 1)
+        untold = [name for name, error in self.errors.items() if not np.isfinite(error)]
+        if untold:
+            raise ValueError(f"the targets do not tell {', '.join(untold)}: fix them, or give more targets")
+        rng, found = np.random.default_rng(seed), np.empty((0, len(self.values)))
+        center, low, high = np.array(list(self.values.values())), self.problem.low, self.problem.low + self.problem.span
+        for _ in range(TRIES):
+            drawn = rng.multivariate_normal(center, self.covariance, size=number, method="eigh")
+            found = np.concatenate([found, drawn[((drawn >= low) & (drawn <= high)).all(1)]])
+            if len(found) >= number:
+                return dict(zip(self.values, found[:number].T, strict=True))
+        raise ValueError(f"{len(found)} of {TRIES * number} draws lie within the bounds: give wider ones")
+
+    def corrected(
+        self, duration: Any, *, rounds: int = 6, trials: int = 4, warmup: Any = 500.0, seed: int = 0
+    ) -> CircuitFit:
+        """Return the fit without the theory's own error: targets of spikes are met by spikes.
+
+        Every round simulates the circuit as it is then, and fits again with predictions times the ratio of spikes and
+        theory (plus their difference, where signs differ or the ratio is beyond 10). What is learned of that ratio in
+        all rounds is a linear function of the parameters, by Bayesian regression in which a relative change of a
+        parameter is expected to bring one of about its size. It ends when no parameter moves by more than its error.
+
+        Parameters
+        ----------
+        duration, warmup : float or Quantity
+            Of each trial, ms.
+        rounds : int
+            At most.
+        trials : int
+        seed : int
+            Of the first round's noise; every round has its own noise, and draws connectivity anew.
+
+        Returns
+        -------
+        CircuitFit
+            Its errors have those of the simulations in them, `rounds` the way to it.
+
+        Raises
+        ------
+        ValueError
+            If a target cannot be taken from spikes.
+
+        Warns
+        -----
+        UnsettledFitWarning
+            If parameters still moved by more than their errors.
+        """
+        require_integer("rounds", rounds, 1)
+        found = self
+        steps: list[tuple[CircuitFit, list[Estimate]]] = []
+        for number in range(rounds):
+            circuit = replace(found.circuit, seed=_own_seed(found.circuit, seed + number))
+            spikes = _in_spikes(circuit, self.targets, self.options, duration, trials, warmup, seed + number)
+            steps.append((found, spikes))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what the theory lacks, which is what is corrected
+                moved = self.problem.refit(self.targets, found.values, _bias(steps, self.problem.span))
+            change = np.array([abs(moved.values[name] - found.values[name]) for name in self.values])
+            found = moved
+            if not (change > np.array(list(found.errors.values()))).any():
+                break
+        else:
+            warnings.warn(
+                f"parameters still moved by more than their errors after {rounds} rounds: allow more, or longer ones",
+                UnsettledFitWarning,
+                stacklevel=2,
+            )
+        return replace(found, rounds=_rounds([*steps, (found, None)]))
 
     def check(self, duration: Any, *, trials: int = 4, warmup: Any = 500.0, seed: int | None = 0) -> xr.Dataset:
         """Return targets beside the prediction and the spikes of the fitted circuit.
@@ -102,11 +219,7 @@ class CircuitFit:
             `target`, `target_error`, `predicted`, `simulated` and `simulated_se` over ``target_name``; simulated values
             are of mean rates, and of mean covariances of pairs of populations in the window.
         """
-        dt = self.options.get("dt") or 0.1
-        result = simulate(
-            self.circuit, duration, trials=trials, warmup=warmup, dt=dt, seed=seed, window=self.options.get("window")
-        )
-        found = [_simulated(target, result["simulation"].to_dataset()) for target in self.targets]
+        found = _in_spikes(self.circuit, self.targets, self.options, duration, trials, warmup, seed, strict=False)
         return xr.Dataset(
             {
                 "target": ("target_name", [target.value for target in self.targets]),
@@ -139,6 +252,7 @@ def fit_circuit(
     dt: Any = None,
     window: Any = None,
     closure: Any = None,
+    surrogates: Any = None,
     seed: int = 0,
 ) -> CircuitFit:
     """Return the circuit whose predictions come closest to given rates, variances and covariances of its populations.
@@ -160,8 +274,9 @@ def fit_circuit(
         a factor of 5 of the value that it has. Of a function: the names of its arguments, with bounds.
     starts : int
         Searches: the first from the circuit as it is (or the middle of the bounds), others spread over the bounds.
-    dt, window, closure
-        As for `mnnbio.predict`.
+    dt, window, closure, surrogates
+        As for `mnnbio.predict`. ``closure="self_consistent"`` takes seconds for each of some hundred predictions; its
+        surrogates are always on the same noise, so that predictions are smooth functions of the parameters.
     seed : int
         Of the starts.
 
@@ -196,39 +311,89 @@ def fit_circuit(
         and (late := [name for name in free if name.startswith("delay")])
     ):
         raise ValueError(f"{late[0]!r} is a whole number of time steps and cannot be fitted: leave `dt` out")
-    options = {"dt": dt, "window": window, "closure": closure}
-    names, low = list(bounds), np.array([b[0] for b in bounds.values()])
+    low = np.array([b[0] for b in bounds.values()])
     span = np.array([b[1] for b in bounds.values()]) - low
-    _evaluate(build(**dict(zip(names, initial, strict=True))), wanted, options, strict=True)
-
-    def residuals(position: Array) -> Array:
-        values = low + span * position
-        try:
-            found = _evaluate(build(**dict(zip(names, values.tolist(), strict=True))), wanted, options)[1]
-        except (NotConverged, ValueError, ArithmeticError):
-            return np.full(len(wanted), FAILED)
-        return np.array([(f - t.value) / t.error for f, t in zip(found, wanted, strict=True)])
-
+    options = {"dt": dt, "window": window, "closure": closure}
+    if surrogates is not None:
+        options["surrogates"] = surrogates
+    problem = Problem(build, tuple(bounds), low, span, options)
+    _evaluate(problem.circuit(initial), wanted, options, strict=True)
     points = [np.clip((initial - low) / span, 0.02, 0.98)]
     if starts > 1:
-        points += list(qmc.LatinHypercube(len(names), rng=np.random.default_rng(seed)).random(starts - 1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of points on the way; those of the result are given below
-        searches = [least_squares(residuals, point, bounds=(0, 1), **SEARCH) for point in points]
-    searches.sort(key=lambda search: float(search.cost))
-    best = searches[0]
-    if not np.isfinite(best.cost) or (np.abs(best.fun) >= FAILED).all():
-        raise NotConverged("no start leads to a circuit with a stable state: narrow the bounds, or give more starts")
-    values = dict(zip(names, (low + span * best.x).tolist(), strict=True))
-    found = build(**values)
-    prediction, predicted = _evaluate(found, wanted, options)
-    covariance = _covariance(best.jac) * np.outer(span, span)
-    errors = dict(zip(names, np.sqrt(np.diag(covariance)).tolist(), strict=True))
-    costs = np.array([search.cost for search in searches])
-    at_bounds = tuple(name for name, x in zip(names, best.x, strict=True) if min(x, 1 - x) < AT_BOUND)
-    return CircuitFit(
-        found, values, errors, covariance, wanted, predicted, float(best.cost), costs, at_bounds, prediction, options
-    )
+        points += list(qmc.LatinHypercube(len(bounds), rng=np.random.default_rng(seed)).random(starts - 1))
+    return problem.fit(wanted, points)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Parameters that are looked for, and the circuits that have them."""
+
+    build: Build
+    names: tuple[str, ...]
+    low: Array
+    span: Array
+    options: dict[str, Any]
+
+    def circuit(self, values: Array) -> Circuit:
+        """Return the circuit with these parameters."""
+        return self.build(**dict(zip(self.names, values.tolist(), strict=True)))
+
+    def refit(self, targets: list[Target], values: Mapping[str, float], bias: Bias) -> CircuitFit:
+        """Return the fit of corrected predictions that is found from given parameters."""
+        start = (np.array([values[name] for name in self.names]) - self.low) / self.span
+        return self.fit(targets, [np.clip(start, AT_BOUND, 1 - AT_BOUND)], bias)
+
+    def fit(self, targets: list[Target], points: Sequence[Array], bias: Bias | None = None) -> CircuitFit:
+        """Return the best fit that is found from several points, parameters in units of the bounds.
+
+        Raises
+        ------
+        NotConverged
+            If none leads to a circuit with a state.
+        """
+        wanted, error = (np.array([getattr(target, name) for target in targets]) for name in ("value", "error"))
+        if bias is not None:
+            error = np.hypot(error, bias.error * np.where(bias.by_factor, np.abs(wanted), bias.unit))
+
+        def corrected(predicted: Array, values: Array) -> Array:
+            return predicted if bias is None else bias.corrected(predicted, values)
+
+        def residuals(position: Array) -> Array:
+            values = self.low + self.span * position
+            try:
+                found = _evaluate(self.circuit(values), targets, self.options)[1]
+            except (NotConverged, ValueError, ArithmeticError):
+                return np.full(len(targets), FAILED)
+            return np.asarray((corrected(found, values) - wanted) / error)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of points on the way; those of the result are given below
+            searches = [least_squares(residuals, point, bounds=(0, 1), **SEARCH) for point in points]
+        searches.sort(key=lambda search: float(search.cost))
+        best = searches[0]
+        if not np.isfinite(best.cost) or (np.abs(best.fun) >= FAILED).all():
+            raise NotConverged(
+                "no start leads to a circuit with a stable state: narrow the bounds, or give more starts"
+            )
+        values = self.low + self.span * best.x
+        circuit = self.circuit(values)
+        prediction, predicted = _evaluate(circuit, targets, self.options)
+        covariance = _covariance(best.jac) * np.outer(self.span, self.span)
+        errors = dict(zip(self.names, np.sqrt(np.diag(covariance)).tolist(), strict=True))
+        return CircuitFit(
+            circuit=circuit,
+            values=dict(zip(self.names, values.tolist(), strict=True)),
+            errors=errors,
+            covariance=covariance,
+            targets=targets,
+            predicted=corrected(predicted, values),
+            cost=float(best.cost),
+            costs=np.array([search.cost for search in searches]),
+            at_bounds=tuple(n for n, x in zip(self.names, best.x, strict=True) if min(x, 1 - x) < AT_BOUND),
+            prediction=prediction,
+            options=self.options,
+            problem=self,
+        )
 
 
 def _covariance(jacobian: Array) -> Array:
@@ -374,26 +539,120 @@ def _changed(circuit: Circuit, values: Mapping[str, float]) -> Circuit:
     )
 
 
-def _simulated(target: Target, simulation: xr.Dataset) -> tuple[float, float]:
-    """Return what spikes have for a target, with a standard error where one is known."""
-    owner = simulation["population"].values
-    own = owner == target.place["population"]
-    if "population_j" not in target.place:
-        if target.name not in simulation:
-            return np.nan, np.nan
-        values = simulation[target.name].values[own]
-        errors = simulation.get(f"{target.name}_se")
-        error = np.nan if errors is None else float(np.sqrt((errors.values[own] ** 2).sum()) / own.sum())
-        return float(values.mean()), error
-    name = {"pair_covariance": "covariance", "pair_count_covariance": "count_covariance"}.get(target.name, target.name)
-    if name not in simulation:
-        name = "count_covariance" if "count_covariance" in simulation else name
-    if name not in simulation:
-        return np.nan, np.nan
-    block = simulation[name].values[np.ix_(own, owner == target.place["population_j"])]
-    if target.place["population"] == target.place["population_j"]:
-        block = block[~np.eye(len(block), dtype=bool)]
-    scale = 1.0
-    if name == "count_covariance" and target.name == "pair_covariance":
-        scale = 1 / float(simulation[name].attrs.get("window", np.nan))
-    return float(block.mean() * scale), np.nan
+class Estimate(NamedTuple):
+    """A statistic of spikes, with its standard error."""
+
+    value: float
+    error: float
+
+
+# Long-window statistics are measured in windows, of which they are the limit.
+_IN_WINDOWS = {"variance": "count_variance", "fano": "count_fano", "pair_count_covariance": "count_covariance"}
+
+
+def _in_spikes(
+    circuit: Circuit,
+    targets: Sequence[Target],
+    options: Mapping[str, Any],
+    duration: Any,
+    trials: int,
+    warmup: Any,
+    seed: int | None,
+    *,
+    strict: bool = True,
+) -> list[Estimate]:
+    """Return what spikes of a circuit have for targets; NaN for others than those of `spike_targets`, or an error."""
+    window = float(in_unit(options.get("window") or WINDOW, "ms", "window"))
+    known = {"rate", "count_variance", "count_fano", "count_covariance", "pair_covariance", *_IN_WINDOWS}
+    if strict and (unknown := [target.name for target in targets if target.name not in known]):
+        raise ValueError(f"the target {unknown[0]!r} is not taken from spikes; those are: {', '.join(sorted(known))}")
+    result = simulate(
+        circuit,
+        duration,
+        trials=trials,
+        warmup=warmup,
+        dt=options.get("dt") or 0.1,
+        seed=seed,
+        record=Counts(bin=window),
+    )
+    measured, found = spike_targets(result, window), []
+    for target in targets:
+        name = _IN_WINDOWS.get(target.name, target.name)
+        if name not in measured:
+            found.append(Estimate(np.nan, np.nan))
+            continue
+        scale = 1e3 / window if target.name == "variance" else 1.0
+        value, error = (float(measured[own].sel(target.place)) for own in (name, f"{name}_se"))
+        found.append(Estimate(value * scale, error * scale))
+    return found
+
+
+def _own_seed(circuit: Circuit, number: int) -> int:
+    return int(np.random.SeedSequence([circuit.seed or 0, number]).generate_state(1)[0])
+
+
+class Bias(NamedTuple):
+    """By what spikes differ from the theory, a linear function of parameters; arrays over targets."""
+
+    by_factor: npt.NDArray[np.bool_]  # the logarithm of the ratio, else the difference in units
+    unit: Array
+    origin: Array  # (parameter,)
+    scale: Array  # (parameter,)
+    value: Array  # at the origin
+    slope: Array  # (target, parameter), by parameters in units of the scale
+    error: Array
+
+    def corrected(self, predicted: Array, values: Array) -> Array:
+        """Return predictions with what spikes differ from them."""
+        bias = self.value + self.slope @ ((values - self.origin) / self.scale)
+        return np.where(
+            self.by_factor, predicted * np.exp(np.where(self.by_factor, bias, 0)), predicted + self.unit * bias
+        )
+
+
+def _bias(steps: Sequence[tuple[CircuitFit, list[Estimate]]], span: Array) -> Bias:
+    """Return what simulations of some circuits tell of the theory's error, at the last of them and around it."""
+    values = np.array([list(fit.values.values()) for fit, _ in steps])
+    # What the theory itself has: predictions of later fits are corrected ones.
+    predicted = np.array([_predicted(fit) for fit, _ in steps])
+    spikes, errors = np.moveaxis(np.array([own for _, own in steps]), 2, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = spikes / predicted
+    by_factor = ((ratio > 1 / ALIKE) & (ratio < ALIKE)).all(0)
+    unit = np.maximum(np.abs(spikes[-1]), errors[-1])
+    found = np.where(by_factor, np.log(np.where(by_factor, ratio, 1.0)), (spikes - predicted) / unit)
+    noise = np.hypot(errors / np.where(by_factor, np.abs(spikes), unit), DRAWN)
+    scale = np.maximum(np.abs(values[-1]), 0.1 * span)
+    away = (values - values[-1]) / scale
+    noise = np.hypot(noise, CURVATURE * (away**2).sum(1)[:, None])  # far circuits tell little of a line here
+    design = np.column_stack([np.ones(len(steps)), away])
+    prior = np.diag([0.0] + [1 / ELASTICITY**2] * values.shape[1])
+    solved = [
+        (precision := (design.T / own**2) @ design + prior, np.linalg.solve(precision, design.T @ (y / own**2)))
+        for y, own in zip(found.T, noise.T, strict=True)
+    ]
+    error = np.array([np.sqrt(np.linalg.inv(precision)[0, 0]) for precision, _ in solved])
+    line = np.array([own for _, own in solved])
+    return Bias(by_factor, unit, values[-1], scale, line[:, 0], line[:, 1:], error)
+
+
+def _predicted(fit: CircuitFit) -> Array:
+    return np.array([float(fit.prediction[target.name].sel(target.place)) for target in fit.targets])
+
+
+def _rounds(steps: Sequence[tuple[CircuitFit, list[Estimate] | None]]) -> xr.Dataset:
+    """Return the way of a corrected fit; the last one has not been simulated."""
+    first = steps[0][0]
+    unknown = [Estimate(np.nan, np.nan)] * len(first.targets)
+    spikes = np.array([unknown if own is None else own for _, own in steps])
+    over = ("round", "target_name")
+    return xr.Dataset(
+        {
+            "value": (("round", "parameter"), [list(fit.values.values()) for fit, _ in steps]),
+            "error": (("round", "parameter"), [list(fit.errors.values()) for fit, _ in steps]),
+            "predicted": (over, [_predicted(fit) for fit, _ in steps]),
+            "simulated": (over, spikes[..., 0]),
+            "simulated_se": (over, spikes[..., 1]),
+        },
+        coords={"parameter": list(first.values), "target_name": [str(target) for target in first.targets]},
+    )

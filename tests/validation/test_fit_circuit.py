@@ -1,11 +1,23 @@
 """Fits of circuits: parameters that made the targets are found again, with errors that say how well they are told."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
 
-from mnnbio import Circuit, FixedIndegree, LIFParameters, PoissonDrive, Population, Projection, predict
-from mnnbio.validation import fit_circuit
+from mnnbio import (
+    Circuit,
+    Counts,
+    FixedIndegree,
+    LIFParameters,
+    PoissonDrive,
+    Population,
+    Projection,
+    predict,
+    simulate,
+)
+from mnnbio.validation import fit_circuit, spike_targets
 
 LIF = LIFParameters(tau_m=20, v_th=20, v_reset=10, t_ref=2)
 TRUTH = {"J": 0.2, "g": 6.0, "rate": 9.0}
@@ -93,6 +105,58 @@ def test_spikes_check_the_fit(known):
     # The theory is within 5 % of spikes in this circuit (docs/closures.md).
     np.testing.assert_allclose(checked["simulated"], checked["target"], rtol=0.05)
     assert (checked["simulated_se"] > 0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.LinearResponseWarning")  # of the fit by theory
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")
+def test_parameters_of_spikes_are_recovered_by_corrections():
+    """J, g and the drive of a circuit of which the theory has Fano factors 60 % too large; other connectivity."""
+    truth = {"J": 0.4, "g": 5.0, "rate": 3.0}
+    data = simulate(replace(network(**truth), seed=7), 10_000, trials=4, warmup=500, seed=7, record=Counts(bin=100.0))
+    measured = spike_targets(data, 100.0).sel(population=["E"], population_j=["E"])
+    targets = measured[["rate", "rate_se", "count_fano", "count_fano_se", "pair_covariance", "pair_covariance_se"]]
+    bounds = {"J": (0.2, 0.7), "g": (4.2, 9.0), "rate": (1.5, 6.0)}
+    theory = fit_circuit(network, targets, bounds, starts=1, dt=0.1, window=100.0)
+    found = theory.corrected(5_000, seed=1)
+    assert abs(theory.values["J"] / truth["J"] - 1) > 0.1
+    for name, value in truth.items():
+        assert abs(found.values[name] - value) <= 0.05 * value + 3 * found.errors[name]
+    assert found.rounds.sizes["round"] >= 2
+    np.testing.assert_allclose(found.rounds["value"].values[0], list(theory.values.values()))
+    np.testing.assert_allclose(found.predicted, [target.value for target in found.targets], rtol=0.05)
+
+
+@pytest.fixture(scope="module")
+def by_two_drives(known):
+    rate = float(known["rate"][0])
+    targets = {"rate": {"E": (rate, 0.3), "I": (rate, 0.3)}}
+    return fit_circuit(network(rate=6.0), targets, {"rate E": (7.0, 9.2), "rate I": (5.0, 20.0)}, starts=1, dt=0.1)
+
+
+def test_samples_have_the_errors_of_the_fit_within_bounds(by_two_drives):
+    drawn = by_two_drives.samples(4000, seed=1)
+    assert set(drawn) == {"rate E", "rate I"}
+    assert max(drawn["rate E"]) <= 9.2
+    error = by_two_drives.errors["rate I"]
+    # The bound of the other drive cuts half of the draws, which are correlated: broader than nothing, within the error.
+    assert 0.5 * error < drawn["rate I"].std() < 1.1 * error
+    np.testing.assert_array_equal(drawn["rate I"], by_two_drives.samples(4000, seed=1)["rate I"])
+
+
+@pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")  # of continuous time
+def test_what_has_no_samples_and_no_corrections(known, by_two_drives):
+    rate = float(known["rate"][0])
+    targets = {"rate": {"E": (rate, 0.2), "I": (rate, 0.2)}}
+    found = fit_circuit(network(rate=8.0), targets, {"rate E": (5.0, 15.0), "delay I->E": (1.0, 3.0)}, starts=1)
+    with pytest.raises(ValueError, match="the targets do not tell delay I->E: fix them, or give more targets"):
+        found.samples(10)
+    mean = float(known["mean_input"][0])
+    found = fit_circuit(network(rate=8.0), {"mean_input": {"E": mean}}, {"rate E": (5.0, 15.0)}, starts=1, dt=0.1)
+    with pytest.raises(ValueError, match="the target 'mean_input' is not taken from spikes; those are: count_cov"):
+        found.corrected(1000)
+    with pytest.raises(ValueError, match="`rounds` must be"):
+        by_two_drives.corrected(1000, rounds=0)
 
 
 @pytest.mark.parametrize(
