@@ -17,12 +17,11 @@ from scipy import fft
 from mnnbio.circuit import Circuit
 from mnnbio.moments import Bands, frequencies, spectral_bands
 from mnnbio.synapses import Delta, Exponential, SynapseModel
-from mnnbio.theory.collective import Collective, Wires, collective, interpolated
 from mnnbio.theory.collective import Answers as Normalised
+from mnnbio.theory.collective import Collective, Wires, collective, interpolated
 from mnnbio.theory.fed_trains import (
     EVERY,
     Given,
-    Link,
     Pool,
     arrivals,
     differ,
@@ -53,7 +52,7 @@ Complex = npt.NDArray[np.complex128]
 SPREAD = 4  # times as many neurons stand for populations whose neurons differ, in shorter records
 HIGHEST = 0.2  # 1/ms, of rates that are tried
 FITTED, PRECISION = 0.5, 15.0  # 1/ms, up to which responses are fitted; by how much differences are more precise
-# Times (ms) and number of the functions to which they are fitted, and the weight of the first band that keeps them small.
+# Times (ms) and number of the functions to which they are fitted, and the weight of what keeps these small.
 MEMORY, DEGREE, SLOW, RIDGE = 3.0, 8, 100.0, 0.3
 
 
@@ -201,7 +200,9 @@ class FedPopulations:
         sent, steps = self.senders(rate), given.whole[0].shape[1]
         ways = [[k for k, one in enumerate(self.links) if one.row == row] for row in range(len(self.names))]
         for turn in range(max(len(own) for own in ways)):
-            changed = {own[turn]: self._part(given, pools, own[turn], sent, generation) for own in ways if turn < len(own)}
+            changed = {
+                own[turn]: self._part(given, pools, own[turn], sent, generation) for own in ways if turn < len(own)
+            }
             more = {k: np.roll(part, steps // 2, axis=1) for k, part in changed.items()}
             fewer = {k: -part for k, part in changed.items()}
             above, below = (
@@ -215,9 +216,7 @@ class FedPopulations:
                     found[:, k] = (above - below)[:, one.row] / (2 * step)
         return found
 
-    def _part(
-        self, given: Given, pools: list[Pool], k: int, sent: Array, generation: int
-    ) -> npt.NDArray[np.float32]:
+    def _part(self, given: Given, pools: list[Pool], k: int, sent: Array, generation: int) -> npt.NDArray[np.float32]:
         """Return what some of the trains of a link bring."""
         one = self.links[k]
         arrived = arrivals(one, pools[one.column], (self.seed, generation, k), part=True)
@@ -250,7 +249,7 @@ class FedPopulations:
 
     def fluctuations(self, frequency: Array, answers: FedAnswers) -> Collective:
         """Return the cross-spectra of the populations, with answers at these frequencies."""
-        ones = np.ones_like(answers.spectrum, dtype=complex)
+        ones = np.ones_like(answers.spectrum, dtype=complex)  # gains, which are in the wires
         none = np.zeros((len(self.names), 0, len(self.names), len(frequency)), complex)
         return collective(self.wires(frequency, answers.response), Normalised(answers.spectrum, ones, none))
 
@@ -260,7 +259,7 @@ class FedPopulations:
         return np.asarray((np.einsum("fab,fb->fa", wired.private, answers.spectrum.T) + wired.given).T)
 
     def from_drives(self, answers: FedAnswers) -> Array:
-        """Return the same of drives, as far as they come through synapses of the circuit or are currents beside such."""
+        """Return the same of drives, where they come through synapses of the circuit or are currents beside such."""
         f, found = self.bands.frequency, np.zeros_like(answers.spectrum)
         for drive in self.circuit.drives:
             row, given = self.names.index(drive.target), drive.cumulants(self.dt)
@@ -326,4 +325,3 @@ def check_fed(circuit: Circuit, dt: float) -> None:
                 f"{drive} has noise that neurons share (`factor`): the closure 'self_consistent' knows it of LIF "
                 "neurons with delta and exponential synapses alone. Give a PoissonSource that they share instead"
             )
-

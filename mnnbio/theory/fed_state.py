@@ -21,10 +21,11 @@ from mnnbio.circuit import Circuit
 from mnnbio.moments import Status
 from mnnbio.neurons import LIFParameters
 from mnnbio.synapses import Delta, Exponential
+from mnnbio.theory.answers import membrane_time
 from mnnbio.theory.collective import Collective, interpolated
-from mnnbio.theory.fed_populations import FedAnswers, FedPopulations
+from mnnbio.theory.fed_populations import FITTED, FedAnswers, FedPopulations
 from mnnbio.theory.fed_trains import Given, Pool
-from mnnbio.theory.population_surrogates import GROUPS, TOLERANCE, Input, Spikes, Surrogates
+from mnnbio.theory.population_surrogates import GROUPS, TOLERANCE, Input, Surrogates
 from mnnbio.theory.samplers import Bench, bench_maker
 from mnnbio.theory.self_consistent import LEAST, LOW, SPECTRAL, RateSearch
 from mnnbio.theory.stationary import array_fixed_point
@@ -38,6 +39,8 @@ FIRST, FEW = 8, 4  # parts of a record with which rates and spectra are looked f
 CLOSE, STEPS = 0.02, 40  # relative change at which rates in white noise are found, and evaluations at most
 CHANGE = 0.1  # of rates, relative, from which the first slopes are taken
 GENERATIONS, SETTLING, AVERAGED = 8, 2, 3  # of parts of records; of whole ones, to settle and to be averaged
+MEMBRANE = 20.0  # ms, time constant of neurons of which none is known
+GRID = 2e-4  # 1/ms, between frequencies at which loops are looked at
 COUNTED = 0.3  # 1/ms, frequency up to which changes of what trains share count
 
 
@@ -177,6 +180,18 @@ def fed_state(fed: FedPopulations, start: Array | None = None) -> FedState:
     )
 
 
+def growing_modes(loops: Complex) -> int:
+    """Return how many deviations grow around loops of a response: windings of ``det(I - loops)`` around 0 (Nyquist).
+
+    Parameters
+    ----------
+    loops : ndarray, shape (frequency, population, population)
+        From frequency 0 to where they have decayed, close enough for the determinant to turn by less than π.
+    """
+    turned = np.unwrap(np.angle(np.linalg.det(np.eye(loops.shape[1]) - loops)))
+    return abs(round((turned[-1] - turned[0]) / np.pi))
+
+
 class FedSolution(NamedTuple):
     """Self-consistent state of populations of any neurons, and their fluctuations around it."""
 
@@ -198,6 +213,14 @@ class FedSolution(NamedTuple):
         return self.system.fluctuations(frequency, there).cross
 
     @property
+    def growing(self) -> int:
+        """Return the number of deviations that grow, delays included."""
+        f = np.asarray(np.arange(0.0, FITTED, GRID), dtype=np.float64)
+        response = interpolated(f, self.state.frequency, self.state.answers.response)
+        loops = self.system.wires(f, response).total
+        return growing_modes(loops)
+
+    @property
     def stability(self) -> Stability:
         """Return the eigenvalues of the response of the rates to each other at the lowest frequency."""
         values = np.linalg.eigvals(self.found.effective[0].real)
@@ -205,9 +228,17 @@ class FedSolution(NamedTuple):
 
 
 def fed_volleys(fed: FedPopulations, state: FedState, found: Collective) -> Volleys:
-    """Return how large and how asymmetric the common input of each population is, as its rate answers to it."""
+    """Return how large and how asymmetric the common input of each population is, as its rate answers to it.
+
+    A membrane of their time constant weighs the frequencies, as for leaky neurons (`mnnbio.theory.volleys`).
+    """
+    times = [membrane_time(p.neuron) for p in fed.circuit.neurons]
+    tau = np.array([MEMBRANE if own is None else float(np.mean(own)) for own in times])[:, None]
     wired = fed.wires(state.frequency, state.answers.response)
     whole = np.maximum(fed.received(state.answers) + fed.from_drives(state.answers) + found.added, found.shared)
-    share = np.trapezoid(found.shared, state.frequency) / np.maximum(np.trapezoid(whole, state.frequency), 1e-300)
-    through = interpolated(grid(), state.frequency, (wired.total @ found.kernel).transpose(1, 2, 0))
-    return Volleys(share, *asymmetry(through.transpose(2, 0, 1), fed.sizes, state.rate))
+    passed = 1 / (1 + (2 * np.pi * state.frequency * tau) ** 2)
+    common, all_ = (np.trapezoid(power * passed, state.frequency) for power in (found.shared, whole))
+    f = grid()
+    through = interpolated(f, state.frequency, (wired.total @ found.kernel).transpose(1, 2, 0))
+    seen = np.asarray(through / (1 / tau + 2j * np.pi * f)[:, None], dtype=np.complex128).transpose(2, 0, 1)
+    return Volleys(common / np.where(all_ > 0, all_, np.inf), *asymmetry(seen, fed.sizes, state.rate))

@@ -1,14 +1,14 @@
 """Trains that neurons receive apart from their circuit: each shifted in time at random, through synapses of any kind.
 
-What arrives at a neuron in a step is the sum of the weights of the trains that fire, in the unit of the synapses. It may
-be scaled to other rates, be given another spectrum, or lack some trains, before synapses and neurons see it. Synapses
-have to add what arrives to a variable, as all do that keep no memory of single trains.
+What arrives at a neuron in a step is the sum of the weights of the trains that fire, in the unit of the synapses. It
+may be scaled to other rates, be given another spectrum, or lack some trains, before synapses and neurons see it.
+Synapses have to add what arrives to a variable, as all do that keep no memory of single trains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -77,8 +77,7 @@ def features(circuit: Circuit, population: Population) -> Array:
     for projection in circuit.projections:
         if projection.target == population.name and projection.connectivity is None:
             weights = _plain(projection)
-            squares = weights.multiply(weights) if sparse.issparse(weights) else weights**2
-            found += [np.ravel(values.sum(1)) for values in (weights, squares)]
+            found += [np.ravel(values.sum(1)) for values in (weights, weights**2)]
     varied = [v for v in found if v.ndim == 1 and len(v) == population.size and np.ptp(v) > ALIKE * np.abs(v).max()]
     return np.array(varied).reshape(len(varied), population.size)
 
@@ -246,7 +245,8 @@ def _degrees(circuit: Circuit, projection: Projection, records: int, rng: np.ran
     return np.maximum(np.floor(drawn + (rng.random(records) if spread else 0.5)), 0).astype(np.int64)
 
 
-def _plain(projection: Projection) -> Array | sparse.csr_array:
+def _plain(projection: Projection) -> Any:
+    """Return the weights of a projection as a dense matrix or a sparse array."""
     weights = projection.weights
-    found: Array | sparse.csr_array = weights.to_dense() if isinstance(weights, ModeMatrix) else weights
+    found: Any = weights.to_dense() if isinstance(weights, ModeMatrix) else weights
     return found

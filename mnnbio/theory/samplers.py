@@ -1,9 +1,9 @@
 """Samplers and benches: functions that simulate neurons for the theory, which knows no simulator.
 
 A sampler says how neurons of a type answer Gaussian input of any spectrum. Leaky integrate-and-fire neurons are sampled
-by `mnnbio.moments.lif_surrogate`; what can simulate others registers itself for their type. A bench holds the neurons of
-a circuit apart from it, and feeds their synapses with what is given in every step. `mnnbio.validation` registers both,
-for all models of neurons, when it is imported.
+by `mnnbio.moments.lif_surrogate`; what can simulate others registers itself for their type. A bench holds the neurons
+of a circuit apart from it, and feeds their synapses with what is given in every step. `mnnbio.validation` registers
+both, for all models of neurons, when it is imported.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class BenchMaker(Protocol):
         dt: float,
         /,
     ) -> AbstractContextManager[Bench]:
-        """Return a bench of some neurons of each population (with repetitions), with their drives and these synapses."""
+        """Return a bench of some neurons of each population, which may repeat, with their drives and synapses."""
 
 
 _makers: list[BenchMaker] = []

@@ -128,13 +128,17 @@ def solved(
 
 
 def any_solution(
-    circuit: Circuit, dt: Any, surrogates: Surrogates, *, start: Any, unconverged: str = "raise", covariance: bool = True
+    circuit: Circuit,
+    dt: Any,
+    surrogates: Surrogates,
+    *,
+    start: Any,
+    unconverged: str = "raise",
+    covariance: bool = True,
 ) -> AnySolution:
     """Return the self-consistent state of a circuit of LIF neurons or others; see `solved`."""
     found = fed_solution if is_fed(circuit, surrogates) else solved
-    return found(
-        circuit, dt, surrogates=surrogates, start=start, unconverged=unconverged, covariance=covariance
-    )
+    return found(circuit, dt, surrogates=surrogates, start=start, unconverged=unconverged, covariance=covariance)
 
 
 def fed_solution(

@@ -55,7 +55,7 @@ class Fed(SynapseModel):
 
     def steps(self, target: Target, name: str, dt: float) -> SynapseSteps:
         """Return the synapses with a variable that adds in every step."""
-        own, feed = self.model.steps(target, name, dt), f"feed{name}"
+        own, feed = self.model.steps(target, name, dt), f"brought_in{name}"
         return replace(
             own,
             values={**own.values, feed: self.course},
@@ -167,17 +167,15 @@ def _some(population: Population, own: Int64) -> NeuronModel:
 
 def _of(drive: Drive, own: Int64) -> Drive:
     """Return a drive of some neurons of its population."""
-    changed = {
+    changed: dict[str, Any] = {
         name: np.take(value, own, axis=-axes)
         for name, axes in drive.given_inputs().items()
         if np.ndim(value := getattr(drive, name)) >= axes
     }
-    return replace(drive, **changed) if changed else drive  # type: ignore[type-var]
+    return replace(drive, **changed) if changed else drive
 
 
-def _run(
-    program: Program, circuit: Circuit, chosen: Sequence[Int64], steps: int, warm: int, seed: int
-) -> list[Spikes]:
+def _run(program: Program, circuit: Circuit, chosen: Sequence[Int64], steps: int, warm: int, seed: int) -> list[Spikes]:
     """Return the spikes in the steps of a record."""
     dt = program.dt
     found = program.run(steps * dt, warmup=warm * dt, circuit=circuit, seed=seed, processes=1)
