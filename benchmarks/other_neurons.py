@@ -24,7 +24,6 @@ import mnnbio.validation  # noqa: F401 - simulates the neurons
 from mnnbio import (
     Bernoulli,
     Circuit,
-    Drive,
     FixedIndegree,
     GaussianDrive,
     PoissonDrive,
@@ -33,6 +32,7 @@ from mnnbio import (
     simulate,
 )
 from mnnbio.analyses import population_rates, population_spectra
+from mnnbio.circuit import Drive
 from mnnbio.neurons import EIF, QIF, AdEx, ConductanceLIF, Izhikevich, NeuronModel
 from mnnbio.synapses import NMDA, Alpha, Conductance
 from mnnbio.theory import predict_second_order
@@ -179,7 +179,13 @@ def main() -> None:
         scale = np.abs(mean)
         scale[4:7] = abs(mean[4])
         said = sorted({w.category.__name__ for w in caught if w.category.__module__.startswith("mnnbio")})
-        rows = {"spikes": mean, "± spikes": error, "predicted": values, "± predicted": uncertain, "%": (values - mean) / scale * 100}
+        rows = {
+            "spikes": mean,
+            "± spikes": error,
+            "predicted": values,
+            "± predicted": uncertain,
+            "%": (values - mean) / scale * 100,
+        }
         for label, row in rows.items():
             form = "{:+10.1f}" if label == "%" else "{:10.4g}" if "±" not in label else "{:10.2g}"
             seconds = {"spikes": f"{spent:8.1f}", "predicted": f"{took:8.1f}  {' '.join(said)}"}.get(label, "")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from mnnbio.circuit import Circuit
+from mnnbio.circuit import Circuit, Drive, InputCumulants, PoissonSource
 from mnnbio.moments import Bands, frequencies, spectral_bands
 from mnnbio.synapses import Delta, Exponential, SynapseModel
 from mnnbio.theory.collective import Answers as Normalised
@@ -262,7 +262,7 @@ class FedPopulations:
         """Return the same of drives, where they come through synapses of the circuit or are currents beside such."""
         f, found = self.bands.frequency, np.zeros_like(answers.spectrum)
         for drive in self.circuit.drives:
-            row, given = self.names.index(drive.target), drive.cumulants(self.dt)
+            row, given = self.names.index(drive.target), _cumulants(drive, self.dt)
             own = {one.model: answers.response[k] for k, one in enumerate(self.links) if one.row == row}
             for jump in given.jumps:
                 if jump.synapse_model in own:
@@ -313,14 +313,27 @@ def _causal(frequency: Array) -> Complex:
     return np.array(found)
 
 
+def _cumulants(drive: Drive, dt: float) -> InputCumulants:
+    """Return what a drive says of its input: nothing, if it cannot."""
+    try:
+        return drive.cumulants(dt)
+    except NotImplementedError:
+        return InputCumulants()
+
+
 def check_fed(circuit: Circuit, dt: float) -> None:
     """Raise a `TypeError` that names the first part of a circuit that neurons on a bench cannot receive."""
     for source in circuit.sources:
         trains(source, dt)
+        if type(source) is not PoissonSource:
+            raise TypeError(
+                f"the source {source.name!r} is a {type(source).__name__}, and the closure 'self_consistent' makes "
+                "trains of Poisson sources alone for neurons that the engine simulates: give a PoissonSource"
+            )
     for projection in circuit.projections:
         require_adding(projection, circuit.population(projection.target), dt)  # type: ignore[arg-type]
     for drive in circuit.drives:
-        if drive.cumulants(dt).loadings is not None:
+        if drive.steps(dt).loadings is not None:
             raise TypeError(
                 f"{drive} has noise that neurons share (`factor`): the closure 'self_consistent' knows it of LIF "
                 "neurons with delta and exponential synapses alone. Give a PoissonSource that they share instead"
