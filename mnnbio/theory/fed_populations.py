@@ -8,7 +8,8 @@ too, and the filters of synapses.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,12 +49,13 @@ from mnnbio.theory.samplers import Bench
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
+Response = Callable[[Array], Complex]
 
 SPREAD = 4  # times as many neurons stand for populations whose neurons differ, in shorter records
 HIGHEST = 0.2  # 1/ms, of rates that are tried
 FITTED, PRECISION = 0.5, 15.0  # 1/ms, up to which responses are fitted; by how much differences are more precise
 # Times (ms) and number of the functions to which they are fitted, and the weight of what keeps these small.
-MEMORY, DEGREE, SLOW, RIDGE = 3.0, 8, 100.0, 0.3
+MEMORY, DEGREE, LIKE, SLOW, RIDGE = 3.0, 8, 6, 100.0, 0.1
 
 
 class FedAnswers(NamedTuple):
@@ -180,16 +182,34 @@ class FedPopulations:
             for g in range(GROUPS):
                 known = bands.average(power[place == g].mean(0, dtype=np.float64))
                 spectra[g, row] = interpolated(self.bands.frequency, bands.frequency, known)
-            for k in (k for k, one in enumerate(self.links) if one.row == row and given.scale(k, sent) > 0):
-                arrived = np.asarray(fft.rfft(given.whole[k], axis=1, workers=1))
-                for g in range(GROUPS):
-                    mine = place == g
-                    above = (fired[mine] * arrived[mine].conj()).sum(0, dtype=np.complex128)
-                    below = (np.abs(arrived[mine]) ** 2).sum(0, dtype=np.float64)
-                    ratio = wide.average(above) / np.maximum(wide.average(below), 1e-300) / given.scale(k, sent)
-                    slow = np.nan if still is None else float(still[g, k])
-                    responses[g, k] = smooth(wide, ratio, slow, self.bands.frequency)
+            own_ways = [k for k, one in enumerate(self.links) if one.row == row and given.scale(k, sent) > 0]
+            ratios = {k: self._ratios(given, k, sent, fired, place, wide) for k in own_ways}
+            # Neurons answer alike to all that they receive: the strongest input says how, with the least noise.
+            own_ways.sort(key=lambda k: -self._strength(k, sent, ratios[k]))
+            for g in range(GROUPS):
+                like: Response | None = None
+                for k in own_ways:
+                    found = smooth(wide, ratios[k][g], np.nan if still is None else float(still[g, k]), like)
+                    like = like or found
+                    responses[g, k] = found(self.bands.frequency)
         return [FedAnswers(spectra[g], responses[g]) for g in range(GROUPS)]
+
+    def _ratios(
+        self, given: Given, k: int, sent: Array, fired: npt.NDArray[Any], place: npt.NDArray[np.int64], bands: Bands
+    ) -> Complex:
+        """Return cross-spectra of spikes and what a link brings over the spectrum of the latter, (group, band)."""
+        arrived, found = np.asarray(fft.rfft(given.whole[k], axis=1, workers=1)), []
+        for g in range(GROUPS):
+            mine = place == g
+            above = (fired[mine] * arrived[mine].conj()).sum(0, dtype=np.complex128)
+            below = (np.abs(arrived[mine]) ** 2).sum(0, dtype=np.float64)
+            found.append(bands.average(above) / np.maximum(bands.average(below), 1e-300) / given.scale(k, sent))
+        return np.array(found)
+
+    def _strength(self, k: int, sent: Array, ratios: Complex) -> float:
+        """Return the power of what a link brings as the rate answers to it in the first band."""
+        one = self.links[k]
+        return float(one.sums.squares * sent[one.column] * np.abs(ratios[:, 0].mean()) ** 2)
 
     def still(self, bench: Bench, given: Given, pools: list[Pool], rate: Array, generation: int) -> Array:
         """Return how rates answer to slow changes of what a link brings, (group, link): by some trains more and fewer.
@@ -277,8 +297,8 @@ class FedPopulations:
         return found
 
 
-def smooth(bands: Bands, values: Complex, still: float, frequency: Array) -> Complex:
-    """Return a response at other frequencies, fitted to what cross-spectra say in bands, and differences at rest.
+def smooth(bands: Bands, values: Complex, still: float, like: Response | None = None) -> Response:
+    """Return a response as a function of the frequency, fitted to what cross-spectra say in bands.
 
     It is a sum of causal functions with poles of given times: noise of single bands would count as power, and what
     trains share is the ratio of two powers that vanish together at high frequencies.
@@ -288,29 +308,39 @@ def smooth(bands: Bands, values: Complex, still: float, frequency: Array) -> Com
     bands : Bands
     values : ndarray, shape (band,)
     still : float
-        Response to slow changes; NaN where it is not known.
-    frequency : ndarray
-        1/ms.
+        Response to slow changes, known from differences; NaN where it is not.
+    like : callable, optional
+        Another response of the same neurons, of which this one is a multiple that depends little on the frequency.
     """
     used = bands.frequency <= FITTED
     f, weight, target = bands.frequency[used], np.sqrt(bands.number[used]), values[used]
+    known = None if like is None else like(f)
+    scale = 1.0 if known is None else 1 / max(float(np.abs(known).max()), 1e-300)
+
+    def basis(frequency: Array) -> Complex:
+        return _causal(frequency, DEGREE) if like is None else _plain(frequency, LIKE) * (scale * like(frequency))
+
     if np.isfinite(still):
         f, target = np.concatenate([[0.0], f]), np.concatenate([[still], target])
         weight = np.concatenate([[PRECISION * weight[0]], weight])
-    columns = _causal(f) * weight
+    columns = basis(f) * weight
     small = RIDGE * np.sqrt(bands.number[0]) * np.eye(len(columns))
     both = np.concatenate([columns.real, columns.imag, small], axis=1)
     goal = np.concatenate([(target * weight).real, (target * weight).imag, np.zeros(len(columns))])
     found, *_ = np.linalg.lstsq(both.T, goal)
-    return np.asarray(found @ _causal(frequency))
+    return lambda frequency: np.asarray(found @ basis(frequency))
 
 
-def _causal(frequency: Array) -> Complex:
-    """Return functions of the frequency, (function, frequency)."""
-    s = 2j * np.pi * frequency
-    fast = (s * MEMORY - 1) / (s * MEMORY + 1)
-    found = [np.ones_like(s), *(fast**k / (1 + s * MEMORY) for k in range(DEGREE)), 1 / (1 + s * SLOW)]
-    return np.array(found)
+def _plain(frequency: Array, degree: int) -> Complex:
+    """Return causal functions of a memory of some ms, (function, frequency)."""
+    s = 2j * np.pi * frequency * MEMORY
+    fast = (s - 1) / (s + 1)
+    return np.array([np.ones_like(s), *(fast**k / (1 + s) for k in range(degree))])
+
+
+def _causal(frequency: Array, degree: int) -> Complex:
+    """Return these and one of a long memory."""
+    return np.concatenate([_plain(frequency, degree), [1 / (1 + 2j * np.pi * frequency * SLOW)]])
 
 
 def _cumulants(drive: Drive, dt: float) -> InputCumulants:

@@ -90,12 +90,12 @@ class Search:
         first = np.zeros(len(fed.names)) if start is None else start
         rate = array_fixed_point(answer, first, tolerance=CLOSE, max_iterations=STEPS).value
         rate = np.maximum(rate, fed.scale)
-        here, slopes = answer(rate), np.empty((len(rate), len(rate)))
+        here, found = answer(rate), np.empty((len(rate), len(rate)))
         for k in range(len(rate)):
             moved = rate.copy()
             moved[k] *= 1 + CHANGE
-            slopes[:, k] = (answer(moved) - here) / (CHANGE * rate[k])
-        self.solver = RateSearch(fed.rates, fed.scale, rate, slopes - np.eye(len(rate)))
+            found[:, k] = (answer(moved) - here) / (CHANGE * rate[k])
+        self.solver = RateSearch(fed.rates, fed.scale, rate, found - np.eye(len(rate)))
         self.spikes = fed.fire(bench, fed.white(fed.steps // FEW), rate, fed.steps // FEW)
 
     def generation(self) -> tuple[Given, list[Pool], float]:
@@ -113,18 +113,25 @@ class Search:
         times = self.fed.steps // self.spikes[0].shape[1]
         self.spikes = [np.tile(own, (1, times)) for own in self.spikes]
 
-    def share(self, answers: FedAnswers, step: float = 0.5) -> None:
-        """Move what trains share towards that of a linear response, by a step of its logarithm."""
+    def learn(self, answers: FedAnswers, step: float = 0.5) -> None:
+        """Take the slopes of the rates from answers, and move what trains share by a step of its logarithm."""
         fed = self.fed
         if not fed.coupled:
             return
         found, known = fed.fluctuations(fed.bands.frequency, answers), fed.received(answers)
         if found.largest_real >= 1:
             return
+        self.solver.jacobian = slopes(found)
         target = np.maximum(1 + found.added / np.where(known > 0, known, np.inf), LEAST)
         move = np.log(target / fed.shared)
         self.sharing = float(np.sqrt(np.mean(move[:, fed.bands.frequency < COUNTED] ** 2)))
         fed.shared = fed.shared * np.exp(step * move)
+
+
+def slopes(found: Collective) -> Array:
+    """Return the derivatives of the residual of rates, by the response at the lowest frequency."""
+    effective = found.effective[0].real
+    return np.asarray(effective - np.eye(len(effective)))
 
 
 def mean_fed(parts: list[FedAnswers]) -> FedAnswers:
@@ -141,7 +148,7 @@ def fed_state(fed: FedPopulations, start: Array | None = None) -> FedState:
         for _ in range(GENERATIONS if fed.coupled else 1):
             given, _, size = run.generation()
             answers = mean_fed(fed.answers(given, run.solver.rate, run.spikes))
-            run.share(answers)
+            run.learn(answers)
             last, shape = shape, answers.spectrum[:, low].mean(1) / np.maximum(run.solver.rate, 1e-9)
             if last is not None and np.abs(shape - last).max() < 2 * SPECTRAL:
                 break
@@ -151,7 +158,7 @@ def fed_state(fed: FedPopulations, start: Array | None = None) -> FedState:
             given, pools, size = run.generation()
             rate = run.solver.rate.copy()
             if k < SETTLING:
-                run.share(mean_fed(fed.answers(given, rate, run.spikes)))
+                run.learn(mean_fed(fed.answers(given, rate, run.spikes)))
                 continue
             still = fed.still(bench, given, pools, rate, run.count) if fed.coupled else None
             found.append(fed.answers(given, rate, run.spikes, still))
@@ -162,13 +169,17 @@ def fed_state(fed: FedPopulations, start: Array | None = None) -> FedState:
     parts = [mean_fed([own[g] for own in found]) for g in range(GROUPS)]
     answers, rate = mean_fed(parts), np.mean(rates, axis=0)
     each = np.sqrt(np.mean(np.square(errors), axis=0) / len(errors))
-    spread = np.linalg.solve(run.solver.jacobian, np.diag(each))
-    drift = float((np.std(rates, axis=0) / np.maximum(rate, fed.scale)).max())
-    settled = max(sizes) < 10 * TOLERANCE and drift < CLOSE
+    around = np.linalg.solve(slopes(fed.fluctuations(fed.bands.frequency, answers)), np.diag(each))
+    error = np.sqrt((around**2).sum(1))
+    spread, floor = np.std(rates, axis=0), np.maximum(rate, fed.scale)
+    drift = float((spread / floor).max())
+    # Generations differ by the noise of their records, too.
+    steady = spread < np.maximum(CLOSE * floor, 3 * np.sqrt(AVERAGED) * error)
+    settled = max(sizes) < 10 * TOLERANCE and bool(steady.all())
     return FedState(
         fed.bands.frequency,
         rate,
-        np.sqrt((spread**2).sum(1)),
+        error,
         answers,
         tuple(parts),
         fed.frequency,

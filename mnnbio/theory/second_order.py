@@ -225,7 +225,7 @@ def checked_window(window: Any, longest: float) -> float | None:
     if window is None:
         return None
     span = in_unit(window, "ms", "window")
-    if not (isinstance(span, float) and 0 < span <= longest):
+    if not (isinstance(span, float) and 0 < span <= longest * (1 + 1e-9)):
         raise ValueError(
             f"`window` must be a single time > 0 and ≤ {longest:.4g} ms, a quarter of a record, got {window}; "
             "Surrogates(duration=…) makes records longer"
@@ -253,6 +253,7 @@ def second_order_prediction(
 def label_solution(solution: AnySolution, window: float | None, *, covariance: bool) -> xr.Dataset:
     """Return the labelled statistics of populations, with standard errors from groups of records."""
     system, state = solution.system, solution.state
+    checked_window(window, 0.25 / float(state.records[1]))  # records of neurons that differ may be shorter
     one, two = ("population",), ("population", "population_j")
     dims = {"variance": one, "fano": one, "count_variance": one, "count_fano": one}
     firing, rate = state.rate > 0, np.where(state.rate > 0, state.rate, 1.0)
@@ -342,7 +343,8 @@ def predict_second_order(
     Parameters
     ----------
     circuit : Circuit
-        Of leaky integrate-and-fire neurons with delta or exponential synapses, with one stimulus.
+        With one stimulus. Neurons other than leaky integrate-and-fire ones with delta or exponential synapses need
+        `mnnbio.validation` to be imported.
     dt : float or Quantity
         Time step of the simulation to be predicted, ms.
     window : float or Quantity, optional

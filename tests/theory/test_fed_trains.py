@@ -119,8 +119,13 @@ def test_a_known_response_is_recovered_from_noisy_bands():
     rng, size = np.random.default_rng(0), len(bands.frequency)
     noise = (rng.normal(size=size) + 1j * rng.normal(size=size)) * 0.2 / np.sqrt(bands.number)
     f = np.array([0.0, 0.002, 0.01, 0.05, 0.1])
-    found = smooth(bands, response(bands.frequency) + noise, 1.0, f)
+    fitted = smooth(bands, response(bands.frequency) + noise, 1.0)
+    found = fitted(f)
     np.testing.assert_allclose(found, response(f), atol=0.04)
+    # A multiple of the same, through a filter of 5 ms more.
+    filtered = 3 * response(bands.frequency) / (1 + 2j * np.pi * bands.frequency * 5.0)
+    other = smooth(bands, filtered + 3 * noise, 3.0, fitted)
+    np.testing.assert_allclose(other(f), 3 * response(f) / (1 + 2j * np.pi * f * 5.0), atol=0.12)
     assert abs(found[0] - 1) < 0.01
 
 
