@@ -37,8 +37,6 @@ from mnnbio.theory.fed_trains import (
 from mnnbio.theory.inputs import mean_phase, sums, trains
 from mnnbio.theory.population_surrogates import (
     GROUPS,
-    RESPONSE_BAND,
-    RESPONSE_FACTOR,
     Spikes,
     Surrogates,
     groups,
@@ -53,9 +51,10 @@ Response = Callable[[Array], Complex]
 
 SPREAD = 4  # times as many neurons stand for populations whose neurons differ, in shorter records
 HIGHEST = 0.2  # 1/ms, of rates that are tried
-FITTED, PRECISION = 0.5, 15.0  # 1/ms, up to which responses are fitted; by how much differences are more precise
+FITTED, PRECISION = 0.5, 30.0  # 1/ms, up to which responses are fitted; by how much differences are more precise
+SLOWEST = 5  # bands, that are averaged to tell how strong an input is
 # Times (ms) and number of the functions to which they are fitted, and the weight of what keeps these small.
-MEMORY, DEGREE, LIKE, SLOW, RIDGE = 3.0, 8, 6, 100.0, 0.1
+MEMORY, DEGREE, LIKE, SLOW, RIDGE = 3.0, 8, 6, (30.0, 100.0, 300.0), 0.2
 
 
 class FedAnswers(NamedTuple):
@@ -173,7 +172,6 @@ class FedPopulations:
         """
         steps, place, sent = spikes[0].shape[1], groups(self.records), self.senders(rate)
         bands = spectral_bands(steps, self.dt)
-        wide = spectral_bands(steps, self.dt, factor=RESPONSE_FACTOR, linear=RESPONSE_BAND, width=RESPONSE_BAND)
         spectra = np.empty((GROUPS, len(self.names), len(self.bands.frequency)))
         responses = np.zeros((GROUPS, len(self.links), len(self.bands.frequency)), complex)
         for row, own in enumerate(spikes):
@@ -183,13 +181,13 @@ class FedPopulations:
                 known = bands.average(power[place == g].mean(0, dtype=np.float64))
                 spectra[g, row] = interpolated(self.bands.frequency, bands.frequency, known)
             own_ways = [k for k, one in enumerate(self.links) if one.row == row and given.scale(k, sent) > 0]
-            ratios = {k: self._ratios(given, k, sent, fired, place, wide) for k in own_ways}
+            ratios = {k: self._ratios(given, k, sent, fired, place, bands) for k in own_ways}
             # Neurons answer alike to all that they receive: the strongest input says how, with the least noise.
             own_ways.sort(key=lambda k: -self._strength(k, sent, ratios[k]))
             for g in range(GROUPS):
                 like: Response | None = None
                 for k in own_ways:
-                    found = smooth(wide, ratios[k][g], np.nan if still is None else float(still[g, k]), like)
+                    found = smooth(bands, ratios[k][g], np.nan if still is None else float(still[g, k]), like)
                     like = like or found
                     responses[g, k] = found(self.bands.frequency)
         return [FedAnswers(spectra[g], responses[g]) for g in range(GROUPS)]
@@ -207,9 +205,9 @@ class FedPopulations:
         return np.array(found)
 
     def _strength(self, k: int, sent: Array, ratios: Complex) -> float:
-        """Return the power of what a link brings as the rate answers to it in the first band."""
+        """Return the power of what a link brings as the rate answers to it in the first bands."""
         one = self.links[k]
-        return float(one.sums.squares * sent[one.column] * np.abs(ratios[:, 0].mean()) ** 2)
+        return float(one.sums.squares * sent[one.column] * np.abs(ratios[:, :SLOWEST].mean()) ** 2)
 
     def still(self, bench: Bench, given: Given, pools: list[Pool], rate: Array, generation: int) -> Array:
         """Return how rates answer to slow changes of what a link brings, (group, link): by some trains more and fewer.
@@ -339,8 +337,9 @@ def _plain(frequency: Array, degree: int) -> Complex:
 
 
 def _causal(frequency: Array, degree: int) -> Complex:
-    """Return these and one of a long memory."""
-    return np.concatenate([_plain(frequency, degree), [1 / (1 + 2j * np.pi * frequency * SLOW)]])
+    """Return these and some of a longer memory."""
+    slow = [1 / (1 + 2j * np.pi * frequency * time) for time in SLOW]
+    return np.concatenate([_plain(frequency, degree), slow])
 
 
 def _cumulants(drive: Drive, dt: float) -> InputCumulants:
