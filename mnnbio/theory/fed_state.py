@@ -41,7 +41,6 @@ CHANGE = 0.1  # of rates, relative, from which the first slopes are taken
 GENERATIONS, SETTLING, AVERAGED = 8, 2, 3  # of parts of records; of whole ones, to settle and to be averaged
 MEMBRANE = 20.0  # ms, time constant of neurons of which none is known
 GRID = 2e-4  # 1/ms, between frequencies at which loops are looked at
-COUNTED = 0.3  # 1/ms, frequency up to which changes of what trains share count
 
 
 class FedState(NamedTuple):
@@ -80,7 +79,6 @@ class Search:
 
     def __init__(self, fed: FedPopulations, bench: Bench, start: Array | None) -> None:
         self.fed, self.bench, self.count = fed, bench, 0
-        self.sharing = 0.0
         given = fed.white(fed.steps // FIRST)
         steps = fed.steps // FIRST
 
@@ -123,9 +121,7 @@ class Search:
             return
         self.solver.jacobian = slopes(found)
         target = np.maximum(1 + found.added / np.where(known > 0, known, np.inf), LEAST)
-        move = np.log(target / fed.shared)
-        self.sharing = float(np.sqrt(np.mean(move[:, fed.bands.frequency < COUNTED] ** 2)))
-        fed.shared = fed.shared * np.exp(step * move)
+        fed.shared = fed.shared * (target / fed.shared) ** step
 
 
 def slopes(found: Collective) -> Array:
