@@ -38,7 +38,7 @@ from mnnbio.theory.renewal import (
     regrid,
     renewal_deficit,
 )
-from mnnbio.theory.samplers import Sampler, register_sampler, sampler_of
+from mnnbio.theory.samplers import Bench, BenchMaker, Sampler, bench_maker, register_bench, register_sampler, sampler_of
 from mnnbio.theory.second_order import predict_second_order
 from mnnbio.theory.spatial_stability import spatial_stability
 from mnnbio.theory.stationary import (
@@ -78,6 +78,8 @@ __all__ = [
     "EDGES",
     "AdaptationWarning",
     "Answer",
+    "Bench",
+    "BenchMaker",
     "Channels",
     "CollectiveActivityWarning",
     "Conductances",
@@ -118,6 +120,7 @@ __all__ = [
     "answer",
     "answer_to",
     "asymmetry_delay",
+    "bench_maker",
     "charge",
     "covariance_width",
     "effective_input",
@@ -151,6 +154,7 @@ __all__ = [
     "projected_response",
     "radius_from_width",
     "rate_sensitivity",
+    "register_bench",
     "register_sampler",
     "regrid",
     "renewal_deficit",

@@ -91,6 +91,7 @@ def refusal(what: str, neuron: Any, remedy: str) -> str:
     """Return the text of an error about neurons for which there is no theory."""
     return (
         f"there is no theory for {what} of the type {type(neuron).__name__}: {remedy}; "
+        "`predict` with closure='self_consistent', resolution='population' simulates such neurons, and "
         "`mnnbio.validation.matched_lif(model, mean, std)` fits the LIF neuron that comes closest"
     )
 

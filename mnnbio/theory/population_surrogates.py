@@ -6,7 +6,7 @@ The noise is the same at every call, which makes rates smooth functions of what 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ GROUPS = 4  # of records, over which standard errors are taken
 TOLERANCE = 1e-3  # relative change of rates at which they are found
 RESPONSE_BAND, RESPONSE_FACTOR = 5.0, 1.15  # Hz, widths of the bands in which the response to the mean is taken
 
-Input = Literal["gaussian", "trains"]
+Input = Literal["gaussian", "trains", "synapses"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +48,11 @@ class Surrogates:
 
     Parameters
     ----------
-    input : {"gaussian", "trains"}, optional
-        What they receive: Gaussian input of the self-consistent spectrum, or each other's trains, shifted in time,
-        which keeps the size of single jumps. By default the latter where a jump is larger than 2 % of the distance from
-        reset to threshold.
+    input : {"gaussian", "trains", "synapses"}, optional
+        What they receive: Gaussian input of the self-consistent spectrum; or each other's trains, shifted in time,
+        which keeps the size of single jumps; or such trains through the synapses of the circuit, simulated by the
+        engine, for any neurons. By default the last one for all but LIF neurons with delta and exponential synapses,
+        and of these the second one where a jump is larger than 2 % of the distance from reset to threshold.
     pairs : int
         Records of each population, each with its opposite.
     duration : float or Quantity
@@ -71,7 +72,7 @@ class Surrogates:
 
     def __post_init__(self) -> None:
         if self.input is not None:
-            check_choice("input", self.input, ["gaussian", "trains"])
+            check_choice("input", self.input, list(get_args(Input)))
         duration = in_unit(self.duration, "ms", "duration")
         if isinstance(self.pairs, bool) or not isinstance(self.pairs, int) or self.pairs < GROUPS:
             raise ValueError(f"`pairs` must be a whole number ≥ {GROUPS}, got {self.pairs!r}")

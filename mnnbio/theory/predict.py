@@ -12,6 +12,7 @@ import xarray as xr
 from mnnbio.circuit import Circuit, Projection, require_circuit
 from mnnbio.machine import check_choice, require_memory
 from mnnbio.results import versions
+from mnnbio.theory.fed_state import is_fed
 from mnnbio.theory.inputs import is_white
 from mnnbio.theory.labelled import Output, label_neurons, step_attributes
 from mnnbio.theory.neuron_surrogates import neuron_prediction
@@ -19,7 +20,7 @@ from mnnbio.theory.population_surrogates import Surrogates
 from mnnbio.theory.population_theory import population_prediction
 from mnnbio.theory.propagation import CircuitMoments, Theory, propagate
 from mnnbio.theory.recurrence import DENSE, recurrent_prediction
-from mnnbio.theory.second_order import second_order_prediction
+from mnnbio.theory.second_order import checked_surrogates, second_order_prediction
 from mnnbio.theory.stationary import Closure, closure_name
 from mnnbio.theory.validity import check_predictable, checked_step
 from mnnbio.units import flag, in_unit
@@ -51,7 +52,9 @@ def predict(
 
     Leaky integrate-and-fire neurons answer by closed forms, `EIF`, `QIF`, `AdEx` and `ConductanceLIF` by those of
     `mnnbio.theory.answers`; synapses may be `Delta`, `Exponential`, `DoubleExponential`, `Conductance`, and change by
-    `ShortTermPlasticity`. Other types register a theory of their own (``docs/extending.md``), or are refused.
+    `ShortTermPlasticity`. Other types register a theory of their own (``docs/extending.md``), or are refused; with
+    ``closure="self_consistent", resolution="population"`` all neurons are simulated instead, with all synapses that add
+    what arrives to a variable and do not change, once `mnnbio.validation` is imported.
 
     Parameters
     ----------
@@ -114,6 +117,7 @@ def predict(
         the simulated neurons, and in a window `count_covariance` over ``([stimulus,] population, population_j)``, the
         mean of two different neurons; the attributes `input` (what the neurons received), `damping`, and
         `common_input_share`, `common_input_skewness` and `common_input_kurtosis`, the largest of all populations.
+        Without `mean_input` and `std_input` for neurons that the engine simulates (`input` is then "synapses").
 
         In all, the attributes `dt` (s, or "continuous") and `dt_note` say which simulation is predicted; stimuli have
         the coordinate `stimulus`. `stability` is static: it covers the response of the rates to the mean input, without
@@ -171,8 +175,16 @@ def predict(
     check_choice("unconverged", unconverged, ["raise", "report"])
     if surrogates is not None and closure != "self_consistent":
         raise ValueError(f"`surrogates` are for closure='self_consistent', got closure={closure_name(closure)!r}")
-    check_predictable(circuit, any_neuron=theory == "diffusion" and closure not in ("renewal", "self_consistent"))
-    white = is_white(circuit)
+    fed = closure == "self_consistent" and is_fed(circuit, checked_surrogates(surrogates))
+    if fed and resolution == "neuron":
+        raise TypeError(
+            "closure='self_consistent' is for LIFParameters with Delta and Exponential synapses at the resolution of "
+            "neurons, and for all others at that of populations: give resolution='population'"
+        )
+    if not fed:
+        any_neuron = theory == "diffusion" and closure not in ("renewal", "self_consistent")
+        check_predictable(circuit, any_neuron=any_neuron)
+    white = not fed and is_white(circuit)
     by_layers = resolution == "neuron" and not circuit.is_recurrent and white and closure != "self_consistent"
     if closure == "renewal" and (theory == "first_passage" or resolution == "population" or not white):
         raise ValueError(

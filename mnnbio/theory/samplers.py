@@ -1,19 +1,24 @@
-"""Samplers: functions that say how neurons of a type answer Gaussian input of any spectrum, by simulating them.
+"""Samplers and benches: functions that simulate neurons for the theory, which knows no simulator.
 
-The theory knows no simulator. Leaky integrate-and-fire neurons are sampled by `mnnbio.moments.lif_surrogate`; what can
-simulate others registers itself for their type, as `mnnbio.validation` does for all models of neurons when it is
-imported.
+A sampler says how neurons of a type answer Gaussian input of any spectrum. Leaky integrate-and-fire neurons are sampled
+by `mnnbio.moments.lif_surrogate`; what can simulate others registers itself for their type. A bench holds the neurons
+of a circuit apart from it, and feeds their synapses with what is given in every step. `mnnbio.validation` registers
+both, for all models of neurons, when it is imported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
+from mnnbio.circuit import Circuit
 from mnnbio.moments import Surrogate, lif_surrogate
 from mnnbio.neurons import LIFParameters, NeuronModel
+from mnnbio.synapses import SynapseModel
 
 
 class Sampler(Protocol):
@@ -75,3 +80,71 @@ def sampler_of(neuron: NeuronModel) -> Sampler:
         "`neuron_surrogate` simulates any model of neurons, or register one of your own with "
         "`mnnbio.theory.register_sampler`"
     )
+
+
+class Bench(Protocol):
+    """Neurons apart from their circuit, whose synapses are fed."""
+
+    def __call__(self, feeds: Sequence[Sequence[npt.NDArray[np.float32]]], steps: int, seed: int) -> Any:
+        """Return the spikes of each population, (neuron, step) of 0 and 1.
+
+        Parameters
+        ----------
+        feeds : sequence of sequence of ndarray, shape (neuron, step)
+            Of each population and each of its synapses: sum of the weights that arrive in a step, in their unit.
+        steps : int
+            Length of the record; before it, the neurons receive the end of it.
+        seed : int
+            Of what drives and equations draw.
+        """
+
+
+class BenchMaker(Protocol):
+    """Function that makes a bench."""
+
+    def __call__(
+        self,
+        circuit: Circuit,
+        chosen: Sequence[npt.NDArray[np.int64]],
+        synapses: Sequence[Sequence[SynapseModel]],
+        dt: float,
+        /,
+    ) -> AbstractContextManager[Bench]:
+        """Return a bench of some neurons of each population, which may repeat, with their drives and synapses."""
+
+
+_makers: list[BenchMaker] = []
+
+
+def register_bench(function: BenchMaker) -> None:
+    """Register the function that makes benches, in place of an earlier one.
+
+    Parameters
+    ----------
+    function : callable
+        Called as `BenchMaker` says.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be called.
+    """
+    if not callable(function):
+        raise TypeError(f"`function` must be called like `mnnbio.theory.BenchMaker`, got {function!r}")
+    _makers[:] = [function]
+
+
+def bench_maker() -> BenchMaker:
+    """Return the function that makes benches.
+
+    Raises
+    ------
+    TypeError
+        If none is registered.
+    """
+    if not _makers:
+        raise TypeError(
+            "closure='self_consistent' simulates neurons that are not LIFParameters, or have other synapses than Delta "
+            "and Exponential, by the engine, which is not loaded: `import mnnbio.validation` before"
+        )
+    return _makers[0]

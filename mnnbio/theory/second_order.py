@@ -12,7 +12,7 @@ B. Lindner, B. Doiron, A. Longtin (2005), Phys. Rev. E 72, 061919. A. Lerchner e
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from mnnbio.circuit import Circuit, require_circuit
 from mnnbio.machine import check_choice
 from mnnbio.results import array, versions
 from mnnbio.theory.collective import Answers, Collective, collective, interpolated, wires
+from mnnbio.theory.fed_populations import FedAnswers, FedPopulations, check_fed
+from mnnbio.theory.fed_state import FedSolution, FedState, fed_state, fed_volleys, is_fed
 from mnnbio.theory.labelled import step_attributes
 from mnnbio.theory.population_surrogates import Surrogates
 from mnnbio.theory.population_theory import System, pair_covariance, population_start
@@ -42,6 +44,8 @@ from mnnbio.units import in_unit
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
+
+AnySolution: TypeAlias = "Solution | FedSolution"
 
 STABILITY_COVERS = "static: the response of rates to mean and variance of the input, without delays"
 
@@ -64,6 +68,10 @@ class Solution(NamedTuple):
     def state(self) -> SpectralState:
         """Return the state of the populations."""
         return self.run.state
+
+    def fluctuations(self, answers: Answers) -> Collective:
+        """Return the fluctuations that follow from answers at the frequencies of the state."""
+        return collective(self.run.circle.wires, answers)
 
     def cross(self, frequency: Array) -> Complex:
         """Return the cross-spectra at other frequencies, (frequency, population, population), 1/ms."""
@@ -108,33 +116,77 @@ def solved(
     CollectiveActivityWarning, LinearResponseWarning, SamplingWarning
     """
     check_predictable(circuit)
+    step, options = required_step(circuit, dt), checked_surrogates(surrogates)
+    run = spectral_state(circuit, step, options, start=population_start(circuit, start))
+    system, state, wired = run.circle.system, run.state, run.circle.wires
+    if unconverged == "raise":
+        require_found(state)
+    found = collective(wired, state.answers)
+    solution = Solution(circuit, run, found, volleys(system, state, wired, found), step)
+    check_solution(solution, options, covariance=covariance)
+    return solution
+
+
+def any_solution(
+    circuit: Circuit,
+    dt: Any,
+    surrogates: Surrogates,
+    *,
+    start: Any,
+    unconverged: str = "raise",
+    covariance: bool = True,
+) -> AnySolution:
+    """Return the self-consistent state of a circuit of LIF neurons or others; see `solved`."""
+    found = fed_solution if is_fed(circuit, surrogates) else solved
+    return found(circuit, dt, surrogates=surrogates, start=start, unconverged=unconverged, covariance=covariance)
+
+
+def fed_solution(
+    circuit: Circuit, dt: Any, surrogates: Surrogates, *, start: Any, unconverged: str, covariance: bool
+) -> FedSolution:
+    """Return the state and the linear response of a circuit of any neurons; see `solved`."""
+    step = required_step(circuit, dt)
+    check_fed(circuit, step)
+    fed = FedPopulations(circuit, step, surrogates)
+    state = fed_state(fed, population_start(circuit, start))
+    if unconverged == "raise":
+        require_found(state)
+    found = fed.fluctuations(state.frequency, state.answers)
+    solution = FedSolution(circuit, fed, state, found, fed_volleys(fed, state, found), step)
+    check_solution(solution, surrogates, covariance=covariance)
+    return solution
+
+
+def required_step(circuit: Circuit, dt: Any) -> float:
+    """Return the time step in ms; raise a `ValueError` where there is none."""
     step = checked_step(circuit, dt, drawn=False)
     if step is None:
         raise ValueError(
             "closure='self_consistent' simulates neurons in time steps: give `dt`, that of the simulation to be "
             "predicted, or for continuous time a small one (0.02 ms)"
         )
-    options = checked_surrogates(surrogates)
-    run = spectral_state(circuit, step, options, start=population_start(circuit, start))
-    system, state, wired = run.circle.system, run.state, run.circle.wires
-    if unconverged == "raise":
-        require_found(state)
-    found = collective(wired, state.answers)
-    common = volleys(system, state, wired, found)
-    solution = Solution(circuit, run, found, common, step)
+    return step
+
+
+def check_solution(solution: AnySolution, options: Surrogates, *, covariance: bool) -> None:
+    """Raise or warn where a state is unstable, or linear response is doubtful."""
+    state, common, names = solution.state, solution.volleys, solution.system.names
     require_stable(solution.stability, covariance)
     warn_of_few_samples(state.rate, state.rate_error, options.pairs, options.accuracy)
     firing = state.rate > 0
-    warn_of_bursts(system.names, np.where(firing, state.spectrum[:, 0] / np.where(firing, state.rate, 1.0), 1.0))
+    warn_of_bursts(names, np.where(firing, state.spectrum[:, 0] / np.where(firing, state.rate, 1.0), 1.0))
     if covariance:
         warn_of_amplification(solution.stability)
         share = np.where(state.rate > LOWEST_RATE, common.share, 0.0)
-        warn_of_collective_activity(system.names, share, common.skewness, common.kurtosis, solution.stability)
-    return solution
+        warn_of_collective_activity(names, share, common.skewness, common.kurtosis, solution.stability)
 
 
 def window_covariance(
-    state: SpectralState, answers: Answers, found: Collective, sizes: Array, window: float
+    state: SpectralState | FedState,
+    answers: Answers | FedAnswers,
+    found: Collective,
+    sizes: Array,
+    window: float,
 ) -> tuple[Array, Array]:
     """Return the count variance of single trains and the covariance of summed counts in a window (ms)."""
     f, weight = state.records, window_weights(state.records, window)
@@ -173,7 +225,7 @@ def checked_window(window: Any, longest: float) -> float | None:
     if window is None:
         return None
     span = in_unit(window, "ms", "window")
-    if not (isinstance(span, float) and 0 < span <= longest):
+    if not (isinstance(span, float) and 0 < span <= longest * (1 + 1e-9)):
         raise ValueError(
             f"`window` must be a single time > 0 and ≤ {longest:.4g} ms, a quarter of a record, got {window}; "
             "Surrogates(duration=…) makes records longer"
@@ -194,22 +246,22 @@ def second_order_prediction(
     """Return the labelled statistics of the populations of a circuit with one stimulus; see `mnnbio.predict`."""
     options = checked_surrogates(surrogates)
     checked_window(window, options.longest_window(dt))
-    solution = solved(circuit, dt, surrogates=options, start=start, unconverged=unconverged, covariance=covariance)
+    solution = any_solution(circuit, dt, options, start=start, unconverged=unconverged, covariance=covariance)
     return label_solution(solution, window, covariance=covariance)
 
 
-def label_solution(solution: Solution, window: float | None, *, covariance: bool) -> xr.Dataset:
+def label_solution(solution: AnySolution, window: float | None, *, covariance: bool) -> xr.Dataset:
     """Return the labelled statistics of populations, with standard errors from groups of records."""
     system, state = solution.system, solution.state
+    checked_window(window, 0.25 / float(state.records[1]))  # records of neurons that differ may be shorter
     one, two = ("population",), ("population", "population_j")
     dims = {"variance": one, "fano": one, "count_variance": one, "count_fano": one}
-    wired = solution.run.circle.wires
     firing, rate = state.rate > 0, np.where(state.rate > 0, state.rate, 1.0)
 
-    def quantities(answers: Answers) -> dict[str, npt.NDArray[Any]]:
+    def quantities(answers: Any) -> dict[str, npt.NDArray[Any]]:
         variance = answers.spectrum[:, 0]
         values = {"variance": variance * 1e3, "fano": np.where(firing, variance / rate, 1.0)}
-        found = collective(wired, answers) if covariance or window is not None else solution.found
+        found = solution.fluctuations(answers) if covariance or window is not None else solution.found
         if covariance:
             long = found.cross[0].real * np.outer(system.sizes, system.sizes)
             values["population_covariance"] = long * 1e3
@@ -226,9 +278,10 @@ def label_solution(solution: Solution, window: float | None, *, covariance: bool
     labelled = [
         array("rate", one, state.rate * 1e3),
         array("rate_se", one, state.rate_error * 1e3),
-        array("mean_input", one, state.mean_input * 1e3),
-        array("std_input", one, state.std_input * 1e3**0.5),
     ]
+    if isinstance(state, SpectralState):  # other inputs may be no currents
+        labelled.append(array("mean_input", one, state.mean_input * 1e3))
+        labelled.append(array("std_input", one, state.std_input * 1e3**0.5))
     for name, values in means.items():
         over = dims.get(name, two)
         attrs = {"window": window * 1e-3} if window is not None and name.startswith("count_") else {}
@@ -241,7 +294,7 @@ def label_solution(solution: Solution, window: float | None, *, covariance: bool
 
 
 def jackknife(
-    quantities: Callable[[Answers], dict[str, npt.NDArray[Any]]], state: SpectralState
+    quantities: Callable[[Any], dict[str, npt.NDArray[Any]]], state: SpectralState | FedState
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
     """Return quantities of the answers, and their standard errors by leaving out one group of records after another."""
     parts = state.parts
@@ -249,12 +302,12 @@ def jackknife(
     left = []
     for out in range(count):
         others = [part for k, part in enumerate(parts) if k != out]
-        left.append(quantities(Answers(*(np.mean(values, axis=0) for values in zip(*others, strict=True)))))
+        left.append(quantities(type(state.answers)(*(np.mean(v, axis=0) for v in zip(*others, strict=True)))))
     errors = {name: np.sqrt((count - 1) * np.var([values[name] for values in left], axis=0)) for name in means}
     return means, errors
 
 
-def solution_attributes(solution: Solution) -> dict[str, Any]:
+def solution_attributes(solution: AnySolution) -> dict[str, Any]:
     """Return the attributes of a result that say how its state was found."""
     state, stable = solution.state, solution.stability
     common = solution.volleys
@@ -290,7 +343,8 @@ def predict_second_order(
     Parameters
     ----------
     circuit : Circuit
-        Of leaky integrate-and-fire neurons with delta or exponential synapses, with one stimulus.
+        With one stimulus. Neurons other than leaky integrate-and-fire ones with delta or exponential synapses need
+        `mnnbio.validation` to be imported.
     dt : float or Quantity
         Time step of the simulation to be predicted, ms.
     window : float or Quantity, optional
@@ -331,7 +385,7 @@ def predict_second_order(
     check_choice("unconverged", unconverged, ["raise", "report"])
     options = checked_surrogates(surrogates)
     span = checked_window(window, options.longest_window(dt))
-    solution = solved(circuit, dt, surrogates=options, start=start, unconverged=unconverged)
+    solution = any_solution(circuit, dt, options, start=start, unconverged=unconverged)
     found = label_solution(solution, span, covariance=True)
     cross = solution.found.cross.conj() * 1e3
     along = ("frequency", "population"), ("frequency", "population", "population_j")

@@ -19,7 +19,8 @@ References
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -91,29 +92,23 @@ class SpectralRun(NamedTuple):
     currents: Currents  # the last fluctuating input of each neuron that stands, (record, step), mV/ms
 
 
-class Solver:
-    """Rates at which the neurons answer with the rates that they are given; keeps what it learns of the slopes."""
+class RateSearch:
+    """Broyden's method for rates at which neurons answer with the rates that they are given; keeps its slopes."""
 
-    def __init__(self, circle: Circle) -> None:
-        self.circle = circle
-        system, state = circle.system, circle.diffusion
-        self.jacobian = state.gain[:, None] * system.recurrent.total - np.eye(len(system.sizes))
-        self.rate = np.maximum(state.rate, 1e-6)
-        self.spread = np.zeros_like(self.rate)
+    def __init__(
+        self, rates: Callable[[list[Spikes]], tuple[Array, Array]], scale: float, rate: Array, jacobian: Array
+    ) -> None:
+        self.rates, self.scale, self.rate, self.jacobian = rates, scale, rate, jacobian
+        self.spread = np.zeros_like(rate)
 
-    @property
-    def mean(self) -> Array:
-        """Return the mean inputs at the rates that were found, mV/ms."""
-        return self.circle.means(self.rate, self.spread)
-
-    def solve(self, currents: Currents, most: int = 8) -> tuple[list[Spikes], float]:
-        """Return the spikes at the rates that are found, and the relative residual of these (Broyden's method)."""
-        circle, last = self.circle, None
+    def search(self, fire: Callable[[], list[Spikes]], most: int = 8) -> tuple[list[Spikes], float]:
+        """Return the spikes that are fired at the rates that are found, and the relative residual of these."""
+        last = None
         for _ in range(most):
-            spikes = circle.fire(self.mean, currents)
-            answer, self.spread = circle.rates(spikes)
+            spikes = fire()
+            answer, self.spread = self.rates(spikes)
             residual = answer - self.rate
-            size = float(np.abs(residual).max()) / max(circle.scale, float(self.rate.max()))
+            size = float(np.abs(residual).max()) / max(self.scale, float(self.rate.max()))
             if last is not None:
                 step, change = self.rate - last[0], residual - last[1]
                 if step @ step > 0:
@@ -123,8 +118,27 @@ class Solver:
             last = self.rate.copy(), residual
             move = np.linalg.solve(self.jacobian, -residual)
             # A rate at most doubles in a step and never becomes negative.
-            self.rate = np.clip(self.rate + move, self.rate / 2, 2 * self.rate + 0.1 * circle.scale)
+            self.rate = np.clip(self.rate + move, self.rate / 2, 2 * self.rate + 0.1 * self.scale)
         return spikes, size
+
+
+class Solver(RateSearch):
+    """Rates of populations that are stood for by neurons in given currents."""
+
+    def __init__(self, circle: Circle) -> None:
+        self.circle = circle
+        system, state = circle.system, circle.diffusion
+        jacobian = state.gain[:, None] * system.recurrent.total - np.eye(len(system.sizes))
+        super().__init__(circle.rates, circle.scale, np.maximum(state.rate, 1e-6), jacobian)
+
+    @property
+    def mean(self) -> Array:
+        """Return the mean inputs at the rates that were found, mV/ms."""
+        return self.circle.means(self.rate, self.spread)
+
+    def solve(self, currents: Currents) -> tuple[list[Spikes], float]:
+        """Return the spikes in given fluctuations at the rates that are found, and the residual of these."""
+        return self.search(lambda: self.circle.fire(self.mean, currents))
 
 
 class Generations:
@@ -255,7 +269,20 @@ def spectral_state(
     return SpectralRun(circle, state, currents)
 
 
-def require_found(state: SpectralState) -> None:
+class Found(Protocol):
+    """State with a word on how it was found."""
+
+    @property
+    def status(self) -> Status: ...  # noqa: D102
+    @property
+    def residual(self) -> float: ...  # noqa: D102
+    @property
+    def iterations(self) -> int: ...  # noqa: D102
+    @property
+    def damping(self) -> float: ...  # noqa: D102
+
+
+def require_found(state: Found) -> None:
     """Raise `NotConverged` with a remedy unless a self-consistent state was found."""
     if state.status != "converged":
         swings = state.damping > 0.75

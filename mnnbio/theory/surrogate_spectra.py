@@ -16,12 +16,24 @@ import xarray as xr
 from mnnbio.circuit import Circuit
 from mnnbio.results import array, versions
 from mnnbio.theory.collective import Answers, collective, effective_loops, wires
+from mnnbio.theory.fed_populations import FedAnswers
+from mnnbio.theory.fed_state import is_fed
 from mnnbio.theory.labelled import step_attributes
 from mnnbio.theory.loop_modes import GRID, HZ, eigenvalues_of, label_modes, label_spectra, modes_of
 from mnnbio.theory.measured_answers import white_responses
 from mnnbio.theory.population_surrogates import Surrogates
 from mnnbio.theory.recurrence import require_stable
-from mnnbio.theory.second_order import Solution, at_frequencies, jackknife, require_single, solution_attributes, solved
+from mnnbio.theory.second_order import (
+    AnySolution,
+    Solution,
+    at_frequencies,
+    checked_surrogates,
+    fed_solution,
+    jackknife,
+    require_single,
+    solution_attributes,
+    solved,
+)
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
@@ -43,6 +55,9 @@ def surrogate_spectra(
 ) -> xr.Dataset:
     """Return the labelled spectra of the populations of a circuit; see `mnnbio.predict_spectra`."""
     require_single(circuit, "spectra are")
+    options = checked_surrogates(surrogates)
+    if is_fed(circuit, options):
+        return fed_spectra(circuit, frequency, options, dt=dt, start=start, noise=noise, unstable=unstable)
     solution = solved(circuit, dt, surrogates=surrogates, start=start, covariance=unstable == "raise")
     _require_known(frequency, solution.dt)
     modes = surrogate_modes(solution, HIGHEST, noise=noise)
@@ -69,11 +84,55 @@ def surrogate_spectra(
     return found.assign(power_se=error).assign_attrs(_attributes(circuit, solution), **delayed)
 
 
+def fed_spectra(
+    circuit: Circuit,
+    frequency: Array,
+    surrogates: Surrogates,
+    *,
+    dt: Any,
+    start: Any,
+    noise: bool,
+    unstable: str,
+) -> xr.Dataset:
+    """Return the labelled spectra of populations of any neurons."""
+    if not noise:
+        raise ValueError(
+            "response='mean' is for LIFParameters with Delta and Exponential synapses, got other neurons or synapses, "
+            "whose responses to mean and variance are measured as one: leave out `response`"
+        )
+    solution = fed_solution(circuit, dt, surrogates, start=start, unconverged="raise", covariance=unstable == "raise")
+    _require_known(frequency, solution.dt)
+    growing = solution.growing
+    if unstable == "raise" and growing:
+        raise ValueError(
+            f"the stationary state is unstable: {growing} deviations grow with the circuit's delays, so that it has "
+            "no stationary spectrum. Simulate; unstable='report' gives the linear response anyway"
+        )
+
+    def quantities(answers: FedAnswers) -> dict[str, npt.NDArray[Any]]:
+        cross = solution.cross(frequency, answers)
+        return {"cross": cross, "power": np.einsum("faa->fa", cross).real}
+
+    means, errors = jackknife(quantities, solution.state)
+    error = array("power_se", ("frequency", "population"), errors["power"] / HZ)
+    return (
+        label_spectra(frequency, solution.system.names, means["cross"])
+        .assign(power_se=error)
+        .assign_attrs(_attributes(circuit, solution), stability_with_delays="unstable" if growing else "stable")
+    )
+
+
 def surrogate_oscillations(
     circuit: Circuit, highest: float, *, dt: Any, start: Any, noise: bool, surrogates: Surrogates | None
 ) -> xr.Dataset:
     """Return the labelled oscillations of a circuit; see `mnnbio.predict_oscillations`."""
     require_single(circuit, "oscillations are")
+    if is_fed(circuit, checked_surrogates(surrogates)):
+        raise TypeError(
+            "oscillations of the closure 'self_consistent' are for LIFParameters with Delta and Exponential synapses, "
+            "whose responses are continued to complex frequencies: `predict_spectra` has the resonances of others, and "
+            "says whether their state is stable"
+        )
     solution = solved(circuit, dt, surrogates=surrogates, start=start, covariance=False)
     _require_known(np.array([highest]), solution.dt)
     modes = surrogate_modes(solution, highest, noise=noise)
@@ -165,7 +224,7 @@ def _require_known(frequency: Array, dt: float) -> None:
         )
 
 
-def _attributes(circuit: Circuit, solution: Solution) -> dict[str, Any]:
+def _attributes(circuit: Circuit, solution: AnySolution) -> dict[str, Any]:
     return {
         "group": "prediction",
         "closure": "self_consistent",

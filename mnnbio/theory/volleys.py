@@ -41,17 +41,35 @@ def volleys(system: System, state: SpectralState, wired: Wires, found: Collectiv
     found : Collective
         At these frequencies.
     """
-    f = np.asarray(np.fft.rfftfreq(STEPS, STEP), dtype=np.float64)
+    f = grid()
     tau = average(system, system.nodes.neurons.values(lambda neuron: getattr(neuron, "tau_m", None), np.nan))
     membrane = 1 / (1 / tau[:, None] + 2j * np.pi * f)
     # Sender's spike → mean activity → loops → sum of weights, (frequency, row, sender).
-    through = np.asarray(interpolated(f, state.frequency, (wired.total @ found.kernel).transpose(1, 2, 0)))
-    response = np.fft.irfft(membrane[:, None, :] * through / system.sizes[:, None], STEPS) / STEP
-    flow = system.sizes * state.rate
-    second, third, fourth = (np.einsum("abt,b->a", response**n, flow) * STEP for n in (2, 3, 4))
-    known = np.where(second > 0, second, np.inf)
+    through = interpolated(f, state.frequency, (wired.total @ found.kernel).transpose(1, 2, 0))
+    skewness, kurtosis = asymmetry(membrane.T[:, :, None] * through.transpose(2, 0, 1), system.sizes, state.rate)
     passed = np.abs(interpolated(state.frequency, f, membrane)) ** 2
     everything = np.stack([np.interp(state.frequency, state.records, row) for row in state.power])
     common, whole = (np.trapezoid(power * passed, state.frequency) for power in (found.shared, everything))
-    share = common / np.where(whole > 0, whole, np.inf)
-    return Volleys(share, third / known**1.5, fourth / known**2)
+    return Volleys(common / np.where(whole > 0, whole, np.inf), skewness, kurtosis)
+
+
+def asymmetry(through: npt.NDArray[np.complex128], sizes: Array, rate: Array) -> tuple[Array, Array]:
+    """Return skewness and excess kurtosis of what independent trains give to whole populations.
+
+    Parameters
+    ----------
+    through : ndarray, shape (frequency, row, sender)
+        Transform of what a spike in the mean activity of a sender brings, on `grid()`.
+    sizes, rate : ndarray, shape (population,)
+        Of the senders; 1/ms.
+    """
+    response = np.fft.irfft(through / sizes, STEPS, axis=0) / STEP
+    flow = sizes * rate
+    second, third, fourth = (np.einsum("tab,b->a", response**n, flow) * STEP for n in (2, 3, 4))
+    known = np.where(second > 0, second, np.inf)
+    return third / known**1.5, fourth / known**2
+
+
+def grid() -> Array:
+    """Return the frequencies of the responses in time, 1/ms."""
+    return np.asarray(np.fft.rfftfreq(STEPS, STEP), dtype=np.float64)

@@ -4,6 +4,7 @@ from mnnbio.validation.causes import NAMES as CAUSES
 from mnnbio.validation.causes import Cause, Sensitivities, sensitivities
 from mnnbio.validation.error_budget import ErrorBudget, error_budget, shapley
 from mnnbio.validation.explain import TOLERANCES, Explanation, explain
+from mnnbio.validation.fed_neurons import neuron_bench
 from mnnbio.validation.fit_circuit import CircuitFit, Target, UnsettledFitWarning, fit_circuit
 from mnnbio.validation.ladder import SurrogateLadder, surrogate_ladder
 from mnnbio.validation.matched import FitError, MatchedLIF, matched_lif
@@ -35,6 +36,7 @@ __all__ = [
     "fit_circuit",
     "matched_lif",
     "measured_speed",
+    "neuron_bench",
     "neuron_surrogate",
     "runtime_needed",
     "sensitivities",

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "results": set(),
     "circuits": {"circuit", "neurons", "synapses", "theory"},
     "analyses": {"results"},
-    "validation": {"circuit", "neurons", "theory", "moments", "nn", "spikes", "results", "analyses"},
+    "validation": {"circuit", "neurons", "synapses", "theory", "moments", "nn", "spikes", "results", "analyses"},
     "learning": {"circuit", "neurons", "synapses", "theory", "spikes", "training", "results", "analyses"},
 }
 MAY_IMPORT["workflow"] = set(MAY_IMPORT)
