@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-import mnnbio.validation  # noqa: F401 - simulates the neurons
 from mnnbio import (
     Bernoulli,
     Circuit,

@@ -3,13 +3,14 @@
 A sampler says how neurons of a type answer Gaussian input of any spectrum. Leaky integrate-and-fire neurons are sampled
 by `mnnbio.moments.lif_surrogate`; what can simulate others registers itself for their type. A bench holds the neurons
 of a circuit apart from it, and feeds their synapses with what is given in every step. `mnnbio.validation` registers
-both, for all models of neurons, when it is imported.
+both, for all models of neurons, and is loaded when one is needed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ from mnnbio.circuit import Circuit
 from mnnbio.moments import Surrogate, lif_surrogate
 from mnnbio.neurons import LIFParameters, NeuronModel
 from mnnbio.synapses import SynapseModel
+
+PROVIDER = "mnnbio.validation"  # registers functions for all that have none; by name, for theory knows no simulator
 
 
 class Sampler(Protocol):
@@ -72,12 +75,13 @@ def sampler_of(neuron: NeuronModel) -> Sampler:
     TypeError
         If none is registered.
     """
+    if NeuronModel not in _samplers:
+        import_module(PROVIDER)
     for kind in type(neuron).__mro__:
         if kind in _samplers:
             return _samplers[kind]
     raise TypeError(
-        f"no sampler is registered for neurons of the type {type(neuron).__name__}: `import mnnbio.validation`, whose "
-        "`neuron_surrogate` simulates any model of neurons, or register one of your own with "
+        f"no sampler is registered for neurons of the type {type(neuron).__name__}: register one with "
         "`mnnbio.theory.register_sampler`"
     )
 
@@ -135,16 +139,7 @@ def register_bench(function: BenchMaker) -> None:
 
 
 def bench_maker() -> BenchMaker:
-    """Return the function that makes benches.
-
-    Raises
-    ------
-    TypeError
-        If none is registered.
-    """
+    """Return the function that makes benches."""
     if not _makers:
-        raise TypeError(
-            "closure='self_consistent' simulates neurons that are not LIFParameters, or have other synapses than Delta "
-            "and Exponential, by the engine, which is not loaded: `import mnnbio.validation` before"
-        )
+        import_module(PROVIDER)
     return _makers[0]

@@ -1,5 +1,7 @@
 """Trains that neurons receive apart from their circuit: counts, moments, what is refused; responses and loops."""
 
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -192,10 +194,14 @@ def test_other_closures_name_this_one():
         predict(circuit(Izhikevich()), dt=DT, closure="poisson")
 
 
-def test_a_bench_must_be_registered(monkeypatch):
+def test_benches_are_loaded_when_they_are_needed():
+    code = "from mnnbio.theory.samplers import bench_maker; print(bench_maker().__module__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "mnnbio.validation.fed_neurons"
+
+
+def test_a_bench_of_ones_own(monkeypatch):
     monkeypatch.setattr(registry, "_makers", [])
-    with pytest.raises(TypeError, match=r"`import mnnbio\.validation` before"):
-        predict_second_order(circuit(), dt=DT)
     with pytest.raises(TypeError, match=r"must be called like `mnnbio\.theory\.BenchMaker`"):
         register_bench(3)
     own = SimpleNamespace()
