@@ -23,7 +23,7 @@ from mnnbio.machine import check_choice
 from mnnbio.results import array, versions
 from mnnbio.theory.collective import Answers, Collective, collective, interpolated, wires
 from mnnbio.theory.labelled import step_attributes
-from mnnbio.theory.population_surrogates import Surrogates
+from mnnbio.theory.population_surrogates import Circle, Surrogates
 from mnnbio.theory.population_theory import System, pair_covariance, population_start
 from mnnbio.theory.recurrence import require_stable
 from mnnbio.theory.self_consistent import SpectralRun, SpectralState, require_found, spectral_state
@@ -34,7 +34,9 @@ from mnnbio.theory.validity import (
     warn_of_amplification,
     warn_of_bursts,
     warn_of_collective_activity,
+    warn_of_disorder,
     warn_of_few_samples,
+    warn_of_swings,
 )
 from mnnbio.theory.volleys import Volleys, volleys
 from mnnbio.theory.wired_response import Stability
@@ -43,6 +45,7 @@ from mnnbio.units import in_unit
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
+FASTEST_SWING = 0.5  # 1/ms, up to which populations act together
 STABILITY_COVERS = "static: the response of rates to mean and variance of the input, without delays"
 
 
@@ -105,7 +108,7 @@ def solved(
 
     Warns
     -----
-    CollectiveActivityWarning, LinearResponseWarning, SamplingWarning
+    CollectiveActivityWarning, DisorderWarning, LinearResponseWarning, SamplingWarning
     """
     check_predictable(circuit)
     step = checked_step(circuit, dt, drawn=False)
@@ -124,13 +127,34 @@ def solved(
     solution = Solution(circuit, run, found, common, step)
     require_stable(solution.stability, covariance)
     warn_of_few_samples(state.rate, state.rate_error, options.pairs, options.accuracy)
+    warn_of_disorder(system.names, disorder(run.circle, state.rate))
     firing = state.rate > 0
     warn_of_bursts(system.names, np.where(firing, state.spectrum[:, 0] / np.where(firing, state.rate, 1.0), 1.0))
     if covariance:
         warn_of_amplification(solution.stability)
         share = np.where(state.rate > LOWEST_RATE, common.share, 0.0)
+        warn_of_swings(system.names, *swings(state, found, system.sizes))
         warn_of_collective_activity(system.names, share, common.skewness, common.kurtosis, solution.stability)
     return solution
+
+
+def disorder(circle: Circle, rate: Array) -> Array:
+    """Return how the variances of the input differ among neurons by their in-degrees, over their mean."""
+    recurrent = circle.system.recurrent
+    given = sum(circle.given.squares.values(), np.zeros(recurrent.total.shape)) * rate
+    part = recurrent.row_variance / np.where(recurrent.total != 0, recurrent.total, np.inf) ** 2
+    whole = given.sum(1) + circle.given.outside[:, 1]
+    return np.asarray(np.sqrt((given**2 * part).sum(1)) / np.where(whole > 0, whole, np.inf))
+
+
+def swings(state: SpectralState, found: Collective, sizes: Array) -> tuple[Array, Array]:
+    """Return the standard deviation of what populations do together over their rates, and where it is largest."""
+    used = state.frequency <= FASTEST_SWING
+    common = np.einsum("faa->af", found.cross[used]).real - state.spectrum[:, used] / sizes[:, None]
+    variance = 2 * np.trapezoid(np.maximum(common, 0.0), state.frequency[used])
+    firing = state.rate > LOWEST_RATE
+    size = np.where(firing, np.sqrt(variance) / np.where(firing, state.rate, 1.0), 0.0)
+    return size, state.frequency[used][common.argmax(1)]
 
 
 def window_covariance(
@@ -323,7 +347,7 @@ def predict_second_order(
 
     Warns
     -----
-    CollectiveActivityWarning, LinearResponseWarning, SamplingWarning
+    CollectiveActivityWarning, DisorderWarning, LinearResponseWarning, SamplingWarning
         As by `predict`.
     """
     require_circuit(circuit)
