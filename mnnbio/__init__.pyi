@@ -52,6 +52,7 @@ from .spikes import to_brian2 as to_brian2
 from .theory import AdaptationWarning as AdaptationWarning
 from .theory import CollectiveActivityWarning as CollectiveActivityWarning
 from .theory import CorrelationWarning as CorrelationWarning
+from .theory import DisorderWarning as DisorderWarning
 from .theory import FiniteWeightWarning as FiniteWeightWarning
 from .theory import LinearResponseWarning as LinearResponseWarning
 from .theory import SamplingWarning as SamplingWarning

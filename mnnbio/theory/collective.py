@@ -6,8 +6,9 @@ squares, and V what independent sources from outside give to whole populations,
     X = K (n + B V u),  K = (I - B W(f) - B_v W²(f))⁻¹
 
 B and B_v are the responses of a neuron's rate to mean and variance of its input. The noise n is what neurons add of
-their own, ``S_η = S - |B|² S_in``, S the spectrum of a train and S_in that of all that reaches the neuron from the
-circuit, correlations included; trains with unequal numbers of targets keep their part of it.
+their own: the spectrum of a train without what is a linear answer to all that reaches the neuron, correlations
+included. The answer to a train of jumps w is ``w B F + w² B_v``, F the filter of its synapses; to a sender's common
+fluctuations it is the response in the loops. Trains with unequal numbers of targets keep their part of the noise.
 
 References
 ----------
@@ -37,8 +38,9 @@ class Wires(NamedTuple):
     frequency: Array  # 1/ms
     total: Complex  # mV, with delays and filters
     squares: dict[float, Complex]  # by synaptic time constant: mV², with delays; their filters belong to the response
-    private: Array  # sums of squares that pass the filters, mV²
-    unequal: Array  # the part of these that is due to unequal numbers of targets, as a mean of a row's neurons
+    filters: dict[float, Complex]  # of the synapses, (frequency,)
+    private: dict[float, Array]  # sums of squares without those due to unequal numbers of targets, (row, sender), mV²
+    jumps: dict[float, Array]  # typical weights, likewise, mV
     common: Complex  # amplitudes of what sources outside give to all neurons of a row, (frequency, row, source)
     given: Array  # the variance that the same sources give to a neuron, (frequency, row), mV²/ms
     sizes: Array
@@ -50,6 +52,17 @@ class Answers(NamedTuple):
     spectrum: Array  # of a train, (population, frequency), 1/ms
     gain: Complex  # response to the mean input, (population, frequency), 1/mV
     to_variance: Complex  # to the variance that senders bring, (row, synaptic time constant, sender, frequency), 1/mV²
+
+
+class Loops(NamedTuple):
+    """What populations pass on to each other at some frequencies, (frequency, row, …)."""
+
+    total: Complex  # into a row's input from a sender
+    effective: Complex  # into its rate
+    common: Complex  # amplitudes that sources outside bring into the input of all neurons of a row
+    answered: Complex  # into their rates
+    explained: Array  # what of the spectrum of a train is a linear answer to independent trains, 1/ms
+    sizes: Array
 
 
 class Collective(NamedTuple):
@@ -69,7 +82,9 @@ def wires(circuit: Circuit, system: System, frequency: npt.NDArray[Any], dt: flo
     omega, n = np.asarray(2j * np.pi * frequency, dtype=np.complex128), len(names)
     total = np.zeros((len(frequency), n, n), complex)
     squares: dict[float, Complex] = {}
-    private, unequal = np.zeros((2, len(frequency), n, n))
+    filters: dict[float, Complex] = {}
+    private: dict[float, Array] = {}
+    cubes: dict[float, Array] = {}
     common, given = np.zeros((len(frequency), n, len(sources)), complex), np.zeros((len(frequency), n))
     for projection in circuit.projections:
         row, tau = names.index(projection.target), float(projection.tau_syn)
@@ -81,9 +96,10 @@ def wires(circuit: Circuit, system: System, frequency: npt.NDArray[Any], dt: flo
             column, phase = names.index(projection.source), mean_phase(projection, omega)
             total[:, row, column] += sums.total * phase * filtered
             squares.setdefault(tau, np.zeros((len(frequency), n, n), complex))[:, row, column] += sums.squares * phase
-            private[:, row, column] += sums.squares * np.abs(filtered) ** 2
-            share = system.sizes[column] / system.sizes[row]
-            unequal[:, row, column] += share * sums.column_variance * np.abs(filtered) ** 2
+            filters[tau] = filtered
+            unequal = system.sizes[column] / system.sizes[row] * sums.column_variance
+            private.setdefault(tau, np.zeros((n, n)))[row, column] += sums.squares - unequal
+            cubes.setdefault(tau, np.zeros((n, n)))[row, column] += sums.cubes
         else:
             k = sources.index(projection.source)
             spread, size = system.source_spread[k], system.sources.sizes[k]
@@ -92,9 +108,12 @@ def wires(circuit: Circuit, system: System, frequency: npt.NDArray[Any], dt: flo
             given[:, row] += seen * spread * np.abs(filtered) ** 2
     shared = np.broadcast_to(system.shared / system.sizes[:, None], (len(frequency), *system.shared.shape))
     given = given + system.shared_own
-    return Wires(
-        frequency, total, squares, private, unequal, np.concatenate([common, shared], axis=2), given, system.sizes
-    )
+    outside = np.concatenate([common, shared], axis=2)
+    jumps = {}
+    for tau, known in squares.items():
+        whole = np.abs(known[0])
+        jumps[tau] = cubes[tau] / np.where(whole > 0, whole, 1.0)
+    return Wires(frequency, total, squares, filters, private, jumps, outside, given, system.sizes)
 
 
 def effective_loops(wired: Wires, gain: Complex, to_variance: Complex) -> Complex:
@@ -105,6 +124,16 @@ def effective_loops(wired: Wires, gain: Complex, to_variance: Complex) -> Comple
     return found
 
 
+def _explained(wired: Wires, answers: Answers) -> Array:
+    """Return what of the spectrum of a train is a linear answer to independent trains, (frequency, population)."""
+    found = np.abs(answers.gain.T) ** 2 * wired.given
+    for kind, tau in enumerate(sorted(wired.squares)):
+        jump = answers.to_variance[:, kind].transpose(2, 0, 1) * wired.jumps[tau]
+        response = answers.gain.T[:, :, None] * wired.filters[tau][:, None, None] + jump
+        found = found + np.einsum("fab,ab,fb->fa", np.abs(response) ** 2, wired.private[tau], answers.spectrum.T)
+    return np.asarray(found)
+
+
 def form(response: Complex) -> Complex:
     """Return responses (population, frequency) over their value at the first frequency."""
     still = response[:, :1].real
@@ -113,28 +142,35 @@ def form(response: Complex) -> Complex:
 
 def collective(wired: Wires, answers: Answers) -> Collective:
     """Return the cross-spectra of populations whose neurons answer in a given way."""
-    n, gain = len(wired.sizes), answers.gain.T
     effective = effective_loops(wired, answers.gain, answers.to_variance)
+    common = wired.common, answers.gain.T[:, :, None] * wired.common
+    loops = Loops(wired.total, effective, *common, _explained(wired, answers), wired.sizes)
+    return fluctuations_in(loops, answers.spectrum)
+
+
+def fluctuations_in(loops: Loops, spectrum: Array) -> Collective:
+    """Return the cross-spectra of populations around which activity goes, of trains of a spectrum (row, frequency)."""
+    total, effective, sizes = loops.total, loops.effective, loops.sizes
+    n, train = len(sizes), spectrum.T
     K = np.asarray(np.linalg.inv(np.eye(n) - effective), dtype=np.complex128)
-    response, train = np.abs(gain) ** 2, answers.spectrum.T
-    single = train[:, :, None] * (np.eye(n) / wired.sizes)
-    common = gain[:, :, None] * wired.common
-    spread = K @ common
+    single = train[:, :, None] * (np.eye(n) / sizes)
+    spread = K @ loops.answered
     outside = spread @ spread.conj().swapaxes(1, 2)
-    received = np.einsum("fab,fb->fa", wired.private - wired.unequal, train) + wired.given
     # Of what neurons share with the sources, the circuit makes a part of their input as well.
-    through = 2 * np.einsum("fab,fbk,fak->fa", wired.total, spread, wired.common.conj()).real
+    through = 2 * np.einsum("fab,fbk,fak->fa", total, spread, loops.common.conj()).real
+    answered = 2 * np.einsum("fab,fbk,fak->fa", effective, spread, loops.answered.conj()).real
     # The input that correlations add depends on the noise of single neurons, and that on the input they receive.
-    heard = np.abs(wired.total @ K) ** 2
-    fixed = np.einsum("fab,fbc,fac->fa", wired.total, outside - single, wired.total.conj()).real + through
-    scale = response / wired.sizes
-    own = np.linalg.solve(
-        np.eye(n) + scale[:, :, None] * heard, (train / wired.sizes - scale * (received + fixed))[..., None]
-    )[..., 0]
+    heard, around = np.abs(total @ K) ** 2, np.abs(effective @ K) ** 2
+    fixed, told = (
+        np.einsum("fab,fbc,fac->fa", by, outside - single, by.conj()).real + with_sources
+        for by, with_sources in ((total, through), (effective, answered))
+    )
+    noise = train - loops.explained - told
+    own = np.linalg.solve(np.eye(n) + around / sizes[:, None], (noise / sizes)[..., None])[..., 0]
     cross = (K * own[:, None, :]) @ K.conj().swapaxes(1, 2) + outside
     added = np.einsum("fab,fb->fa", heard, own) + fixed
-    shared = np.einsum("fab,fbc,fac->fa", wired.total, cross, wired.total.conj()).real + through
-    shared = shared + (np.abs(wired.common) ** 2).sum(-1)
+    shared = np.einsum("fab,fbc,fac->fa", total, cross, total.conj()).real + through
+    shared = shared + (np.abs(loops.common) ** 2).sum(-1)
     largest = float(np.linalg.eigvals(effective[0].real).real.max())
     return Collective(cross, effective, added.T, shared.T, K, largest)
 

@@ -18,8 +18,7 @@ from scipy import fft
 from mnnbio.circuit import Circuit, Drive, InputCumulants, PoissonSource
 from mnnbio.moments import Bands, frequencies, spectral_bands
 from mnnbio.synapses import Delta, Exponential, SynapseModel
-from mnnbio.theory.collective import Answers as Normalised
-from mnnbio.theory.collective import Collective, Wires, collective, interpolated
+from mnnbio.theory.collective import Collective, Loops, fluctuations_in, interpolated
 from mnnbio.theory.fed_trains import (
     EVERY,
     Given,
@@ -62,6 +61,24 @@ class FedAnswers(NamedTuple):
 
     spectrum: Array  # of a train, (population, frequency), 1/ms
     response: Complex  # of the rate to what a link brings, per unit of weight, (link, frequency)
+
+
+class FedWires(NamedTuple):
+    """Sums of weights times the responses to them at some frequencies, (frequency, row, …)."""
+
+    total: Complex  # with delays
+    squares: Array  # sums of squares
+    unequal: Array  # the part of these that is due to unequal numbers of targets, as a mean of a row's neurons
+    common: Complex  # amplitudes of what sources give to all neurons of a row, (frequency, row, source)
+    given: Array  # the variance that the same sources give to a neuron, (frequency, row)
+
+    def received(self, spectrum: Array) -> Array:
+        """Return what independent trains bring, as the rate answers to it, (frequency, population), 1/ms."""
+        return np.asarray(np.einsum("fab,fb->fa", self.squares, spectrum.T) + self.given)
+
+    def explained(self, spectrum: Array) -> Array:
+        """Return what of it the mean of a population does not keep, likewise."""
+        return self.received(spectrum) - np.einsum("fab,fb->fa", self.unequal, spectrum.T)
 
 
 class FedPopulations:
@@ -240,14 +257,14 @@ class FedPopulations:
         arrived = arrivals(one, pools[one.column], (self.seed, generation, k), part=True)
         return arrived * np.float32(given.scale(k, sent))
 
-    def wires(self, frequency: Array, response: Complex) -> Wires:
+    def wires(self, frequency: Array, response: Complex) -> FedWires:
         """Return the sums of weights times the responses to them, at frequencies in 1/ms.
 
-        What `mnnbio.theory.collective` knows as a gain and filters is one response here: gains are 1.
+        What `mnnbio.theory.collective` knows as a gain and filters is one response here.
         """
         n, sources = len(self.names), len(self.source_sizes)
         total = np.zeros((len(frequency), n, n), complex)
-        private, unequal = np.zeros((2, len(frequency), n, n))
+        squares, unequal = np.zeros((2, len(frequency), n, n))
         common, given = np.zeros((len(frequency), n, sources), complex), np.zeros((len(frequency), n))
         omega = np.asarray(2j * np.pi * frequency, dtype=np.complex128)
         for one, answer in zip(self.links, response, strict=True):
@@ -255,7 +272,7 @@ class FedPopulations:
             if one.column < n:
                 column, share = one.column, self.sizes[one.column] / self.sizes[row]
                 total[:, row, column] += s.total * mean_phase(one.projection, omega) * answer
-                private[:, row, column] += s.squares * np.abs(answer) ** 2
+                squares[:, row, column] += s.squares * np.abs(answer) ** 2
                 unequal[:, row, column] += share * s.column_variance * np.abs(answer) ** 2
             else:
                 k = one.column - n
@@ -263,18 +280,18 @@ class FedPopulations:
                 common[:, row, k] += s.total * answer * np.sqrt(spread / size)
                 seen = s.squares - size / self.sizes[row] * s.column_variance
                 given[:, row] += seen * spread * np.abs(answer) ** 2
-        return Wires(frequency, total, {}, private, unequal, common, given, self.sizes)
+        return FedWires(total, squares, unequal, common, given)
 
     def fluctuations(self, frequency: Array, answers: FedAnswers) -> Collective:
         """Return the cross-spectra of the populations, with answers at these frequencies."""
-        ones = np.ones_like(answers.spectrum, dtype=complex)  # gains, which are in the wires
-        none = np.zeros((len(self.names), 0, len(self.names), len(frequency)), complex)
-        return collective(self.wires(frequency, answers.response), Normalised(answers.spectrum, ones, none))
+        wired = self.wires(frequency, answers.response)
+        explained = wired.explained(answers.spectrum)
+        loops = Loops(wired.total, wired.total, wired.common, wired.common, explained, self.sizes)
+        return fluctuations_in(loops, answers.spectrum)
 
     def received(self, answers: FedAnswers) -> Array:
         """Return the spectra of what independent trains bring, as the rate answers to it, (population, band), 1/ms."""
-        wired = self.wires(self.bands.frequency, answers.response)
-        return np.asarray((np.einsum("fab,fb->fa", wired.private, answers.spectrum.T) + wired.given).T)
+        return self.wires(self.bands.frequency, answers.response).received(answers.spectrum).T
 
     def from_drives(self, answers: FedAnswers) -> Array:
         """Return the same of drives, where they come through synapses of the circuit or are currents beside such."""

@@ -1,7 +1,8 @@
 """Responses of surrogate neurons to mean and variance of their input, measured in the input that they have.
 
-At the lowest frequencies they are differences on the same noise, which are far more precise than cross-spectra. These
-give how responses depend on frequency.
+At the lowest frequencies they are differences on the same noise, which are far more precise than cross-spectra. How
+responses depend on frequency follows from sinusoids on the same noise and from cross-spectra, by smooth functions
+(`mnnbio.theory.smooth_responses`).
 """
 
 from __future__ import annotations
@@ -12,17 +13,30 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mnnbio.moments import Bands, NeuronTensors, discrete_lif, transfer_function, variance_responses
+from mnnbio.moments import (
+    Bands,
+    NeuronTensors,
+    discrete_lif,
+    synaptic_filter,
+    transfer_function,
+    variance_responses,
+)
 from mnnbio.theory.collective import Answers, form, interpolated
 from mnnbio.theory.population_surrogates import GROUPS, Circle, Currents, Spikes, groups, transformed
 from mnnbio.theory.shifted_trains import TrainInput, Way
+from mnnbio.theory.smooth_responses import causal, fitted_ratio, relative_errors, sine_responses, sines, slow
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
 CHANGE = 0.05  # relative change of a rate from which its slopes are taken
 STILL = 0.008  # 1/ms, up to which the response to the variance counts as that at zero frequency
-FASTEST = 300.0  # 2πf tau_m up to which the closed form of the response to the variance is computed
+FASTEST = 300.0  # 2πf tau_m up to which the closed forms are computed
+PRECISE = 5.0  # factor by which responses at the lowest frequencies are more precise than those to sinusoids
+DEGREE = 8  # of the response to the mean over that in white noise
+TRAINS_DEGREE = 4  # of it in input of trains over that in Gaussian input
+JUMPS_DEGREE = 4  # of the response to jumps over that to the mean
+FITTED = 0.5  # 1/ms, up to which responses to jumps are smooth
 
 
 def mean_answers(parts: list[Answers]) -> Answers:
@@ -39,7 +53,7 @@ def gaussian_answers(
     cross-spectra.
     """
     stand, f, size = circle.stand, circle.bands.frequency, len(circle.system.sizes)
-    gains = np.empty((len(spikes), GROUPS, len(circle.between.frequency)), complex)
+    crossed = np.empty((len(spikes), GROUPS, len(circle.between.frequency)), complex)
     slopes = np.zeros((len(spikes), GROUPS, len(circle.tau_syn), len(circle.wide.frequency)), complex)
     for k, (own, trains) in enumerate(zip(noise, spikes, strict=True)):
         place, owner = groups(len(trains)), stand.owner[k]
@@ -56,8 +70,8 @@ def gaussian_answers(
                 )
                 slopes[k, place[at]] += found / (place == place[at]).sum()
         for g in range(GROUPS):
-            gains[k, g] = _ratio(circle.between, above[g], below[g].real, circle.dt)
-    gain, slope = (stand.average(values) for values in (gains, slopes))  # (population, group, …)
+            crossed[k, g] = _ratio(circle.between, above[g], below[g].real, circle.dt)
+    gain, slope = (stand.average(values) for values in (crossed, slopes))  # (population, group, …)
     currents = circle.currents(noise)
     step = _step(rate, gain[:, :, 0].real.mean(1))
     gain_still = _slope(circle, (mean + step[stand.owner], mean - step[stand.owner]), (currents, currents), step)
@@ -68,11 +82,10 @@ def gaussian_answers(
         both = [power + sign * np.minimum(extra[:, None] * passed, 0.5 * power) for sign in (1, -1)]
         louder, quieter = (circle.currents(circle.noise(p, [len(own) for own in noise])) for p in both)
         slope_still[:, :, kind] = _slope(circle, (mean, mean), (louder, quieter), extra)
-    known = np.concatenate([[0.0], circle.between.frequency])
+    smooth = _smooth_gains(circle, rate, mean, power, currents, gain_still, gain)
     wide = np.concatenate([[0.0], circle.wide.frequency])
     spectra, parts, white = circle.train_spectra(spikes), [], white_slopes(circle, mean, power)
-    for g in range(GROUPS):
-        to_mean = interpolated(f, known, np.concatenate([gain_still[g][:, None], gain[:, g]], axis=1))
+    for g, to_mean in enumerate(smooth):
         to_variance = np.zeros((size, len(circle.tau_syn), size, len(f)), complex)
         for kind, tau in enumerate(circle.tau_syn if circle.coupled else ()):
             still = slope_still[g][:, kind]
@@ -90,6 +103,31 @@ def gaussian_answers(
     return parts
 
 
+def _smooth_gains(
+    circle: Circle, rate: Array, mean: Array, power: Array, currents: Currents, still: Array, crossed: Complex
+) -> Complex:
+    """Return the responses to the mean on the bands, (group, population, band): smooth over those in white noise."""
+    places = np.concatenate([[0.0], sines(circle), circle.between.frequency])
+    white = white_responses(circle, mean, power, _within(circle, places))[0]
+    count = len(sines(circle)) + 1
+    sine = sine_responses(circle, rate, mean, currents, white[:, 1:count])
+    found = white_responses(circle, mean, power, _within(circle, circle.bands.frequency))[0] * np.ones((GROUPS, 1, 1))
+    known, wanted = causal(places, DEGREE), causal(circle.bands.frequency, DEGREE)
+    for row, own in enumerate(white):
+        by_sines, by_bands = relative_errors(circle, rate[row], own[count:], circle.between.average(power[row]))
+        error = np.concatenate([[by_sines / PRECISE], np.full(count - 1, by_sines), by_bands])
+        for g in range(GROUPS):
+            measured = np.concatenate([[still[g, row]], sine[g, row], crossed[row, g]])
+            ratio = measured / np.where(own != 0, own, np.inf)
+            found[g, row] *= fitted_ratio(known, ratio, error, wanted)
+    return np.asarray(found)
+
+
+def _within(circle: Circle, frequency: Array) -> Array:
+    """Return frequencies, those above which there is no closed form lowered to it."""
+    return np.minimum(frequency, FASTEST / (2 * np.pi * circle.stand.lif.tau_m.numpy().max()))
+
+
 def _ratio(bands: Bands, above: Complex, below: Array, dt: float) -> Complex:
     """Return a response in bands from the cross-spectrum of spikes and input and the power of the input; 0 without."""
     power = bands.average(below)
@@ -98,8 +136,7 @@ def _ratio(bands: Bands, above: Complex, below: Array, dt: float) -> Complex:
 
 def white_slopes(circle: Circle, mean: Array, power: Array) -> Complex:
     """Return the responses to the variance that neurons have in white noise, (population, band)."""
-    fastest = FASTEST / (2 * np.pi * circle.stand.lif.tau_m.numpy().max())
-    return white_responses(circle, mean, power, np.minimum(circle.bands.frequency, fastest))[1]
+    return white_responses(circle, mean, power, _within(circle, circle.bands.frequency))[1]
 
 
 def white_responses(circle: Circle, mean: Array, power: Array, frequency: npt.NDArray[Any]) -> tuple[Complex, Complex]:
@@ -158,17 +195,18 @@ def train_answers(
     currents: Currents,
     spikes: list[Spikes],
     parts: list[Answers],
-    white: Complex,
 ) -> list[Answers]:
     """Return the answers in one generation, by each group of records.
 
-    The response to the mean keeps its form over frequency and becomes, at the lowest ones, that of neurons in such
-    input. What a sender's jumps bring beyond it follows from some of its trains more or fewer, and from the
-    cross-spectra of spikes and what each sender gave: all orders of the jumps count.
+    The response to the mean is that in Gaussian input times a smooth function. What a sender's jumps bring beyond it
+    follows from some of its trains more or fewer, and from the cross-spectra of spikes and what each sender gave: all
+    orders of the jumps count.
     """
-    stand, size = circle.stand, len(circle.system.sizes)
-    step = _step(rate, np.mean([part.gain[:, 0].real for part in parts], axis=0))
-    gains = _slope(circle, (mean + step[stand.owner], mean - step[stand.owner]), (currents, currents), step)
+    stand, size, f = circle.stand, len(circle.system.sizes), circle.bands.frequency
+    before = mean_answers(parts)
+    step = _step(rate, before.gain[:, 0].real)
+    still = _slope(circle, (mean + step[stand.owner], mean - step[stand.owner]), (currents, currents), step)
+    sine = sine_responses(circle, rate, mean, currents, interpolated(sines(circle), f, before.gain))
     slopes = np.zeros((GROUPS, size, size))
     for column in range(size):
         taken = np.array([given.taken(int(stand.kind[row]), column, rate[column]) for row in range(size)])
@@ -177,34 +215,63 @@ def train_answers(
             more = [c + np.roll(p, circle.steps // 2, axis=1) for c, p in zip(currents, fluctuating, strict=True)]
             fewer = [c - p for c, p in zip(currents, fluctuating, strict=True)]
             slopes[:, :, column] = _slope(circle, (mean, mean), (more, fewer), np.where(taken > 0, taken, np.inf))
-    ways = [way for way in circle.senders.inside if way.tau_syn == 0 and len(way.jumps) == 1]
+    ways = [way for way in circle.senders.inside if len(way.jumps) == 1]
     crossed = {way: _crossed(circle, given, spikes, way) for way in ways if stand.kind[way.row] == way.row}
     spectra, made = circle.train_spectra(spikes), []
     for g, part in enumerate(parts):
-        known = part.gain[:, 0].real
-        gain = part.gain * np.where(known != 0, gains[g] / np.where(known != 0, known, 1.0), 0.0)[:, None]
-        to_variance = part.to_variance.copy()
-        shapes = form(gain)
+        gain = _in_trains(circle, part.gain, still[g], sine[g])
+        to_variance, shapes = part.to_variance.copy(), form(gain)
         for way in circle.senders.inside:
-            kind, still = circle.tau_syn.index(way.tau_syn), slopes[g, way.row, way.column]
-            same = next((w for w in crossed if w.row == stand.kind[way.row] and w.column == way.column), None)
-            before, row = part.to_variance[way.row, kind, way.column], way.row
+            kind, slope, row = circle.tau_syn.index(way.tau_syn), slopes[g, way.row, way.column], way.row
+            same = next(
+                (w for w in crossed if w[:2] == (stand.kind[row], way.column) and w.tau_syn == way.tau_syn), None
+            )
             if same is None:
-                found = before + (still - before[0].real) * shapes[row]
+                known = part.to_variance[row, kind, way.column]
+                to_variance[row, kind, way.column] = known + (slope - known[0].real) * shapes[row]
             else:
                 weight = same.jumps[0].weight
-                extra = (
-                    crossed[same][g] - interpolated(circle.wide.frequency, circle.bands.frequency, gain[row])
-                ) / weight
-                found = _fitted(circle, white[row], still, extra, shapes[row])
-            to_variance[row, kind, way.column] = found
+                whole = _to_jumps(circle, gain[row], slope * weight, crossed[same][g])
+                filtered = synaptic_filter(f, way.tau_syn, circle.dt)
+                to_variance[row, kind, way.column] = (whole - gain[row]) * filtered / weight
         made.append(Answers(spectra[g], gain, to_variance))
     return made
 
 
+def _in_trains(circle: Circle, gain: Complex, still: Array, sine: Complex) -> Complex:
+    """Return the responses to the mean in input of trains, (population, band), from those in Gaussian input."""
+    f, places = circle.bands.frequency, np.concatenate([[0.0], sines(circle)])
+    error, found = np.concatenate([[1 / PRECISE], np.ones(len(places) - 1)]), gain.copy()
+    known, wanted = causal(places, TRAINS_DEGREE), causal(f, TRAINS_DEGREE)
+    for row, own in enumerate(interpolated(places, f, gain)):
+        ratio = np.concatenate([[still[row]], sine[row]]) / np.where(own != 0, own, np.inf)
+        found[row] = gain[row] * fitted_ratio(known, ratio, error, wanted)
+    return found
+
+
+def _to_jumps(circle: Circle, gain: Complex, still: float, crossed: Complex) -> Complex:
+    """Return the response to a sender's jumps over their weight on the bands.
+
+    Up to some frequency it is that to the mean times a smooth function; at the lowest ones it is more by `still`.
+    """
+    f, places = circle.bands.frequency, circle.between.frequency
+    used, all_places = places <= FITTED, np.concatenate([[0.0], places[places <= FITTED]])
+    own = interpolated(all_places, f, gain)
+    ratio = np.concatenate([[gain[0] + still], crossed[used]]) / np.where(own != 0, own, np.inf)
+    error = 1 / np.sqrt(circle.between.number[used]) / np.maximum(np.abs(own[1:]), 1e-12)
+    error = np.concatenate([[error.min() / PRECISE], error])
+    functions = slow(all_places, JUMPS_DEGREE), slow(f, JUMPS_DEGREE)
+    smooth = gain * fitted_ratio(functions[0], ratio, error, functions[1], real=False)
+    return np.where(f <= FITTED, smooth, interpolated(f, places, crossed))
+
+
 def _crossed(circle: Circle, given: TrainInput, spikes: list[Spikes], way: Way) -> Complex:
-    """Return the response to one sender's jumps per mV, by the cross-spectra with what it gave, (group, wide)."""
-    stand, found = circle.stand, np.zeros((len(spikes), GROUPS, len(circle.wide.frequency)), complex)
+    """Return the response to one sender's jumps over their weight, by cross-spectra with what it gave, (group, band).
+
+    What trains share is in the input as a filter of the sum of all of them (`TrainInput.factors`).
+    """
+    stand, bands = circle.stand, circle.between
+    found = np.zeros((len(spikes), GROUPS, len(bands.frequency)), complex)
     at = given.senders.inside.index(way)
     for k in np.flatnonzero(stand.owner == way.row):
         place = groups(len(spikes[k]))
@@ -214,8 +281,9 @@ def _crossed(circle: Circle, given: TrainInput, spikes: list[Spikes], way: Way) 
             above[place[record]] += transformed(train) * x.conj()
             below[place[record]] += np.abs(x) ** 2
         for g in range(GROUPS):
-            found[k, g] = _ratio(circle.wide, above[g], below[g].real, circle.dt)
-    return np.asarray(stand.average(found)[way.row])
+            found[k, g] = _ratio(bands, above[g], below[g].real, circle.dt)
+    passed = np.sqrt(interpolated(bands.frequency, circle.bands.frequency, circle.shared[way.row]))
+    return np.asarray(stand.average(found)[way.row] / passed)
 
 
 def _step(rate: Array, gain: Array) -> Array:

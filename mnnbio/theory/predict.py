@@ -153,6 +153,8 @@ def predict(
         If noise is too small for threshold integration.
     CollectiveActivityWarning
         With closure="self_consistent", if neurons share volleys that are too large for linear response.
+    DisorderWarning
+        With ``closure="self_consistent"``, if variances of input differ much among the neurons of a population.
     SamplingWarning
         With closure="self_consistent", if too few surrogate neurons were simulated for the accuracy asked for.
 

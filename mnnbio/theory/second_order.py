@@ -25,7 +25,7 @@ from mnnbio.theory.collective import Answers, Collective, collective, interpolat
 from mnnbio.theory.fed_populations import FedAnswers, FedPopulations, check_fed
 from mnnbio.theory.fed_state import FedSolution, FedState, fed_state, fed_volleys, is_fed
 from mnnbio.theory.labelled import step_attributes
-from mnnbio.theory.population_surrogates import Surrogates
+from mnnbio.theory.population_surrogates import Circle, Surrogates
 from mnnbio.theory.population_theory import System, pair_covariance, population_start
 from mnnbio.theory.recurrence import require_stable
 from mnnbio.theory.self_consistent import SpectralRun, SpectralState, require_found, spectral_state
@@ -36,7 +36,9 @@ from mnnbio.theory.validity import (
     warn_of_amplification,
     warn_of_bursts,
     warn_of_collective_activity,
+    warn_of_disorder,
     warn_of_few_samples,
+    warn_of_swings,
 )
 from mnnbio.theory.volleys import Volleys, volleys
 from mnnbio.theory.wired_response import Stability
@@ -47,6 +49,7 @@ Complex = npt.NDArray[np.complex128]
 
 AnySolution: TypeAlias = "Solution | FedSolution"
 
+FASTEST_SWING = 0.5  # 1/ms, up to which populations act together
 STABILITY_COVERS = "static: the response of rates to mean and variance of the input, without delays"
 
 
@@ -113,7 +116,7 @@ def solved(
 
     Warns
     -----
-    CollectiveActivityWarning, LinearResponseWarning, SamplingWarning
+    CollectiveActivityWarning, DisorderWarning, LinearResponseWarning, SamplingWarning
     """
     check_predictable(circuit)
     step, options = required_step(circuit, dt), checked_surrogates(surrogates)
@@ -123,6 +126,7 @@ def solved(
         require_found(state)
     found = collective(wired, state.answers)
     solution = Solution(circuit, run, found, volleys(system, state, wired, found), step)
+    warn_of_disorder(system.names, disorder(run.circle, state.rate))
     check_solution(solution, options, covariance=covariance)
     return solution
 
@@ -178,7 +182,27 @@ def check_solution(solution: AnySolution, options: Surrogates, *, covariance: bo
     if covariance:
         warn_of_amplification(solution.stability)
         share = np.where(state.rate > LOWEST_RATE, common.share, 0.0)
+        warn_of_swings(names, *swings(state, solution.found, solution.system.sizes))
         warn_of_collective_activity(names, share, common.skewness, common.kurtosis, solution.stability)
+
+
+def disorder(circle: Circle, rate: Array) -> Array:
+    """Return how the variances of the input differ among neurons by their in-degrees, over their mean."""
+    recurrent = circle.system.recurrent
+    given = sum(circle.given.squares.values(), np.zeros(recurrent.total.shape)) * rate
+    part = recurrent.row_variance / np.where(recurrent.total != 0, recurrent.total, np.inf) ** 2
+    whole = given.sum(1) + circle.given.outside[:, 1]
+    return np.asarray(np.sqrt((given**2 * part).sum(1)) / np.where(whole > 0, whole, np.inf))
+
+
+def swings(state: SpectralState | FedState, found: Collective, sizes: Array) -> tuple[Array, Array]:
+    """Return the standard deviation of what populations do together over their rates, and where it is largest."""
+    used = state.frequency <= FASTEST_SWING
+    common = np.einsum("faa->af", found.cross[used]).real - state.spectrum[:, used] / sizes[:, None]
+    variance = 2 * np.trapezoid(np.maximum(common, 0.0), state.frequency[used])
+    firing = state.rate > LOWEST_RATE
+    size = np.where(firing, np.sqrt(variance) / np.where(firing, state.rate, 1.0), 0.0)
+    return size, state.frequency[used][common.argmax(1)]
 
 
 def window_covariance(
@@ -377,7 +401,7 @@ def predict_second_order(
 
     Warns
     -----
-    CollectiveActivityWarning, LinearResponseWarning, SamplingWarning
+    CollectiveActivityWarning, DisorderWarning, LinearResponseWarning, SamplingWarning
         As by `predict`.
     """
     require_circuit(circuit)

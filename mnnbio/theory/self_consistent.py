@@ -28,7 +28,7 @@ import numpy.typing as npt
 from mnnbio.circuit import Circuit
 from mnnbio.moments import NotConverged, Status
 from mnnbio.theory.collective import Answers, Collective, collective
-from mnnbio.theory.measured_answers import gaussian_answers, mean_answers, train_answers, white_slopes
+from mnnbio.theory.measured_answers import gaussian_answers, mean_answers, train_answers
 from mnnbio.theory.population_surrogates import (
     GROUPS,
     TOLERANCE,
@@ -309,7 +309,6 @@ def _by_trains(
 ) -> tuple[list[Pooled], Currents]:
     """Return the answers to input that is made of the neurons' own trains, and the last such input."""
     stand, found = circle.stand, []
-    white = white_slopes(circle, run.solver.mean, run.power)
     for k in range(POOLED):
         factors = circle.full(circle.shared) if (circle.shared != 1).any() else None
         given = train_input(
@@ -320,7 +319,7 @@ def _by_trains(
         spikes, run.size = run.solver.solve(currents)
         if k == 0:
             continue
-        made = train_answers(circle, run.solver.rate, run.solver.mean, given, currents, spikes, parts, white)
+        made = train_answers(circle, run.solver.rate, run.solver.mean, given, currents, spikes, parts)
         if k < POOLED - AVERAGED:
             response = collective(circle.wires, mean_answers(made))
             if response.largest_real < 1:

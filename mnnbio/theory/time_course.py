@@ -51,7 +51,7 @@ class _Channels(NamedTuple):
     column: npt.NDArray[np.int64]  # sender, of the populations and the sources after them
     total: Array
     squares: Array  # of what neurons do not share with each other, where trains are finite in number
-    unequal: Array  # noise that all targets share because trains have unequal numbers of them, likewise
+    unequal: Array  # noise that all targets share because few trains have many of them, likewise
     kernel: Array  # (lag, projection)
     decay: Array  # of the synaptic current over a step, 0 for delta synapses
 
@@ -312,8 +312,9 @@ def _channels(circuit: Circuit, system: System, step: float, dt: float | None, *
         rows[row, k] = 1.0
         total[k], squares[k] = found.total, found.squares
         if finite:
-            unequal[k] = own * found.column_variance / sizes[row] ** 2
-            squares[k] -= found.total**2 / own + unequal[k]
+            # What neurons receive of their own averages out as trains of random numbers of targets do.
+            squares[k] -= found.total**2 / own
+            unequal[k] = max(own / sizes[row] * found.column_variance - squares[k], 0.0) / sizes[row]
         decay[k] = np.exp(-step / projection.tau_syn) if projection.tau_syn > 0 else 0.0
         delay = projection.delay
         values = delay.quantiles(DELAYS) if isinstance(delay, Distribution) else delay
