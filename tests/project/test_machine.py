@@ -206,7 +206,7 @@ def gone(pid, within=10.0):
             with open(f"/proc/{pid}/stat") as file:
                 if file.read().rpartition(")")[2].split()[0] == "Z":
                     return True
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # it may end between opening and reading
             return True
         time.sleep(0.05)
     return False
