@@ -16,6 +16,8 @@ import warnings
 from dataclasses import replace
 from typing import NamedTuple
 
+import xarray as xr
+
 from mnnbio import Circuit, Counts, FixedIndegree, LIFParameters, PoissonDrive, Population, Projection, simulate
 from mnnbio.validation import CircuitFit, fit_circuit, spike_targets
 
@@ -27,7 +29,6 @@ TRUTHS = {  # weight (mV), ratio, rate of the drive (1/ms)
 }
 BOUNDS = {"J": (0.05, 1.0), "g": (4.2, 12.0), "rate": (1.0, 20.0)}
 DT, WINDOW = 0.1, 100.0
-PAIRS = [("E", "E"), ("E", "I"), ("I", "I")]
 
 
 def network(J: float, g: float, rate: float) -> Circuit:
@@ -41,18 +42,18 @@ def network(J: float, g: float, rate: float) -> Circuit:
     )
 
 
-def measured(truth: dict[str, float], seed: int, covariance: str, seconds: float) -> dict[str, dict]:
-    """Return targets with standard errors from the spikes of a circuit."""
+def measured(truth: dict[str, float], seed: int, covariance: str, seconds: float) -> xr.Dataset:
+    """Return targets with standard errors from the spikes of a circuit: of E, and of three kinds of pairs."""
     circuit = replace(network(**truth), seed=seed)
     result = simulate(circuit, 250 * seconds, trials=4, warmup=500, dt=DT, seed=seed, record=Counts(bin=WINDOW))
     found = spike_targets(result, WINDOW)
-
-    def one(name: str, where: str | tuple[str, str]) -> tuple[float, float]:
-        place = dict(zip(("population", "population_j"), [where] if isinstance(where, str) else where, strict=False))
-        return float(found[name].sel(place)), float(found[f"{name}_se"].sel(place))
-
-    places = {"rate": ["E"], "count_fano": ["E"], covariance: PAIRS}
-    return {name: {where: one(name, where) for where in own} for name, own in places.items()}
+    names = ["rate", "count_fano", covariance]
+    found = found[[f"{name}{end}" for name in names for end in ("", "_se", "_blocks")]].load()
+    for name in names[:2]:
+        found[name] = found[name].where(found["population"] == "E")
+    once = (found["population"] == "E") | (found["population_j"] == "I")
+    found[covariance] = found[covariance].where(once)
+    return found
 
 
 class Spent(NamedTuple):
@@ -94,7 +95,8 @@ def main() -> None:
         if options.only not in (None, name):
             continue
         targets = measured(truth, options.seed, "count_covariance" if accurate else "pair_covariance", options.data)
-        print(f"{name}: " + ", ".join(f"{k} {v[0]:.4g} ± {v[1]:.2g}" for t in targets.values() for k, v in t.items()))
+        known = [f"{key} {float(targets[key].sel(population='E')):.4g}" for key in ("rate", "count_fano")]
+        print(f"{name}: {', '.join(known)}")
         begun = spent()
         found = fit_circuit(
             network, targets, BOUNDS, starts=options.starts, dt=DT, window=WINDOW, closure=options.closure

@@ -62,6 +62,7 @@ class Target(NamedTuple):
     place: dict[str, str]
     value: float
     error: float
+    blocks: tuple[float, ...] = ()  # what blocks of a record move it by; see `spike_targets`
 
     def __str__(self) -> str:
         where = ", ".join(self.place.values())
@@ -266,7 +267,8 @@ def fit_circuit(
         Values by the variable of ``predict(circuit, resolution="population")`` and population: ``{"rate": {"E": 5.0},
         "pair_covariance": {("E", "E"): 0.1}}``, in Hz as predictions are. A value is a number, or a pair of value and
         standard error; without one, 1 % of it counts as its error. A dataset has them over ``population``, errors in
-        ``<name>_se``.
+        ``<name>_se``, and what their errors have in common in ``<name>_blocks`` (`spike_targets`); values that are not
+        a number are no targets.
     free : sequence of str, or mapping of str to (low, high)
         Parameters, with bounds. Of a circuit: ``"weight E->I"``, ``"delay E->I"``, ``"tau_syn E->I"`` of its
         projections; ``"rate E"``, ``"weight E"``, ``"mean E"``, ``"std E"`` of the drive of a population, or the rates
@@ -378,7 +380,7 @@ class Problem:
         values = self.low + self.span * best.x
         circuit = self.circuit(values)
         prediction, predicted = _evaluate(circuit, targets, self.options)
-        covariance = _covariance(best.jac) * np.outer(self.span, self.span)
+        covariance = _covariance(best.jac, _correlations(targets)) * np.outer(self.span, self.span)
         errors = dict(zip(self.names, np.sqrt(np.diag(covariance)).tolist(), strict=True))
         return CircuitFit(
             circuit=circuit,
@@ -396,11 +398,21 @@ class Problem:
         )
 
 
-def _covariance(jacobian: Array) -> Array:
+def _correlations(targets: Sequence[Target]) -> Array:
+    """Return the correlations of the errors of targets, (target, target)."""
+    if len({len(target.blocks) for target in targets}) > 1 or not targets[0].blocks:
+        return np.eye(len(targets))
+    moved = np.array([target.blocks for target in targets])
+    norm = np.sqrt((moved**2).sum(1))
+    return np.asarray(moved @ moved.T / np.outer(norm, norm))
+
+
+def _covariance(jacobian: Array, correlations: Array) -> Array:
     """Return the covariance of parameters by the curvature; NaN in directions that change nothing."""
-    _, strengths, directions = np.linalg.svd(jacobian, full_matrices=False)
+    left, strengths, directions = np.linalg.svd(jacobian, full_matrices=False)
     told = strengths > UNTOLD * max(float(strengths.max()), 1e-300)
-    covariance = (directions[told].T / strengths[told] ** 2) @ directions[told]
+    inverse = (directions[told].T / strengths[told]) @ left[:, told].T
+    covariance = inverse @ correlations @ inverse.T
     untold = np.abs(directions[~told]).sum(0) > 1e-3
     covariance[untold] = np.nan
     covariance[:, untold] = np.nan
@@ -433,15 +445,16 @@ def _targets(given: xr.Dataset | Mapping[str, Any]) -> list[Target]:
     found = []
     if isinstance(given, xr.Dataset):
         for name, variable in given.data_vars.items():
-            if str(name).endswith("_se"):
+            if str(name).endswith(("_se", "_blocks")):
                 continue
-            errors = given.get(f"{name}_se")
+            errors, blocks = given.get(f"{name}_se"), given.get(f"{name}_blocks")
             for place in np.ndindex(*variable.shape):
                 labels = {str(dim): str(given[dim].values[k]) for dim, k in zip(variable.dims, place, strict=True)}
                 value = float(variable.values[place])
                 error = None if errors is None else float(errors.transpose(*variable.dims).values[place])
+                own = () if blocks is None else blocks.transpose("block", *variable.dims).values[:, *place].tolist()
                 if np.isfinite(value):
-                    found.append(_target(str(name), labels, (value, error)))
+                    found.append(_target(str(name), labels, (value, error))._replace(blocks=tuple(own)))
     else:
         for name, values in given.items():
             for key, value in values.items():

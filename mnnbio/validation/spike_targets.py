@@ -48,7 +48,9 @@ def spike_targets(result: xr.DataTree | xr.Dataset, window: Any) -> xr.Dataset:
     Dataset
         Over ``population`` `rate` (Hz), `count_variance` and `count_fano` of counts in windows, means over neurons, and
         over ``(population, population_j)`` `count_covariance`, the mean over pairs of different neurons, and
-        `pair_covariance`, that per time (Hz). Each with `<name>_se` by leaving out each of 20 blocks of the record.
+        `pair_covariance`, that per time (Hz). Each with `<name>_se` by leaving out each of 20 blocks of the record, and
+        `<name>_blocks`, over ``block`` besides, what each block moves it by: their products, summed over blocks, are
+        the covariances of the errors of several statistics, which share the fluctuations of the network.
 
     Raises
     ------
@@ -72,10 +74,11 @@ def spike_targets(result: xr.DataTree | xr.Dataset, window: Any) -> xr.Dataset:
     left = _statistics(sums.without_each(), member, length)
     variables = {}
     for name, values in found.items():
-        error = np.sqrt((blocks - 1) / blocks * ((left[name] - left[name].mean(0)) ** 2).sum(0))
+        moved = np.sqrt((blocks - 1) / blocks) * (left[name].mean(0) - left[name])
         dims = ("population", "population_j")[: values.ndim - 1]
         variables[name] = array(name, dims, values[0], window=length)
-        variables[f"{name}_se"] = array(f"{name}_se", dims, error, window=length)
+        variables[f"{name}_se"] = array(f"{name}_se", dims, np.sqrt((moved**2).sum(0)), window=length)
+        variables[f"{name}_blocks"] = xr.DataArray(moved, dims=("block", *dims), attrs=variables[name].attrs)
     return xr.Dataset(variables, coords={"population": names, "population_j": names})
 
 

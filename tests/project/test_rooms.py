@@ -123,6 +123,12 @@ def test_no_two_files_of_different_rooms_have_one_name():
     assert sorted({name for name in names if names.count(name) > 1}) == []
 
 
+def test_no_two_files_of_tests_have_one_name():
+    """Without packages, pytest imports them by their names alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 def test_modules_import_each_other_one_way():
     """No circle, apart from imports inside functions and those for types alone."""
     graph = {module: at_import(module, path) for module, path in MODULES.items()}

@@ -107,6 +107,33 @@ def test_spikes_check_the_fit(known):
     assert (checked["simulated_se"] > 0).all()
 
 
+def test_errors_that_targets_share_are_errors_of_parameters(known):
+    """Both populations have one rate in theory: the fit is a weighted mean, of whose errors both parts go together."""
+    rate, rng = float(known["rate"][0]), np.random.default_rng(0)
+    covariance = np.array([[0.04, 0.07], [0.07, 0.25]])
+    moved = rng.standard_normal((400, 2)) @ np.linalg.cholesky(covariance).T / 20
+    exact = moved.T @ moved
+    targets = xr.Dataset(
+        {
+            "rate": ("population", rate + np.array([0.2, 0.8])),
+            "rate_se": ("population", np.sqrt(np.diag(exact))),
+            "rate_blocks": (("block", "population"), moved),
+        },
+        coords={"population": ["E", "I"]},
+    )
+    bounds = {"rate": (8.0, 10.0)}
+    shared, alone = (
+        fit_circuit(network, given, bounds, starts=1, dt=0.1, window=100.0)
+        for given in (targets, targets.drop_vars("rate_blocks"))
+    )
+    assert shared.values == alone.values
+    weight = 1 / np.diag(exact) / (1 / np.diag(exact)).sum()
+    independent = np.sqrt(weight**2 @ np.diag(exact))
+    expected = np.sqrt(weight @ exact @ weight) / independent
+    assert expected > 1.15
+    assert shared.errors["rate"] / alone.errors["rate"] == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.LinearResponseWarning")  # of the fit by theory
 @pytest.mark.filterwarnings("ignore::mnnbio.theory.validity.FiniteWeightWarning")
@@ -115,7 +142,8 @@ def test_parameters_of_spikes_are_recovered_by_corrections():
     truth = {"J": 0.4, "g": 5.0, "rate": 3.0}
     data = simulate(replace(network(**truth), seed=7), 10_000, trials=4, warmup=500, seed=7, record=Counts(bin=100.0))
     measured = spike_targets(data, 100.0).sel(population=["E"], population_j=["E"])
-    targets = measured[["rate", "rate_se", "count_fano", "count_fano_se", "pair_covariance", "pair_covariance_se"]]
+    names = ("rate", "count_fano", "pair_covariance")
+    targets = measured[[f"{name}{end}" for name in names for end in ("", "_se", "_blocks")]]
     bounds = {"J": (0.2, 0.7), "g": (4.2, 9.0), "rate": (1.5, 6.0)}
     theory = fit_circuit(network, targets, bounds, starts=1, dt=0.1, window=100.0)
     found = theory.corrected(5_000, seed=1)

@@ -67,3 +67,17 @@ def test_what_gives_no_targets():
     several = xr.concat([counted(windows)] * 2, dim="stimulus")
     with pytest.raises(ValueError, match="targets are of one stimulus"):
         spike_targets(several, WINDOW)
+
+
+def test_blocks_tell_what_errors_share():
+    """Covariances of all pairs come from one common part: their errors go together, over 100 repetitions and in each."""
+    found = [spike_targets(counted(drawn(seed)), WINDOW) for seed in range(100)]
+    places = [{"population": "E", "population_j": name} for name in ("E", "I")]
+    values = np.array([[float(own["count_covariance"].sel(place)) for place in places] for own in found])
+    blocks = np.array([[own["count_covariance_blocks"].sel(place).values for place in places] for own in found])
+    products = np.einsum("rab,rcb->rac", blocks, blocks)
+    np.testing.assert_allclose(products[0, 0, 0], float(found[0]["count_covariance_se"].sel(places[0])) ** 2)
+    told = (products[:, 0, 1] / np.sqrt(products[:, 0, 0] * products[:, 1, 1])).mean()
+    spread = np.corrcoef(values.T)[0, 1]
+    assert spread > 0.5
+    assert abs(told - spread) < 4 * (1 - spread**2) / np.sqrt(100)
