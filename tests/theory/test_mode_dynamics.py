@@ -44,7 +44,8 @@ def brute(score, kappa):
 LARGE = 4000  # so that the trains' own noise is small in what is compared with quadrature
 
 
-@pytest.mark.parametrize("score", [10.0, pytest.param(40.0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("score", [10.0, 40.0])
 def test_fixed_points_are_all_roots_of_a_scan(score):
     found = mode_fixed_points(circuit([score], n=LARGE))
     grid = np.linspace(-0.1, 0.1, 81) + 1e-5
@@ -74,6 +75,7 @@ def test_the_course_is_that_of_the_equation():
     assert found["rate"].dims == ("start", "time", "population")
 
 
+@pytest.mark.slow
 def test_the_variance_is_that_of_an_ornstein_uhlenbeck_process():
     """Around κ = 0: variance ``v (1 - exp(-2 (1 - g) t/τ))/(2 τ (1 - g))``, g the loop gain, v the noise."""
     given = circuit([10.0], n=400)
