@@ -15,11 +15,12 @@ import argparse
 import json
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 from recurrent_covariances import STATES
 from recurrent_covariances import circuit as small
 from second_order import CIRCUITS, noisy, realised
@@ -150,34 +151,43 @@ def simulated(circuit: Circuit, seconds: float) -> np.ndarray:
     found, names = [], compared(circuit)
     for trial in range(max(3, round(seconds / TRIAL))):
         result = simulate(circuit, TRIAL * 1e3, 1, 500.0, DT, seed=100 + trial, covariance=False)
-        spikes = result["spikes"]
-        times, owner = (
-            spikes["spike_time"].values,
-            np.repeat(np.arange(circuit.n_neurons), spikes["row_size"].values[0]),
-        )
-        kept = times >= 0
-        place = np.minimum((times[kept] / WINDOW * 1e3 + 1e-9).astype(int), round(TRIAL * 1e3 / WINDOW) - 1)
-        table = np.zeros((round(TRIAL * 1e3 / WINDOW), circuit.n_neurons))
-        np.add.at(table, (place, owner[kept]), 1)
-        variance = table.var(0, ddof=1)
+        table = window_counts(result, circuit)
         own = np.concatenate([table[:, circuit.slices()[n]] for n in names], axis=1)
         row = [own.mean() / WINDOW * 1e3, own.var(0, ddof=1).mean() / own.mean()]
         for a, b in ((0, 0), (0, 1), (1, 1)):
             if b >= len(names):
                 row.append(np.nan)
                 continue
-            first, second = (circuit.slices()[names[k]] for k in (a, b))
-            summed = np.cov(table[:, first].sum(1), table[:, second].sum(1))
-            sizes = first.stop - first.start, second.stop - second.start
-            covariance = summed[0, 1] if a != b else summed[0, 0] - variance[first].sum()
-            row.append(covariance / (sizes[0] * (sizes[1] - (a == b))) / WINDOW * 1e3)
-        spectra = population_spectra(population_rates(result, bin=1), segment=500)
-        f = spectra.frequency.values
-        # Counts in bins of 1 ms weigh the power with sinc².
-        power = spectra.power.sel(population=names[0]).values / np.sinc(f * 1e-3) ** 2
-        row += [power[(f >= low) & (f < high)].mean() for low, high in BANDS]
-        found.append(row)
+            row.append(pair_covariance(table, *(circuit.slices()[names[k]] for k in (a, b))))
+        found.append([*row, *band_power(result, names[0], BANDS)])
     return np.array(found)
+
+
+def window_counts(result: xr.DataTree, circuit: Circuit) -> np.ndarray:
+    """Return the counts of a trial in windows, (window, neuron)."""
+    times, rows = result["spikes/spike_time"].values, result["spikes/row_size"].values.ravel()
+    owner, kept, windows = np.repeat(np.arange(circuit.n_neurons), rows), times >= 0, round(TRIAL * 1e3 / WINDOW)
+    place = np.minimum((times[kept] / WINDOW * 1e3 + 1e-9).astype(int), windows - 1)
+    table = np.zeros((windows, circuit.n_neurons))
+    np.add.at(table, (place, owner[kept]), 1)
+    return table
+
+
+def pair_covariance(table: np.ndarray, first: slice, second: slice) -> float:
+    """Return the mean covariance of counts of different neurons of two populations per time, Hz."""
+    summed, same = np.cov(table[:, first].sum(1), table[:, second].sum(1)), first == second
+    sizes = first.stop - first.start, second.stop - second.start
+    covariance = summed[0, 0] - table[:, first].var(0, ddof=1).sum() if same else summed[0, 1]
+    return float(covariance / (sizes[0] * (sizes[1] - same)) / WINDOW * 1e3)
+
+
+def band_power(result: xr.DataTree, name: str, bands: Sequence[tuple[int, int]]) -> list[float]:
+    """Return the mean power of a population's activity in bands, Hz."""
+    spectra = population_spectra(population_rates(result, bin=1), segment=500)
+    f = spectra.frequency.values
+    # Counts in bins of 1 ms weigh the power with sinc².
+    power = spectra.power.sel(population=name).values / np.sinc(f * 1e-3) ** 2
+    return [float(power[(f >= low) & (f < high)].mean()) for low, high in bands]
 
 
 def predicted(circuit: Circuit, closure: str) -> list[float]:

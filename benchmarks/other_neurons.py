@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from closure_table import DT, TRIAL, WINDOW, band_power, pair_covariance, window_counts
 
 from mnnbio import (
     Bernoulli,
@@ -30,13 +31,11 @@ from mnnbio import (
     Projection,
     simulate,
 )
-from mnnbio.analyses import population_rates, population_spectra
 from mnnbio.circuit import Drive
 from mnnbio.neurons import EIF, QIF, AdEx, ConductanceLIF, Izhikevich, NeuronModel
 from mnnbio.synapses import NMDA, Alpha, Conductance
 from mnnbio.theory import predict_second_order
 
-WINDOW, TRIAL, DT = 100.0, 10.0, 0.1  # ms, s, ms
 BANDS = ((2, 20), (20, 60))  # Hz
 NAMES = ("rate E", "rate I", "Fano E", "Fano I", "cov E-E", "cov E-I", "cov I-I", "2-20", "20-60")
 INDEGREES = {"E": 100, "I": 25}
@@ -119,26 +118,15 @@ TABLE: dict[str, Callable[[], Circuit]] = {
 
 def simulated(circuit: Circuit, seconds: float) -> np.ndarray:
     """Return the compared numbers of each trial, (trial, 9)."""
-    found, places, windows = [], circuit.slices(), round(TRIAL * 1e3 / WINDOW)
+    found, places = [], circuit.slices()
     for trial in range(max(3, round(seconds / TRIAL))):
         result = simulate(circuit, TRIAL * 1e3, 1, 500.0, DT, seed=100 + trial, covariance=False)
-        times, rows = result["spikes/spike_time"].values, result["spikes/row_size"].values.ravel()
-        owner, kept = np.repeat(np.arange(circuit.n_neurons), rows), times >= 0
-        window = np.minimum((times[kept] / WINDOW * 1e3 + 1e-9).astype(int), windows - 1)
-        table = np.zeros((windows, circuit.n_neurons))
-        np.add.at(table, (window, owner[kept]), 1)
+        table = window_counts(result, circuit)
         mean, variance = table.mean(0), table.var(0, ddof=1)
         row = [mean[places[name]].mean() / WINDOW * 1e3 for name in "EI"]
         row += [variance[places[name]].mean() / mean[places[name]].mean() for name in "EI"]
-        for a, b in ("EE", "EI", "II"):
-            summed = np.cov(table[:, places[a]].sum(1), table[:, places[b]].sum(1))
-            sizes = [circuit.population(name).size for name in (a, b)]
-            covariance = summed[0, 1] if a != b else summed[0, 0] - variance[places[a]].sum()
-            row.append(covariance / (sizes[0] * (sizes[1] - (a == b))) / WINDOW * 1e3)
-        spectra = population_spectra(population_rates(result, bin=1), segment=500)
-        f = spectra.frequency.values
-        power = spectra.power.sel(population="E").values / np.sinc(f * 1e-3) ** 2  # counts in bins of 1 ms weigh it
-        found.append([*row, *(power[(f >= low) & (f < high)].mean() for low, high in BANDS)])
+        row += [pair_covariance(table, places[a], places[b]) for a, b in ("EE", "EI", "II")]
+        found.append([*row, *band_power(result, "E", BANDS)])
     return np.array(found)
 
 
