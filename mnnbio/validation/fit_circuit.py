@@ -29,10 +29,8 @@ from scipy.stats import qmc
 from mnnbio.circuit import Circuit, Population
 from mnnbio.machine import require_integer
 from mnnbio.moments import NotConverged
-from mnnbio.spikes import Counts, simulate
 from mnnbio.theory import predict
-from mnnbio.units import in_unit
-from mnnbio.validation.spike_targets import spike_targets
+from mnnbio.validation.fit_corrections import Bias, Estimate, bias_of, in_spikes, own_seed, rounds_of
 
 Array = npt.NDArray[np.float64]
 Build = Callable[..., Circuit]
@@ -42,11 +40,6 @@ FACTOR = 5.0  # within which a parameter of a circuit is looked for, where no bo
 AT_BOUND = 1e-4  # distance from a bound, relative to both bounds' distance
 UNTOLD = 1e-4  # of the strongest direction: weaker ones are differences of fixed points, which have errors
 FAILED = 1e3  # residual of a circuit that has no state, or none that covariances belong to
-WINDOW = 100.0  # ms, of counts where none is given
-ALIKE = 10.0  # ratio up to which spikes and theory are compared by it, rather than by their difference
-ELASTICITY = 1.0  # expected relative change of the ratio by that of a parameter
-CURVATURE = 1.0  # and what is expected in second order
-DRAWN = 0.005  # relative, by which another draw of the connections changes what spikes have
 TRIES = 100  # times the number of samples that are drawn for those within the bounds
 SEARCH: dict[str, Any] = {"diff_step": 1e-3, "ftol": 1e-8, "xtol": 1e-8, "max_nfev": 60}
 
@@ -186,12 +179,12 @@ class CircuitFit:
         found = self
         steps: list[tuple[CircuitFit, list[Estimate]]] = []
         for number in range(rounds):
-            circuit = replace(found.circuit, seed=_own_seed(found.circuit, seed + number))
-            spikes = _in_spikes(circuit, self.targets, self.options, duration, trials, warmup, seed + number)
+            circuit = replace(found.circuit, seed=own_seed(found.circuit, seed + number))
+            spikes = in_spikes(circuit, self.targets, self.options, duration, trials, warmup, seed + number)
             steps.append((found, spikes))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what the theory lacks, which is what is corrected
-                moved = self.problem.refit(self.targets, found.values, _bias(steps, self.problem.span))
+                moved = self.problem.refit(self.targets, found.values, bias_of(steps, self.problem.span))
             change = np.array([abs(moved.values[name] - found.values[name]) for name in self.values])
             found = moved
             if not (change > np.array(list(found.errors.values()))).any():
@@ -202,7 +195,7 @@ class CircuitFit:
                 UnsettledFitWarning,
                 stacklevel=2,
             )
-        return replace(found, rounds=_rounds([*steps, (found, None)]))
+        return replace(found, rounds=rounds_of([*steps, (found, None)]))
 
     def check(self, duration: Any, *, trials: int = 4, warmup: Any = 500.0, seed: int | None = 0) -> xr.Dataset:
         """Return targets beside the prediction and the spikes of the fitted circuit.
@@ -220,7 +213,7 @@ class CircuitFit:
             `target`, `target_error`, `predicted`, `simulated` and `simulated_se` over ``target_name``; simulated values
             are of mean rates, and of mean covariances of pairs of populations in the window.
         """
-        found = _in_spikes(self.circuit, self.targets, self.options, duration, trials, warmup, seed, strict=False)
+        found = in_spikes(self.circuit, self.targets, self.options, duration, trials, warmup, seed, strict=False)
         return xr.Dataset(
             {
                 "target": ("target_name", [target.value for target in self.targets]),
@@ -549,123 +542,4 @@ def _changed(circuit: Circuit, values: Mapping[str, float]) -> Circuit:
         populations=populations,
         projections=[new(p) for p in circuit.projections],
         drives=[new(d) for d in circuit.drives],
-    )
-
-
-class Estimate(NamedTuple):
-    """A statistic of spikes, with its standard error."""
-
-    value: float
-    error: float
-
-
-# Long-window statistics are measured in windows, of which they are the limit.
-_IN_WINDOWS = {"variance": "count_variance", "fano": "count_fano", "pair_count_covariance": "count_covariance"}
-
-
-def _in_spikes(
-    circuit: Circuit,
-    targets: Sequence[Target],
-    options: Mapping[str, Any],
-    duration: Any,
-    trials: int,
-    warmup: Any,
-    seed: int | None,
-    *,
-    strict: bool = True,
-) -> list[Estimate]:
-    """Return what spikes of a circuit have for targets; NaN for others than those of `spike_targets`, or an error."""
-    window = float(in_unit(options.get("window") or WINDOW, "ms", "window"))
-    known = {"rate", "count_variance", "count_fano", "count_covariance", "pair_covariance", *_IN_WINDOWS}
-    if strict and (unknown := [target.name for target in targets if target.name not in known]):
-        raise ValueError(f"the target {unknown[0]!r} is not taken from spikes; those are: {', '.join(sorted(known))}")
-    result = simulate(
-        circuit,
-        duration,
-        trials=trials,
-        warmup=warmup,
-        dt=options.get("dt") or 0.1,
-        seed=seed,
-        record=Counts(bin=window),
-    )
-    measured, found = spike_targets(result, window), []
-    for target in targets:
-        name = _IN_WINDOWS.get(target.name, target.name)
-        if name not in measured:
-            found.append(Estimate(np.nan, np.nan))
-            continue
-        scale = 1e3 / window if target.name == "variance" else 1.0
-        value, error = (float(measured[own].sel(target.place)) for own in (name, f"{name}_se"))
-        found.append(Estimate(value * scale, error * scale))
-    return found
-
-
-def _own_seed(circuit: Circuit, number: int) -> int:
-    return int(np.random.SeedSequence([circuit.seed or 0, number]).generate_state(1)[0])
-
-
-class Bias(NamedTuple):
-    """By what spikes differ from the theory, a linear function of parameters; arrays over targets."""
-
-    by_factor: npt.NDArray[np.bool_]  # the logarithm of the ratio, else the difference in units
-    unit: Array
-    origin: Array  # (parameter,)
-    scale: Array  # (parameter,)
-    value: Array  # at the origin
-    slope: Array  # (target, parameter), by parameters in units of the scale
-    error: Array
-
-    def corrected(self, predicted: Array, values: Array) -> Array:
-        """Return predictions with what spikes differ from them."""
-        bias = self.value + self.slope @ ((values - self.origin) / self.scale)
-        return np.where(
-            self.by_factor, predicted * np.exp(np.where(self.by_factor, bias, 0)), predicted + self.unit * bias
-        )
-
-
-def _bias(steps: Sequence[tuple[CircuitFit, list[Estimate]]], span: Array) -> Bias:
-    """Return what simulations of some circuits tell of the theory's error, at the last of them and around it."""
-    values = np.array([list(fit.values.values()) for fit, _ in steps])
-    # What the theory itself has: predictions of later fits are corrected ones.
-    predicted = np.array([_predicted(fit) for fit, _ in steps])
-    spikes, errors = np.moveaxis(np.array([own for _, own in steps]), 2, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = spikes / predicted
-    by_factor = ((ratio > 1 / ALIKE) & (ratio < ALIKE)).all(0)
-    unit = np.maximum(np.abs(spikes[-1]), errors[-1])
-    found = np.where(by_factor, np.log(np.where(by_factor, ratio, 1.0)), (spikes - predicted) / unit)
-    noise = np.hypot(errors / np.where(by_factor, np.abs(spikes), unit), DRAWN)
-    scale = np.maximum(np.abs(values[-1]), 0.1 * span)
-    away = (values - values[-1]) / scale
-    noise = np.hypot(noise, CURVATURE * (away**2).sum(1)[:, None])  # far circuits tell little of a line here
-    design = np.column_stack([np.ones(len(steps)), away])
-    prior = np.diag([0.0] + [1 / ELASTICITY**2] * values.shape[1])
-    solved = [
-        (precision := (design.T / own**2) @ design + prior, np.linalg.solve(precision, design.T @ (y / own**2)))
-        for y, own in zip(found.T, noise.T, strict=True)
-    ]
-    error = np.array([np.sqrt(np.linalg.inv(precision)[0, 0]) for precision, _ in solved])
-    line = np.array([own for _, own in solved])
-    return Bias(by_factor, unit, values[-1], scale, line[:, 0], line[:, 1:], error)
-
-
-def _predicted(fit: CircuitFit) -> Array:
-    return np.array([float(fit.prediction[target.name].sel(target.place)) for target in fit.targets])
-
-
-def _rounds(steps: Sequence[tuple[CircuitFit, list[Estimate] | None]]) -> xr.Dataset:
-    """Return the way of a corrected fit; the last one has not been simulated."""
-    first = steps[0][0]
-    unknown = [Estimate(np.nan, np.nan)] * len(first.targets)
-    spikes = np.array([unknown if own is None else own for _, own in steps])
-    over = ("round", "target_name")
-    return xr.Dataset(
-        {
-            "value": (("round", "parameter"), [list(fit.values.values()) for fit, _ in steps]),
-            "error": (("round", "parameter"), [list(fit.errors.values()) for fit, _ in steps]),
-            "predicted": (over, [_predicted(fit) for fit, _ in steps]),
-            "simulated": (over, spikes[..., 0]),
-            "simulated_se": (over, spikes[..., 1]),
-        },
-        coords={"parameter": list(first.values), "target_name": [str(target) for target in first.targets]},
     )
