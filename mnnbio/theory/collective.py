@@ -18,7 +18,8 @@ PLoS Comput. Biol. 8, e1002408.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,9 @@ from mnnbio.theory.population_theory import System
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
+
+
+Parts = TypeVar("Parts", bound=tuple[Any, ...])
 
 
 class Wires(NamedTuple):
@@ -132,6 +136,16 @@ def _explained(wired: Wires, answers: Answers) -> Array:
         response = answers.gain.T[:, :, None] * wired.filters[tau][:, None, None] + jump
         found = found + np.einsum("fab,ab,fb->fa", np.abs(response) ** 2, wired.private[tau], answers.spectrum.T)
     return np.asarray(found)
+
+
+def averaged(parts: Sequence[Parts]) -> Parts:
+    """Return the averages of named arrays, such as answers from groups of records."""
+    return type(parts[0])(*(np.mean(values, axis=0) for values in zip(*parts, strict=True)))
+
+
+def shared_factor(added: Array, received: Array, least: float) -> Array:
+    """Return the factor that what trains share brings to spectra of input, at the least `least`."""
+    return np.maximum(1 + added / np.where(received > 0, received, np.inf), least)
 
 
 def form(response: Complex) -> Complex:

@@ -43,6 +43,7 @@ from mnnbio.theory.population_surrogates import (
 )
 from mnnbio.theory.population_theory import source_moments
 from mnnbio.theory.samplers import Bench
+from mnnbio.theory.smooth_responses import MEMORY, causal
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
@@ -53,7 +54,7 @@ HIGHEST = 0.2  # 1/ms, of rates that are tried
 FITTED, PRECISION = 0.5, 30.0  # 1/ms, up to which responses are fitted; by how much differences are more precise
 SLOWEST = 5  # bands, that are averaged to tell how strong an input is
 # Times (ms) and number of the functions to which they are fitted, and the weight of what keeps these small.
-MEMORY, DEGREE, LIKE, SLOW, RIDGE = 3.0, 8, 6, (30.0, 100.0, 300.0), 0.2
+DEGREE, LIKE, SLOW, RIDGE = 8, 6, (30.0, 100.0, 300.0), 0.2
 
 
 class FedAnswers(NamedTuple):
@@ -348,13 +349,12 @@ def smooth(bands: Bands, values: Complex, still: float, like: Response | None = 
 
 def _plain(frequency: Array, degree: int) -> Complex:
     """Return causal functions of a memory of some ms, (function, frequency)."""
-    s = 2j * np.pi * frequency * MEMORY
-    fast = (s - 1) / (s + 1)
-    return np.array([np.ones_like(s), *(fast**k / (1 + s) for k in range(degree))])
+    decaying = causal(frequency, degree) / (1 + 2j * np.pi * frequency * MEMORY)
+    return np.concatenate([np.ones((1, len(frequency))), decaying])
 
 
 def _causal(frequency: Array, degree: int) -> Complex:
-    """Return these and some of a longer memory."""
+    """Return causal functions of some ms, as `_plain` does, and some of a longer memory."""
     slow = [1 / (1 + 2j * np.pi * frequency * time) for time in SLOW]
     return np.concatenate([_plain(frequency, degree), slow])
 

@@ -22,7 +22,7 @@ from mnnbio.moments import Status
 from mnnbio.neurons import LIFParameters
 from mnnbio.synapses import Delta, Exponential
 from mnnbio.theory.answers import membrane_time
-from mnnbio.theory.collective import Collective, interpolated
+from mnnbio.theory.collective import Collective, averaged, interpolated, shared_factor
 from mnnbio.theory.fed_populations import FITTED, FedAnswers, FedPopulations
 from mnnbio.theory.fed_trains import Given, Pool
 from mnnbio.theory.population_surrogates import GROUPS, TOLERANCE, Input, Surrogates
@@ -120,19 +120,13 @@ class Search:
         if found.largest_real >= 1:
             return
         self.solver.jacobian = slopes(found)
-        target = np.maximum(1 + found.added / np.where(known > 0, known, np.inf), LEAST)
-        fed.shared = fed.shared * (target / fed.shared) ** step
+        fed.shared = fed.shared * (shared_factor(found.added, known, LEAST) / fed.shared) ** step
 
 
 def slopes(found: Collective) -> Array:
     """Return the derivatives of the residual of rates, by the response at the lowest frequency."""
     effective = found.effective[0].real
     return np.asarray(effective - np.eye(len(effective)))
-
-
-def mean_fed(parts: list[FedAnswers]) -> FedAnswers:
-    """Return the averages of answers."""
-    return FedAnswers(*(np.mean(values, axis=0) for values in zip(*parts, strict=True)))
 
 
 def fed_state(fed: FedPopulations, start: Array | None = None) -> FedState:
@@ -143,7 +137,7 @@ def fed_state(fed: FedPopulations, start: Array | None = None) -> FedState:
         shape = None
         for _ in range(GENERATIONS if fed.coupled else 1):
             given, _, size = run.generation()
-            answers = mean_fed(fed.answers(given, run.solver.rate, run.spikes))
+            answers = averaged(fed.answers(given, run.solver.rate, run.spikes))
             run.learn(answers)
             last, shape = shape, answers.spectrum[:, low].mean(1) / np.maximum(run.solver.rate, 1e-9)
             if last is not None and np.abs(shape - last).max() < 2 * SPECTRAL:
@@ -154,7 +148,7 @@ def fed_state(fed: FedPopulations, start: Array | None = None) -> FedState:
             given, pools, size = run.generation()
             rate = run.solver.rate.copy()
             if k < SETTLING:
-                run.learn(mean_fed(fed.answers(given, rate, run.spikes)))
+                run.learn(averaged(fed.answers(given, rate, run.spikes)))
                 continue
             still = fed.still(bench, given, pools, rate, run.count) if fed.coupled else None
             found.append(fed.answers(given, rate, run.spikes, still))
@@ -162,8 +156,8 @@ def fed_state(fed: FedPopulations, start: Array | None = None) -> FedState:
             rates.append(answered)
             errors.append(fed.rate_errors(run.spikes))
             sizes.append(size)
-    parts = [mean_fed([own[g] for own in found]) for g in range(GROUPS)]
-    answers, rate = mean_fed(parts), np.mean(rates, axis=0)
+    parts = [averaged([own[g] for own in found]) for g in range(GROUPS)]
+    answers, rate = averaged(parts), np.mean(rates, axis=0)
     each = np.sqrt(np.mean(np.square(errors), axis=0) / len(errors))
     around = np.linalg.solve(slopes(fed.fluctuations(fed.bands.frequency, answers)), np.diag(each))
     error = np.sqrt((around**2).sum(1))

@@ -21,7 +21,7 @@ from mnnbio.moments import (
     transfer_function,
     variance_responses,
 )
-from mnnbio.theory.collective import Answers, form, interpolated
+from mnnbio.theory.collective import Answers, averaged, form, interpolated
 from mnnbio.theory.population_surrogates import GROUPS, Circle, Currents, Spikes, groups, transformed
 from mnnbio.theory.shifted_trains import TrainInput, Way
 from mnnbio.theory.smooth_responses import causal, fitted_ratio, relative_errors, sine_responses, sines, slow
@@ -37,11 +37,6 @@ DEGREE = 8  # of the response to the mean over that in white noise
 TRAINS_DEGREE = 4  # of it in input of trains over that in Gaussian input
 JUMPS_DEGREE = 4  # of the response to jumps over that to the mean
 FITTED = 0.5  # 1/ms, up to which responses to jumps are smooth
-
-
-def mean_answers(parts: list[Answers]) -> Answers:
-    """Return the averages of answers."""
-    return Answers(*(np.mean(values, axis=0) for values in zip(*parts, strict=True)))
 
 
 def gaussian_answers(
@@ -203,7 +198,7 @@ def train_answers(
     orders of the jumps count.
     """
     stand, size, f = circle.stand, len(circle.system.sizes), circle.bands.frequency
-    before = mean_answers(parts)
+    before = averaged(parts)
     step = _step(rate, before.gain[:, 0].real)
     still = _slope(circle, (mean + step[stand.owner], mean - step[stand.owner]), (currents, currents), step)
     sine = sine_responses(circle, rate, mean, currents, interpolated(sines(circle), f, before.gain))

@@ -21,7 +21,7 @@ import xarray as xr
 from mnnbio.circuit import Circuit, require_circuit
 from mnnbio.machine import check_choice
 from mnnbio.results import array, versions
-from mnnbio.theory.collective import Answers, Collective, collective, interpolated, wires
+from mnnbio.theory.collective import Answers, Collective, averaged, collective, interpolated, wires
 from mnnbio.theory.fed_populations import FedAnswers, FedPopulations, check_fed
 from mnnbio.theory.fed_state import FedSolution, FedState, fed_state, fed_volleys, is_fed
 from mnnbio.theory.labelled import step_attributes
@@ -326,7 +326,7 @@ def jackknife(
     left = []
     for out in range(count):
         others = [part for k, part in enumerate(parts) if k != out]
-        left.append(quantities(type(state.answers)(*(np.mean(v, axis=0) for v in zip(*others, strict=True)))))
+        left.append(quantities(averaged(others)))
     errors = {name: np.sqrt((count - 1) * np.var([values[name] for values in left], axis=0)) for name in means}
     return means, errors
 

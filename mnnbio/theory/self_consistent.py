@@ -27,8 +27,8 @@ import numpy.typing as npt
 
 from mnnbio.circuit import Circuit
 from mnnbio.moments import NotConverged, Status
-from mnnbio.theory.collective import Answers, Collective, collective
-from mnnbio.theory.measured_answers import gaussian_answers, mean_answers, train_answers
+from mnnbio.theory.collective import Answers, Collective, averaged, collective, shared_factor
+from mnnbio.theory.measured_answers import gaussian_answers, train_answers
 from mnnbio.theory.population_surrogates import (
     GROUPS,
     TOLERANCE,
@@ -188,8 +188,7 @@ class Generations:
         """Move what trains share towards that of a linear response, by a step of its logarithm."""
         circle = self.circle
         known = np.stack([circle.bands.average(row) for row in circle.private(circle.full(self.banded))])
-        target = np.maximum(1 + found.added / np.where(known > 0, known, np.inf), LEAST)
-        move = np.log(target / circle.shared)
+        move = np.log(shared_factor(found.added, known, LEAST) / circle.shared)
         self.sharing = float(np.sqrt(np.mean(move[:, circle.bands.frequency < COUNTED] ** 2)))
         circle.shared = circle.shared * np.exp(step * move)
 
@@ -224,7 +223,7 @@ def spectral_state(
         noise, spikes = run.settle(FEW)
         if not circle.coupled or run.size >= TOLERANCE:
             break
-        found = collective(circle.wires, mean_answers(run.answers(noise, spikes)))
+        found = collective(circle.wires, averaged(run.answers(noise, spikes)))
         if found.largest_real >= 1:
             break
         run.share(found)
@@ -238,9 +237,9 @@ def spectral_state(
     if kind == "trains":
         pooled, currents = _by_trains(circle, run, spikes, parts)
         rates, errors, skewness = ([getattr(p, name) for p in pooled] for name in ("rate", "error", "skewness"))
-        parts = [mean_answers([p.parts[g] for p in pooled]) for g in range(GROUPS)]
+        parts = [averaged([p.parts[g] for p in pooled]) for g in range(GROUPS)]
         settled, generation = settled and run.size < 5 * TOLERANCE, generation + POOLED
-    answers = mean_answers(parts)
+    answers = averaged(parts)
     power = circle.spectra(circle.full(answers.spectrum))
     stand, rate = circle.stand, np.mean(rates, axis=0)
     members = (stand.owner == stand.kind[:, None]) * stand.share
@@ -321,9 +320,10 @@ def _by_trains(
             continue
         made = train_answers(circle, run.solver.rate, run.solver.mean, given, currents, spikes, parts)
         if k < POOLED - AVERAGED:
-            response = collective(circle.wires, mean_answers(made))
+            answered = averaged(made)
+            response = collective(circle.wires, answered)
             if response.largest_real < 1:
-                run.shape = mean_answers(made).spectrum / np.maximum(run.solver.rate, 1e-9)[:, None]
+                run.shape = answered.spectrum / np.maximum(run.solver.rate, 1e-9)[:, None]
                 run.share(response)
         else:
             found.append(
